@@ -1,0 +1,318 @@
+"""The report's pictures: scores over N, and translations of the same test samples by every method."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from lsmbench.benchmarks.statistics import Row, Span, Table
+
+INK, SOFT, GRID, PAPER = "#1b2230", "#5d6675", "#dfe3ea", "#ffffff"
+FLOOR = "#7b8494"
+# Okabe and Ito's colours for all kinds of colour vision, without black (the text's) and yellow (too pale on paper).
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to repeat with the colours
+DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
+
+# No setting of the user's matplotlibrc may change the report.
+_STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.parse_math": False,  # a "$" in a method's name is a dollar sign
+    "svg.hashsalt": "lsmbench",  # without it, the SVG's ids are new every time
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method looks in every figure.
+
+    Attributes:
+        colour: Hexadecimal RGB.
+        marker: Matplotlib's word.
+    """
+
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Translations:
+    """A column of the panel: the same test samples as one method translates them, or as they are.
+
+    Attributes:
+        title: The method, `input` or `truth`.
+        images: uint8, shape (K, H, W, 3).
+        scores: Text below each image; empty for none.
+        colour: Colour of the title.
+    """
+
+    title: str
+    images: NDArray[np.uint8]
+    scores: tuple[str, ...] = ()
+    colour: str = INK
+
+
+def styles(rows: Sequence[Row]) -> dict[str, Style]:
+    """A colour and a marker for each method, by its place in the table.
+
+    Args:
+        rows: Rows of the primary table.
+
+    Returns:
+        Styles by label.
+    """
+    return {row.label: Style(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, row in enumerate(rows)}
+
+
+def curves(table: Table) -> Figure:
+    """Draws the mean score over N, with the standard deviation over seeds as a band.
+
+    N is drawn at even spaces: the interesting ones (0, 1, 5, 10, 100) are far apart on no common scale.
+
+    Args:
+        table: One metric's table.
+
+    Returns:
+        The figure.
+    """
+    order = sorted(range(len(table.columns)), key=lambda i: table.columns[i].paired)
+    at = np.arange(len(order), dtype=np.float64)
+    looks = styles(table.rows)
+    with _settings():
+        figure = Figure(figsize=(6.6, 4.3), facecolor=PAPER)
+        axes = figure.add_axes((0.105, 0.31, 0.875, 0.655))
+        _frame(axes)
+        handles: list[Line2D] = []
+        for row in table.rows:
+            handles += _method(axes, row, order, at, looks[row.label])
+        for row, dash in zip(table.floors, DASHES * len(table.floors), strict=False):
+            handles += _floor(axes, row, order, at, dash)
+        _published(axes, table, order, at, looks)
+        if table.published and any(cell.published is not None for row in table.rows for cell in row.cells):
+            handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.3, label="published, same colour"))
+        columns = [table.columns[i] for i in order]
+        axes.set_xticks(at, [f"{c.paired:g} %{_pairs(c.pairs)}" for c in columns])
+        axes.set_xlim(at[0] - 0.3, at[-1] + 0.3)
+        axes.set_xlabel("training samples that are paired", color=INK, labelpad=7)
+        better = "higher" if table.higher_is_better else "lower"
+        axes.set_ylabel(f"{table.key.metric}, {table.key.source} → {table.key.target} ({better} is better)", color=INK)
+        if handles:
+            figure.legend(
+                handles=handles,
+                loc="lower center",
+                bbox_to_anchor=(0.5, 0.005),
+                ncol=min(4, len(handles)),
+                frameon=False,
+                labelcolor=INK,
+                handlelength=2.6,
+                columnspacing=1.6,
+                fontsize=8.5,
+            )
+            extra = math.ceil(len(handles) / 4) - 2
+            if extra > 0:  # a taller legend takes room of its own, not the curves'
+                _grow(figure, axes, 0.17 * extra)
+    return figure
+
+
+def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
+    """Draws translations: a row per test sample, a column per method.
+
+    Args:
+        columns: Input, truth, then the methods.
+        indices: The samples' numbers in the dataset.
+
+    Returns:
+        The figure.
+    """
+    scored = any(column.scores for column in columns)
+    size, gap, left, top, foot = 0.95, 0.07, 0.62, 0.42, 0.17 if scored else 0.0
+    step = size + foot + gap
+    width, height = left + len(columns) * (size + gap), top + len(indices) * step
+    with _settings():
+        figure = Figure(figsize=(width, height), facecolor=PAPER)
+        for c, column in enumerate(columns):
+            x = left + c * (size + gap)
+            title = _wrap(column.title, 15)
+            figure.text(
+                (x + size / 2) / width,
+                1 - (top - 0.07) / height,
+                title,
+                ha="center",
+                va="bottom",
+                fontsize=7.5 if len(column.title) > 11 else 8.5,
+                fontweight="bold",
+                linespacing=1.05,
+                color=column.colour,
+            )
+            for r in range(len(indices)):
+                y = height - top - r * step - size
+                axes = figure.add_axes((x / width, y / height, size / width, size / height))
+                axes.imshow(column.images[r], interpolation="nearest", aspect="auto")
+                axes.set(xticks=[], yticks=[])
+                for spine in axes.spines.values():
+                    spine.set(color=GRID, linewidth=0.8)
+                if column.scores:
+                    axes.text(
+                        0.5,
+                        -0.035,
+                        column.scores[r],
+                        transform=axes.transAxes,
+                        ha="center",
+                        va="top",
+                        fontsize=7,
+                        color=SOFT,
+                    )
+        for r, index in enumerate(indices):
+            y = height - top - r * step - size / 2
+            figure.text((left - 0.09) / width, y / height, f"{index}", ha="right", va="center", fontsize=8, color=SOFT)
+        figure.text(
+            (left - 0.09) / width, 1 - (top - 0.07) / height, "sample", ha="right", va="bottom", fontsize=8, color=SOFT
+        )
+    return figure
+
+
+def png(figure: Figure, dpi: int = 200) -> bytes:
+    """Renders a figure as PNG; the same figure gives the same bytes.
+
+    Args:
+        figure: What to draw.
+        dpi: Dots per inch.
+
+    Returns:
+        The file's content.
+    """
+    buffer = io.BytesIO()
+    with _settings():
+        FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """Renders a figure as SVG; the same figure gives the same text.
+
+    Args:
+        figure: What to draw.
+
+    Returns:
+        The file's content.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with _settings():
+        FigureCanvasAgg(figure).print_figure(buffer, format="svg", metadata=nothing)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _settings() -> AbstractContextManager[None]:
+    return matplotlib.style.context(["default", _STYLE])
+
+
+def _frame(axes: Axes) -> None:
+    axes.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(SOFT)
+    axes.tick_params(axis="x", colors=INK, length=3, color=SOFT, labelsize=8.5)
+    axes.tick_params(axis="y", colors=SOFT, length=0, labelsize=8.5)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], look: Style) -> list[Line2D]:
+    cells = [row.cells[i] for i in order]
+    if all(cell.mean is None for cell in cells):
+        return []
+    mean, sd = _numbers(cell.mean for cell in cells), _numbers(cell.sd for cell in cells)
+    axes.fill_between(at, mean - sd, mean + sd, color=look.colour, alpha=0.16, linewidth=0)
+    # A band between two points needs both: one alone is drawn as a bar.
+    axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
+    style: Literal["-.", "-"] = "-." if row.independent else "-"
+    (line,) = axes.plot(at, mean, color=look.colour, linestyle=style, linewidth=1.7, label=row.label, zorder=3)
+    whole = np.array([cell.finished >= cell.expected for cell in cells])
+    for mask, face in ((whole, look.colour), (~whole, PAPER)):
+        axes.plot(
+            at[mask], mean[mask], color=look.colour, marker=look.marker, markerfacecolor=face, linestyle="none",
+            markersize=5.5, markeredgewidth=1.3, zorder=4,
+        )  # fmt: skip
+    return [
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            linestyle=style,
+            linewidth=1.7,
+            marker=look.marker,
+            markersize=5.5,
+            label=line.get_label(),
+        )
+    ]
+
+
+def _floor(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], dash: Any) -> list[Line2D]:
+    mean = _numbers(row.cells[i].mean for i in order)
+    if np.isnan(mean).all():
+        return []
+    if row.independent:
+        axes.axhline(float(mean[0]), color=FLOOR, linestyle=dash, linewidth=1.3, zorder=2)
+    else:
+        axes.plot(at, mean, color=FLOOR, linestyle=dash, linewidth=1.3, zorder=2)
+    return [Line2D([], [], color=FLOOR, linestyle=dash, linewidth=1.3, label=row.label)]
+
+
+def _published(
+    axes: Axes, table: Table, order: Sequence[int], at: NDArray[np.float64], looks: dict[str, Style]
+) -> None:
+    for row in table.rows:
+        values = _numbers(row.cells[i].published for i in order)
+        if np.isnan(values).all():
+            continue
+        look = looks[row.label]
+        known = ~np.isnan(values)
+        axes.plot(at[known], values[known], color=look.colour, linestyle=":", linewidth=1.3, zorder=2)
+        axes.plot(
+            at[known], values[known], color=look.colour, linestyle="none", marker=look.marker, markersize=2.6, zorder=2
+        )
+
+
+def _grow(figure: Figure, axes: Axes, inches: float) -> None:
+    width, height = figure.get_size_inches()
+    box = axes.get_position()
+    figure.set_size_inches(width, height + inches)
+    axes.set_position(
+        (box.x0, (box.y0 * height + inches) / (height + inches), box.width, box.height * height / (height + inches))
+    )
+
+
+def _pairs(pairs: Span | None) -> str:
+    if pairs is None:
+        return ""
+    number = f"{pairs.low:.0f}" if pairs.low == pairs.high else f"{pairs.low:.0f}–{pairs.high:.0f}"
+    return f"\n{number} pair{'' if number == '1' else 's'}"
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _wrap(text: str, width: int) -> str:
+    """Breaks a title at the blank nearest before `width`, once."""
+    if len(text) <= width or " " not in text:
+        return text if len(text) <= width + 4 else text[: width + 3] + "…"
+    cut = text.rfind(" ", 0, width + 1)
+    cut = text.find(" ") if cut < 0 else cut
+    rest = text[cut + 1 :]
+    return text[:cut] + "\n" + (rest if len(rest) <= width + 2 else rest[: width + 1] + "…")

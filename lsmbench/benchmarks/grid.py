@@ -1,0 +1,255 @@
+"""A benchmark: a grid of runs over methods × N × seeds on one dataset, read from a YAML file."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lsmbench.data.supervision import supervise
+from lsmbench.errors import UserError
+from lsmbench.methods import METHODS
+from lsmbench.runs.config import RunConfig, config_from_dict, load_yaml, nearest
+from lsmbench.runs.run import data_of
+
+SCHEMA = 1
+MANIFEST = "benchmark.json"
+
+
+@dataclass
+class Benchmark:
+    """What a benchmark's YAML says.
+
+    Attributes:
+        name: Its word, and the folder of its results.
+        title: One line for people.
+        description: What it is good for.
+        dataset: Options of the dataset, with its `name`.
+        methods: For each row of the table the method's options; `name` is the method where it is not the row's name.
+        method: Options for all methods that have them, such as the networks' size.
+        paired: The values of N, in per cent.
+        seeds: Each is both the seed of the supervision and of the initial weights.
+        supervision: Further options of the supervision.
+        training: Options of the training.
+        sizes: Named variations, each with any of the sections above.
+        size: The variation that is used when none is named.
+        published: Values printed in a paper: `source`, `metric`, `note`, `values` by row and N.
+    """
+
+    name: str
+    title: str
+    dataset: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    paired: list[float]
+    seeds: list[int]
+    description: str = ""
+    method: dict[str, Any] = field(default_factory=dict)
+    supervision: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    size: str | None = None
+    published: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """One cell and seed of the table.
+
+    Attributes:
+        id: Identity of the run.
+        label: Row of the table.
+        paired: N; `None` if the score holds for every N.
+        seed: Seed; `None` if the score holds for every seed.
+        config: What to run.
+    """
+
+    id: str
+    label: str
+    paired: float | None
+    seed: int | None
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of a benchmark, and the methods that cannot take part, with the reason."""
+
+    benchmark: Benchmark
+    runs: list[GridRun]
+    skipped: dict[str, str]
+    primary_metric: str
+
+    def manifest(self, command: str) -> dict[str, Any]:
+        """What the report needs to know of the grid, as plain values."""
+        b = self.benchmark
+        kinds = {label: METHODS[options.get("name", label)] for label, options in b.methods.items()}
+        return {
+            "schema": SCHEMA,
+            "name": b.name,
+            "title": b.title,
+            "description": " ".join(b.description.split()),
+            "dataset": b.dataset["name"],
+            "methods": list(b.methods),
+            "method_summaries": {label: summary(kind) for label, kind in kinds.items()},
+            "paired": b.paired,
+            "seeds": b.seeds,
+            "size": b.size,
+            "runs": [{"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed} for r in self.runs],
+            "skipped": [{"method": label, "reason": reason} for label, reason in self.skipped.items()],
+            "primary_metric": self.primary_metric,
+            "published": b.published,
+            "command": command,
+        }
+
+
+def summary(kind: type[object]) -> str:
+    """The first line of a class's docstring."""
+    return (kind.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def folders() -> list[Path]:
+    """Where benchmarks' YAML files are looked for: the working folder, the source tree, the installed package."""
+    package = Path(__file__).resolve().parent
+    return [Path("benchmarks"), package.parents[1] / "benchmarks", package / "definitions"]
+
+
+def available() -> dict[str, Path]:
+    """The benchmarks that can be named, and their files."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load(name_or_path: str, size: str | None = None, overrides: Mapping[str, Any] | None = None) -> Benchmark:
+    """Reads a benchmark.
+
+    Args:
+        name_or_path: A name as `lsmbench list` shows it, or the path of a YAML file.
+        size: A variation of the file's `sizes`; the file's `size` if `None`.
+        overrides: Sections that take precedence over the file.
+
+    Raises:
+        UserError: If there is no such file, it lacks a key or has an unknown one, or has no such size.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        known = available()
+        if name_or_path not in known:
+            raise UserError(f"unknown benchmark {name_or_path!r}{nearest(name_or_path, known)} Known: {_list(known)}.")
+        path = known[name_or_path]
+    values = _with_base(path)
+    sizes = values.get("sizes") or {}
+    size = size or values.get("size")
+    if size is not None and size not in sizes:
+        raise UserError(f"{path}: has no size {size!r}; it has {_list(sizes)}.")
+    merged = merge(values, sizes.get(size, {}))
+    merged = merge(merged, overrides or {})
+    if overrides and "methods" in overrides:
+        merged["methods"] = {m: merged["methods"].get(m) or {} for m in overrides["methods"]}
+    known_keys = list(Benchmark.__dataclass_fields__)
+    for key in merged:
+        if key not in known_keys:
+            raise UserError(f"{path}: unknown key {key}{nearest(key, known_keys)}")
+    absent = [k for k in ("name", "title", "dataset", "methods", "paired", "seeds") if not merged.get(k)]
+    if absent:
+        raise UserError(f"{path}: says nothing of {_list(absent)}.")
+    merged["size"] = size
+    if size is not None and size != values.get("size"):
+        merged["name"] = f"{merged['name']}-{size}"
+    merged["methods"] = {label: options or {} for label, options in merged["methods"].items()}
+    return Benchmark(**merged)
+
+
+def _with_base(path: Path) -> dict[str, Any]:
+    values = load_yaml(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    inherited = _with_base(path.parent / str(base))
+    # Sizes and methods of the base are choices, not defaults: a file that names its own means only those.
+    for key in ("sizes", "size", "methods"):
+        if key in values or key != "methods":
+            inherited.pop(key, None)
+    return merge(inherited, values)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries, the second taking precedence."""
+    result = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merge(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+def expand(benchmark: Benchmark) -> Grid:
+    """All runs of a benchmark, checked before any is started.
+
+    Runs come seed by seed, so that a first full table is there early.
+
+    Raises:
+        UserError: If a configuration is invalid, or N leaves no pair.
+    """
+    runs: dict[str, GridRun] = {}
+    skipped: dict[str, str] = {}
+    fingerprint = metric = None
+    for seed in benchmark.seeds:
+        for paired in benchmark.paired:
+            for label, options in benchmark.methods.items():
+                config = _config(benchmark, label, options, paired, seed)
+                kind = METHODS[config.method_name]
+                supported, reason = kind.supports(config.dataset, config.method)
+                if not supported:
+                    skipped[label] = reason
+                    continue
+                if fingerprint is None:
+                    data = data_of(config)
+                    fingerprint = data.fingerprint
+                    metric = data.domains[data.dataset.target].metrics()[0].name
+                    for n in benchmark.paired:
+                        data.config.paired = n
+                        supervise(data.split.train, data.config)
+                    config = _config(benchmark, label, options, paired, seed)
+                identity = config.identity(fingerprint)
+                holds_for = (paired if kind.uses_pairs else None, None if kind.deterministic else seed)
+                runs.setdefault(identity, GridRun(identity, label, *holds_for, config))
+    if not runs:
+        raise UserError("no method of the benchmark can be run: " + "; ".join(f"{m} {r}" for m, r in skipped.items()))
+    return Grid(benchmark, list(runs.values()), skipped, str(metric))
+
+
+def _config(benchmark: Benchmark, label: str, options: Mapping[str, Any], paired: float, seed: int) -> RunConfig:
+    name = options.get("name", label)
+    if name not in METHODS:
+        raise UserError(f"unknown method {name!r}{nearest(name, METHODS)} Known: {_list(METHODS)}.")
+    kind = METHODS[name]
+    fields = kind.Config.__dataclass_fields__
+    common = {key: value for key, value in benchmark.method.items() if key in fields}
+    return config_from_dict(
+        {
+            "dataset": benchmark.dataset,
+            "method": {**common, **options, "name": name},
+            "supervision": {
+                **benchmark.supervision,
+                # A method that uses no pairs is trained once, on all samples as view-only.
+                "paired": float(paired) if kind.uses_pairs else 0.0,
+                "supervision_seed": 0 if kind.deterministic else seed,
+            },
+            "training": {**benchmark.training, "init_seed": 0 if kind.deterministic else seed},
+        }
+    )
+
+
+def to_yaml(benchmark: Benchmark) -> str:
+    """The benchmark as it was resolved, for keeping beside its results."""
+    return yaml.safe_dump({k: v for k, v in vars(benchmark).items() if k != "sizes"}, sort_keys=False)
+
+
+def _list(words: Any) -> str:
+    return ", ".join(words) or "none"

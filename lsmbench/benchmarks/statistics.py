@@ -1,0 +1,530 @@
+"""From the results of a benchmark's runs to its tables: means and spreads over seeds, floors, published values."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lsmbench.errors import UserError
+from lsmbench.runs.results import Failure, Result, Score, read_json
+
+SCHEMA = 1
+BENCHMARK = "benchmark.json"
+FLOORS = {"constant": "floor (constant)", "copy": "floor (copy of the input)"}
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """A cell's run as the benchmark planned it.
+
+    Attributes:
+        id: The run's identity and the name of its folder.
+        method: The method's word.
+        paired: N; `None` for a run that holds for every N because its method uses no pairs.
+        seed: `None` for a run that does not depend on a seed.
+    """
+
+    id: str
+    method: str
+    paired: float | None
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Published:
+    """Values that a paper reports.
+
+    Attributes:
+        source: Which paper, which table.
+        metric: The metric's word.
+        values: Method, then N, then the value.
+        note: How the paper's setting differs from the benchmark's; empty if it does not.
+    """
+
+    source: str
+    metric: str
+    values: dict[str, dict[float, float]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What `benchmark.json` says: the runs of a benchmark and how to present them.
+
+    Attributes:
+        name: The benchmark's word.
+        title: Headline.
+        description: A sentence or two.
+        dataset: The dataset's word.
+        methods: Methods in order of display.
+        summaries: One line about a method.
+        paired: The values of N in order of display.
+        seeds: The seeds in order.
+        size: Named network size, `None` for the papers' own.
+        runs: Every run of the benchmark.
+        skipped: Methods that are not run, with the reason.
+        primary_metric: Metric that methods are compared by.
+        published: A paper's values, if there are any.
+        command: What to type to run the benchmark again.
+    """
+
+    name: str
+    title: str
+    description: str
+    dataset: str
+    methods: tuple[str, ...]
+    summaries: dict[str, str]
+    paired: tuple[float, ...]
+    seeds: tuple[int, ...]
+    size: str | None
+    runs: tuple[GridRun, ...]
+    skipped: tuple[tuple[str, str], ...]
+    primary_metric: str
+    published: Published | None
+    command: str
+
+    @classmethod
+    def load(cls, folder: Path) -> Grid:
+        """Reads `benchmark.json` from a benchmark's folder.
+
+        Raises:
+            UserError: If the folder or the file is missing, damaged, or written by a version with another layout.
+        """
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder. Give the folder of a benchmark, the one that holds {BENCHMARK}."
+            )
+        path = folder / BENCHMARK
+        if not path.is_file():
+            raise UserError(f"{folder}: holds no {BENCHMARK}, so it is not the folder of a benchmark.")
+        raw = read_json(path)
+        if raw.get("schema") != SCHEMA:
+            raise UserError(
+                f"{path}: has benchmark layout {raw.get('schema')!r}, this version of lsmbench reads {SCHEMA}. "
+                "Read it with the version that wrote it."
+            )
+        try:
+            return cls._parse(raw)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            kind = type(error).__name__
+            raise UserError(
+                f"{path}: is not a complete benchmark ({kind}: {error}). Start the benchmark again."
+            ) from error
+
+    @classmethod
+    def _parse(cls, raw: dict[str, Any]) -> Grid:
+        runs = tuple(
+            GridRun(
+                id=_folder_name(run["id"]),
+                method=str(run["method"]),
+                paired=None if run["paired"] is None else float(run["paired"]),
+                seed=None if run["seed"] is None else int(run["seed"]),
+            )
+            for run in raw["runs"]
+        )
+        skipped = tuple((str(entry["method"]), str(entry["reason"])) for entry in raw.get("skipped", []))
+        paired = [float(n) for n in raw["paired"]] + [run.paired for run in runs if run.paired is not None]
+        methods = [str(m) for m in raw["methods"]] + [run.method for run in runs] + [method for method, _ in skipped]
+        if not paired:
+            raise ValueError("'paired' is empty")
+        said = raw.get("published")
+        published = said and Published(
+            source=str(said["source"]),
+            metric=str(said["metric"]),
+            values={
+                str(method): {float(n): float(value) for n, value in values.items()}
+                for method, values in said["values"].items()
+            },
+            note=str(said.get("note") or ""),
+        )
+        return cls(
+            name=str(raw["name"]),
+            title=str(raw.get("title") or raw["name"]),
+            description=str(raw.get("description") or ""),
+            dataset=str(raw["dataset"]),
+            methods=tuple(dict.fromkeys(methods)),
+            summaries={str(k): str(v) for k, v in (raw.get("method_summaries") or {}).items()},
+            paired=tuple(dict.fromkeys(paired)),
+            seeds=tuple(int(seed) for seed in raw["seeds"]),
+            size=None if raw.get("size") is None else str(raw["size"]),
+            runs=runs,
+            skipped=skipped,
+            primary_metric=str(raw["primary_metric"]),
+            published=published or None,
+            command=str(raw.get("command") or ""),
+        )
+
+
+class Span(NamedTuple):
+    """Smallest and largest of some numbers that should be equal."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Span | None:
+        """The span of the values, `None` without any."""
+        known = list(values)
+        return cls(min(known), max(known)) if known else None
+
+
+class ScoreKey(NamedTuple):
+    """What a table is about: one metric in one direction of translation."""
+
+    metric: str
+    source: str
+    target: str
+
+    def find(self, result: Result) -> Score | None:
+        """The result's score of this kind, `None` if the run was not scored so."""
+        return next((s for s in result.scores if (s.metric, s.source, s.target) == self), None)
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """A finished run's mean score.
+
+    Attributes:
+        run: The planned run.
+        score: Mean over the test samples; NaN if the metric is undefined for all of them.
+    """
+
+    run: GridRun
+    score: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one N.
+
+    Attributes:
+        paired: N.
+        runs: Finished runs that hold a score, in the order of the grid.
+        expected: Number of runs that the benchmark plans here.
+        failures: Runs that ended without a result.
+        mean: Mean over seeds of the runs' means; `None` without any score.
+        sd: Sample standard deviation over seeds (ddof 1); `None` with fewer than two.
+        median: Median over seeds of the runs' means.
+        pairs: Numbers of training pairs that the runs saw.
+        val_pairs: Numbers of validation pairs that the runs saw.
+        rules: Selection rules that the runs followed.
+        wall_s: Mean wall time of a run.
+        updates: Mean number of updates of a run.
+        published: The value that a paper reports.
+        independent: Whether the runs use no pairs, so that the same ones stand at every N.
+        best: Whether the mean is the best of its column; says nothing about significance.
+        at_floor: Whether the mean is no better than the best floor of its column.
+    """
+
+    paired: float
+    runs: tuple[RunScore, ...]
+    expected: int
+    failures: tuple[Failure, ...]
+    mean: float | None
+    sd: float | None
+    median: float | None
+    pairs: Span | None
+    val_pairs: Span | None
+    rules: tuple[str, ...]
+    wall_s: float | None
+    updates: float | None
+    published: float | None = None
+    independent: bool = False
+    best: bool = False
+    at_floor: bool = False
+
+    @property
+    def finished(self) -> int:
+        """Number of runs that hold a score."""
+        return len(self.runs)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at every N.
+
+    Attributes:
+        method: The method's word in the grid.
+        label: What to print: the method's word, or which floor it is.
+        summary: One line about the method.
+        cells: One per column of the table.
+        wall_s: Mean wall time of the row's runs.
+        updates: Mean number of updates of the row's runs.
+        parameters: Number of trained parameters.
+        rules: Selection rules that the runs followed.
+        skipped: Why the method is not run; empty if it is.
+    """
+
+    method: str
+    label: str
+    summary: str
+    cells: tuple[Cell, ...]
+    wall_s: float | None
+    updates: float | None
+    parameters: Span | None
+    rules: tuple[str, ...]
+    skipped: str = ""
+
+    @property
+    def independent(self) -> bool:
+        """Whether all of the row's runs hold for every N."""
+        return all(cell.independent for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One N.
+
+    Attributes:
+        paired: N.
+        pairs: Numbers of training pairs among the runs that use pairs.
+        singles: Numbers of x-only and of y-only training samples among the same runs.
+        floor: The best floor's mean, `None` without a finished floor.
+    """
+
+    paired: float
+    pairs: Span | None
+    singles: tuple[Span | None, Span | None]
+    floor: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Methods × N for one metric in one direction of translation.
+
+    Attributes:
+        key: Metric and direction of translation.
+        unit: What the number means.
+        higher_is_better: Direction of the metric.
+        primary: Whether methods are compared by this table.
+        columns: The values of N in order of display.
+        rows: The methods in order of display.
+        floors: Trivial predictors, which do not compete.
+        published: A paper's values, if it reports this metric.
+        rules: Selection rules of the methods' runs.
+        val_pairs: Numbers of validation pairs that the methods' runs saw.
+    """
+
+    key: ScoreKey
+    unit: str
+    higher_is_better: bool
+    primary: bool
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    floors: tuple[Row, ...]
+    published: Published | None
+    rules: tuple[str, ...]
+    val_pairs: Span | None
+
+
+def is_floor(config: dict[str, Any]) -> bool:
+    """Whether a run's configuration is that of a trivial predictor."""
+    method = config.get("method")
+    return isinstance(method, dict) and method.get("name") == "floor"
+
+
+def comparable(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """Separates results that must not stand in one table.
+
+    Results compare if they share the protocol's version and the dataset's fingerprint; the largest such group is kept,
+    of equally large ones that of the first result.
+
+    Args:
+        results: Finished runs.
+
+    Returns:
+        The results to show and those to leave out.
+    """
+    if not results:
+        return [], []
+    (chosen, _), *_ = Counter(_setting(result) for result in results).most_common(1)
+    kept = [result for result in results if _setting(result) == chosen]
+    return kept, [result for result in results if _setting(result) != chosen]
+
+
+def tabulate(grid: Grid, results: Sequence[Result], failures: Sequence[Failure] = ()) -> list[Table]:
+    """Derives a benchmark's tables, the one of the primary metric first.
+
+    Args:
+        grid: The benchmark's plan; results of runs that are not part of it are ignored.
+        results: Finished runs, all comparable with each other.
+        failures: Runs that ended without a result.
+
+    Returns:
+        One table per metric and direction of translation; a single empty one without results.
+
+    Raises:
+        ValueError: If the results stem from several versions of the protocol or of the dataset.
+    """
+    planned = {run.id for run in grid.runs}
+    found = {result.id: result for result in results if result.id in planned}
+    failed = {f.id: f for f in failures if f.id in planned and f.id not in found}
+    if len({_setting(result) for result in found.values()}) > 1:
+        raise ValueError("results of different protocols or dataset fingerprints in one table; call `comparable` first")
+    tables, published = [], grid.published
+    for number, key in enumerate(_keys(grid, list(found.values()))):
+        matches = published is not None and published.metric == key.metric
+        tables.append(_table(grid, key, number == 0, found, failed, published if matches else None))
+        if matches:
+            published = None  # a paper reports one direction of translation: the first that has the metric
+    return tables
+
+
+def _table(
+    grid: Grid,
+    key: ScoreKey,
+    primary: bool,
+    found: dict[str, Result],
+    failed: dict[str, Failure],
+    published: Published | None,
+) -> Table:
+    score = next((s for result in found.values() if (s := key.find(result))), None)
+    higher = score is None or score.higher_is_better
+    rows: list[Row] = []
+    floors: list[Row] = []
+    skipped = dict(grid.skipped)
+    for method in grid.methods:
+        for label, floor, runs in _by_label(method, grid.runs, found, failed):
+            said = published.values.get(method, {}) if published and not floor else {}
+            cells = [replace(_cell(n, runs, key, found, failed), published=said.get(n)) for n in grid.paired]
+            done = [found[run.id] for run in runs if run.id in found]
+            row = Row(
+                method=method,
+                label=label,
+                summary=grid.summaries.get(method, ""),
+                cells=tuple(cells),
+                wall_s=_mean(r.cost.get("wall_s") for r in done),
+                updates=_mean(r.cost.get("updates") for r in done),
+                parameters=Span.of(r.cost["parameters"] for r in done if "parameters" in r.cost),
+                rules=_rules(done),
+                skipped="" if runs else skipped.get(method, ""),
+            )
+            (floors if floor else rows).append(row)
+    bars = [_best((row.cells[i].mean for row in floors), higher) for i in range(len(grid.paired))]
+    rows = _flag(rows, bars, higher)
+    users = [found[run.id] for run in grid.runs if run.id in found and not is_floor(found[run.id].config)]
+    return Table(
+        key=key,
+        unit=score.unit if score else "",
+        higher_is_better=higher,
+        primary=primary,
+        columns=tuple(_column(n, grid, users, bar) for n, bar in zip(grid.paired, bars, strict=True)),
+        rows=tuple(rows),
+        floors=tuple(floors),
+        published=published,
+        rules=_rules(users),
+        val_pairs=Span.of(r.supervision["val_pairs"] for r in users if "val_pairs" in r.supervision),
+    )
+
+
+def _cell(
+    paired: float, runs: Sequence[GridRun], key: ScoreKey, found: dict[str, Result], failed: dict[str, Failure]
+) -> Cell:
+    here = [run for run in runs if run.paired is None or run.paired == paired]
+    done = [(run, found[run.id], score) for run in here if run.id in found and (score := key.find(found[run.id]))]
+    results = [result for _, result, _ in done]
+    means = np.array([score.mean for _, _, score in done], dtype=np.float64)
+    means = means[~np.isnan(means)]
+    return Cell(
+        paired=paired,
+        runs=tuple(RunScore(run, score.mean) for run, _, score in done),
+        expected=len(here),
+        failures=tuple(failed[run.id] for run in here if run.id in failed),
+        mean=float(means.mean()) if means.size else None,
+        sd=float(means.std(ddof=1)) if means.size > 1 else None,
+        median=float(np.median(means)) if means.size else None,
+        pairs=Span.of(r.supervision["pairs"] for r in results if "pairs" in r.supervision),
+        val_pairs=Span.of(r.supervision["val_pairs"] for r in results if "val_pairs" in r.supervision),
+        rules=_rules(results),
+        wall_s=_mean(r.cost.get("wall_s") for r in results),
+        updates=_mean(r.cost.get("updates") for r in results),
+        independent=bool(here) and all(run.paired is None for run in here),
+    )
+
+
+def _column(paired: float, grid: Grid, users: Sequence[Result], floor: float | None) -> Column:
+    # Runs that use no pairs are left out: the number of pairs that they saw is not the column's.
+    here = {run.id for run in grid.runs if run.paired == paired}
+    seen = [result.supervision for result in users if result.id in here]
+    x, y = (Span.of(s[view] for s in seen if view in s) for view in ("x", "y"))
+    return Column(paired, Span.of(s["pairs"] for s in seen if "pairs" in s), (x, y), floor)
+
+
+def _flag(rows: Sequence[Row], bars: Sequence[float | None], higher: bool) -> list[Row]:
+    tops = []
+    for i in range(len(bars)):
+        means = [row.cells[i].mean for row in rows]
+        # A method alone in its column has beaten nobody.
+        tops.append(_best(means, higher) if sum(mean is not None for mean in means) > 1 else None)
+    flagged = []
+    for row in rows:
+        cells = []
+        for cell, top, bar in zip(row.cells, tops, bars, strict=True):
+            best, at_floor = _reaches(cell.mean, top, higher), _reaches(bar, cell.mean, higher)
+            cells.append(replace(cell, best=best, at_floor=at_floor))
+        flagged.append(replace(row, cells=tuple(cells)))
+    return flagged
+
+
+def _keys(grid: Grid, results: Sequence[Result]) -> list[ScoreKey]:
+    primaries = [ScoreKey(r.primary.metric, r.primary.source, r.primary.target) for r in results if r.scores]
+    keys = [ScoreKey(s.metric, s.source, s.target) for r in results for s in r.scores]
+    named = [key for key in primaries + keys if key.metric == grid.primary_metric]
+    return list(dict.fromkeys(named[:1] + primaries + keys)) or [ScoreKey(grid.primary_metric, "x", "y")]
+
+
+def _by_label(
+    method: str, runs: Sequence[GridRun], found: dict[str, Result], failed: dict[str, Failure]
+) -> list[tuple[str, bool, list[GridRun]]]:
+    """A method's runs under the name to print and whether it is a floor; each kind of floor apart."""
+    named_so = method == "floor" or method.startswith(("floor-", "floor_"))
+    groups: dict[tuple[str, bool], list[GridRun]] = {}
+    for run in (run for run in runs if run.method == method):
+        ended = found.get(run.id) or failed.get(run.id)
+        if ended is None:
+            label, floor = method, named_so
+        elif is_floor(ended.config):
+            kind = str(ended.config["method"].get("kind", ""))
+            label, floor = FLOORS.get(kind, f"floor ({kind})" if kind else method), True
+        else:
+            label, floor = method, False
+        groups.setdefault((label, floor), []).append(run)
+    return [(label, floor, group) for (label, floor), group in groups.items()] or [(method, named_so, [])]
+
+
+def _reaches(mean: float | None, bar: float | None, higher: bool) -> bool:
+    """Whether a mean is as good as the bar; differences of rounding do not count."""
+    if mean is None or bar is None:
+        return False
+    return math.isclose(mean, bar, rel_tol=1e-9) or (mean > bar if higher else mean < bar)
+
+
+def _setting(result: Result) -> tuple[str, str]:
+    return result.protocol, str(result.dataset.get("fingerprint"))
+
+
+def _rules(results: Iterable[Result]) -> tuple[str, ...]:
+    return tuple(sorted({str(r.selection["rule"]) for r in results if "rule" in r.selection}))
+
+
+def _best(means: Iterable[float | None], higher: bool) -> float | None:
+    known = [mean for mean in means if mean is not None]
+    return (max if higher else min)(known) if known else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _folder_name(value: Any) -> str:
+    # The id becomes a path below the benchmark's folder, from where it must not lead away.
+    if not isinstance(value, str) or not value or "/" in value or "\\" in value or value in {".", ".."}:
+        raise ValueError(f"{value!r} is not a run id")
+    return value

@@ -1,0 +1,278 @@
+"""The command line: `lsmbench list | train | bench | report`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from lsmbench.errors import UserError
+
+USAGE = """\
+usage: lsmbench COMMAND [options]
+
+  list      methods, datasets and benchmarks, one line each
+  train     one method, once: lsmbench train --method lsm --dataset sit --paired 5
+  bench     a grid of runs and its report: lsmbench bench quick
+  report    tables and pictures again, from results alone: lsmbench report results/quick
+
+lsmbench COMMAND --help documents every option of a command. For train it lists those of the dataset and
+method that are named: lsmbench train --method lsm --dataset sit --help
+"""
+
+console = Console(soft_wrap=False)
+errors = Console(stderr=True, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits: 0 done, 1 a run failed, 2 something for the user to mend, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.exit(_dispatch(words))
+    except UserError as error:
+        errors.print(f"[bold red]lsmbench:[/] {_escaped(str(error))}", highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("lsmbench: interrupted; the same command continues from the last finished epoch.")
+        sys.exit(130)
+
+
+def _dispatch(words: list[str]) -> int:
+    commands: dict[str, Callable[[list[str]], int]] = {"list": _list, "train": _train, "bench": _bench, "report": _report}
+    if not words or words[0] in ("-h", "--help", "help"):
+        console.print(USAGE, highlight=False, markup=False, end="")
+        return 0
+    if words[0] == "--version":
+        import lsmbench
+
+        console.print(f"lsmbench {lsmbench.__version__}", highlight=False)
+        return 0
+    if words[0] not in commands:
+        import difflib
+
+        near = difflib.get_close_matches(words[0], commands, 1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise UserError(f"unknown command {words[0]!r}{hint} Known: {', '.join(commands)}.")
+    return commands[words[0]](words[1:])
+
+
+def _list(words: list[str]) -> int:
+    from lsmbench.benchmarks.grid import available, summary
+    from lsmbench.data import DATASETS
+    from lsmbench.methods import METHODS
+    from lsmbench.runs.config import load_yaml, parse_arguments
+
+    parse_arguments(_parser("list", "Shows methods, datasets and benchmarks."), words)
+    benchmarks = {name: str(load_yaml(path).get("title", "")) for name, path in available().items()}
+    sections = {
+        "methods": {name: summary(kind) for name, kind in METHODS.items()},
+        "datasets": {name: summary(kind) for name, kind in DATASETS.items()},
+        "benchmarks": benchmarks,
+    }
+    for title, rows in sections.items():
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
+        for name, line in rows.items():
+            table.add_row(f"  {name}", _escaped(line))
+        console.print(table)
+    return 0
+
+
+def _train(words: list[str]) -> int:
+    from lsmbench.runs.config import Machine, add_options, config_from_arguments, names_in, run_parser
+    from lsmbench.runs.run import RunFailed, execute
+
+    dataset, method = names_in(words)
+    parser = run_parser(
+        dataset,
+        method,
+        prog="lsmbench train",
+        description=f"Trains and tests {method} on {dataset}, once. Short forms: --dataset, --method, --paired, "
+        "--epochs, and --seed for both supervision_seed and init_seed.",
+    )
+    parser.add_argument("--output", type=str, default="runs", help="Folder of runs; each gets a folder of its own in it")
+    add_options(parser, "machine.", Machine)
+    config, values = config_from_arguments(words, parser)
+    machine = Machine(**values.machine.as_dict())
+    root = Path(values.output)
+    before = set(root.glob("*/result.json"))
+    try:
+        with _training_bar(f"{method} on {dataset}") as tell:
+            result = execute(config, root, machine, tell)
+    except RunFailed as error:
+        errors.print(f"[bold red]lsmbench:[/] {_escaped(error.failure.reason)} ({error.failure.where})", highlight=False)
+        errors.print(f"The record is in {error.folder / 'failure.json'}.", highlight=False)
+        return 1
+    folder = root / result.id
+    if folder / "result.json" in before:
+        console.print(f"Finished before: {folder}. To compute it again, name another folder with --output.")
+    for score in result.scores:
+        console.print(
+            f"{score.source} → {score.target}  {score.metric} {score.mean:.4f}  ({score.unit}; "
+            f"{len(score.values)} test samples)",
+            highlight=False,
+        )
+    console.print(f"{folder / 'result.json'}", highlight=False)
+    return 0
+
+
+def _bench(words: list[str]) -> int:
+    from lsmbench.benchmarks import grid as grids
+    from lsmbench.benchmarks.launch import cores, launch
+    from lsmbench.benchmarks.report import console_tables, write_report
+    from lsmbench.runs.config import Machine, add_options, parse_arguments
+    from lsmbench.runs.results import write_json, write_text
+
+    parser = _parser("bench", "Runs a benchmark and writes its report. Finished runs are kept, broken ones continued.")
+    parser.add_argument("benchmark", nargs="?", default=None, help="A name from `lsmbench list`, or a YAML file")
+    parser.add_argument("--dataset", type=str, help="The benchmark of this dataset (the same as naming it first)")
+    parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
+    parser.add_argument("--paired", type=str, help="Values of N in per cent, separated by commas")
+    parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
+    parser.add_argument("--size", type=str, help="A size of the benchmark, such as paper, small or tiny")
+    parser.add_argument("--set", type=str, nargs="+", default=[], help="Further options: training.epochs=20 …")
+    parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
+    parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
+    add_options(parser, "", Machine)
+    values = parse_arguments(parser, words)
+    overrides: dict[str, Any] = {}
+    for word in values.set:
+        overrides = grids.merge(overrides, _setting(word))
+    if values.paired:
+        overrides["paired"] = _numbers("--paired", values.paired, float)
+    if values.seeds:
+        overrides["seeds"] = _numbers("--seeds", values.seeds, int)
+    name = values.benchmark or values.dataset or "quick"
+    benchmark = grids.load(name, values.size, overrides)
+    if values.methods:
+        wanted = [word.strip() for word in values.methods.split(",") if word.strip()]
+        floors = [label for label, o in benchmark.methods.items() if o.get("name", label) == "floor"]
+        labels = list(dict.fromkeys([*floors, *wanted]))
+        benchmark.methods = {label: benchmark.methods.get(label, {}) for label in labels}
+    jobs = values.jobs if values.jobs is not None else _default_jobs(values.device)
+    if jobs < 1:
+        raise UserError(f"--jobs: expected at least 1, found {jobs}.")
+
+    grid = grids.expand(benchmark)
+    folder = Path(values.output) / benchmark.name
+    try:
+        write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
+        write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be written ({error.strerror}).") from error
+    console.print(
+        f"[bold]{_escaped(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",
+        highlight=False,
+    )
+    for label, reason in grid.skipped.items():
+        console.print(f"– {label} is left out: it {reason}.", highlight=False)
+    outcome = launch(grid.runs, folder / "runs", Machine(values.device, values.threads), jobs, console)
+    write_report(folder)
+    for table in console_tables(folder):
+        console.print(table)
+    console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    if not outcome.failed:
+        return 0
+    errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
+    for failure in outcome.failed:
+        errors.print(f"  {failure.id}: {_escaped(failure.reason)}", highlight=False)
+    errors.print("The same command tries them again, and keeps the others.", highlight=False)
+    return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
+
+
+def _report(words: list[str]) -> int:
+    from lsmbench.benchmarks.report import console_tables, write_report
+    from lsmbench.runs.config import parse_arguments
+
+    parser = _parser("report", "Writes tables and pictures again, from the results in a folder.")
+    parser.add_argument("folder", type=str, help="Folder of a benchmark's results, e.g. results/quick")
+    folder = Path(parse_arguments(parser, words).folder)
+    write_report(folder)
+    for table in console_tables(folder):
+        console.print(table)
+    console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    return 0
+
+
+def _parser(command: str, description: str) -> Any:
+    from jsonargparse import ArgumentParser
+
+    return ArgumentParser(exit_on_error=False, prog=f"lsmbench {command}", description=description)
+
+
+def _default_jobs(device: str) -> int:
+    import torch
+
+    from lsmbench.benchmarks.launch import cores
+
+    return 1 if device != "cpu" and torch.cuda.is_available() else cores()
+
+
+def _setting(word: str) -> dict[str, Any]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise UserError(f"--set {word}: expected KEY=VALUE, e.g. training.epochs=20.")
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {word}: cannot be read: {error}") from error
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
+    try:
+        return [kind(word) for word in text.split(",") if word.strip()]
+    except ValueError as error:
+        raise UserError(f"{option}: expected numbers separated by commas, found {text!r}.") from error
+
+
+class _training_bar:  # noqa: N801
+    """A bar over the epochs of one run, if the console is a terminal."""
+
+    def __init__(self, title: str) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.title = title
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs, left at most:"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[value]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Callable[[Any], None]:
+        self.bars.start()
+        task = self.bars.add_task(self.title, total=None, value="")
+
+        def tell(progress: Any) -> None:
+            name = progress.monitor.rpartition("/")[2]
+            value = f"{progress.stage}: {name} {progress.value:.4f}, best {progress.best:.4f}"
+            self.bars.update(task, completed=progress.done, total=progress.total, value=value)
+
+        return tell
+
+    def __exit__(self, *details: object) -> None:
+        self.bars.stop()
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+# Asked for by libraries at import, and of no use in batch work.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

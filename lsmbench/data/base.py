@@ -1,0 +1,98 @@
+"""Datasets: files to samples. One file per dataset; `DATASETS` in `lsmbench.data` lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsmbench.domains import Domain
+from lsmbench.errors import UserError
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Sample numbers of the three parts of a dataset."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+@dataclass
+class Dataset(ABC):
+    """A source of samples. Subclasses are dataclasses whose fields, declared with `option`, are the user's options.
+
+    Attributes:
+        name: The word that users type.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str] = "x"
+    target: ClassVar[str] = "y"
+
+    @property
+    @abstractmethod
+    def domains(self) -> dict[str, Domain]:
+        """The domain of each view."""
+
+    @abstractmethod
+    def load(self) -> Arrays:
+        """Stored samples, one array per view, the same number in each and in the same order.
+
+        Raises:
+            UserError: If files are missing, unreadable or hold something unexpected.
+        """
+
+    def split(self, count: int, seed: int | None) -> Split:
+        """Splits 70/10/20; override where the dataset has an official split.
+
+        Args:
+            count: Number of samples.
+            seed: Shuffles before splitting; `None` keeps the samples' order (as LSM's released code does).
+
+        Raises:
+            UserError: If a part would be empty.
+        """
+        order = np.arange(count) if seed is None else np.random.default_rng((seed, 7)).permutation(count)
+        train, val = int(count * 0.7 + 1e-9), int(count * 0.1 + 1e-9)
+        if min(train, val, count - train - val) < 1:
+            raise UserError(f"dataset {self.name}: {count} samples are too few to split 70/10/20; give at least 10.")
+        return Split(order[:train], order[train : train + val], order[train + val :])
+
+    def copies(self) -> NDArray[np.generic] | None:
+        """The source's content in the form of the target, stored like it, for the copy floor; `None` if unknown."""
+        return None
+
+
+def fingerprint(dataset: Dataset, arrays: Arrays) -> str:
+    """SHA-256 (first 16 hex digits) over the views' domains and values."""
+    digest = hashlib.sha256()
+    for view in sorted(arrays):
+        array = np.ascontiguousarray(arrays[view])
+        digest.update(f"{view}:{dataset.domains[view]!r}:{array.dtype}:{array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()[:16]
+
+
+def data_root() -> Path | None:
+    """The folder with the user's data, from the environment variable LSMBENCH_DATA, or `None`.
+
+    Raises:
+        UserError: If the variable names something that is not a folder.
+    """
+    value = os.environ.get("LSMBENCH_DATA", "")
+    if not value:
+        return None
+    root = Path(value).expanduser()
+    if not root.is_dir():
+        raise UserError(f"LSMBENCH_DATA={value}: no such folder. Set it to the folder that holds your datasets.")
+    return root

@@ -1,0 +1,12 @@
+"""The errors that lsmbench raises on purpose."""
+
+
+class UserError(Exception):
+    """Something only the user can mend; the command line prints it without a traceback and exits with code 2.
+
+    The message says what is wrong, where (which file, which option), what was expected and what to do.
+    """
+
+
+class Diverged(RuntimeError):
+    """A loss or a score stopped being a finite number, so the run has no result."""

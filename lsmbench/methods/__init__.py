@@ -1,0 +1,16 @@
+"""The methods. A new one is one file and one line in `METHODS`."""
+
+from lsmbench.methods.base import Method
+from lsmbench.methods.baseline import Baseline
+from lsmbench.methods.floor import Floor
+from lsmbench.methods.ioda import IODA
+from lsmbench.methods.lsm import LSM
+from lsmbench.methods.sop import SOP
+
+METHODS: dict[str, type[Method]] = {
+    "floor": Floor,
+    "baseline": Baseline,
+    "sop": SOP,
+    "ioda": IODA,
+    "lsm": LSM,
+}

@@ -1,0 +1,20 @@
+"""The plain supervised baseline of the LSM paper."""
+
+from __future__ import annotations
+
+from lsmbench.data.supervision import ViewSet
+from lsmbench.methods.base import Terms
+from lsmbench.methods.latent import LatentMethod, LatentViews
+
+
+class Baseline(LatentMethod):
+    """Supervised translation alone: D_y ∘ L_xy ∘ E_x trained on the pairs (Mayet et al. 2022, §3.1, eq. 2)."""
+
+    @property
+    def uses(self) -> tuple[ViewSet, ...]:
+        """Pairs only."""
+        return (self.pair,)
+
+    def losses_mappers(self, views: LatentViews) -> Terms:
+        """Eq. 2."""
+        return {"xy": lambda: self.supervised(views, self.source, self.target)}

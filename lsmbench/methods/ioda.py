@@ -1,0 +1,60 @@
+"""IODA: autoencoders of both domains are trained first, then the translation from their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from lsmbench.methods.base import Stage, Terms
+from lsmbench.methods.latent import LatentMethod, LatentViews
+
+
+class IODA(LatentMethod):
+    """Input/output deep architecture: pre-trained autoencoders, then eq. 2 (Lerouge et al. 2015; LSM, §4.2, App. C).
+
+    Stage 1 trains D_x∘E_x on every visible x and D_y∘E_y on every visible y, each with its own early stopping on the
+    validation reconstruction loss (hence two stages here). Stage 2 trains D_y∘L_xy∘E_x on the pairs from the best
+    weights of both, with L_xy untrained so far and a new optimiser; all three parts move.
+
+    The original is a multilayer perceptron trained by plain gradient descent, with an optionally pre-trained link; the
+    LSM paper compares with this form instead.
+    """
+
+    reconstructs = True
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Both autoencoders, then the translation."""
+        return (
+            Stage("pretrain_x", ("input_autoencoder",), monitor="reconstruction_x"),
+            Stage("pretrain_y", ("output_autoencoder",), monitor="reconstruction_y"),
+            Stage("translate", ("translation",)),
+        )
+
+    def modules_of(self, group: str) -> Iterable[nn.Module]:
+        """Each autoencoder's two halves, or the three parts of the translation."""
+        x, y = self.source, self.target
+        return {
+            "input_autoencoder": (self.encoders[x], self.decoders[x]),
+            "output_autoencoder": (self.encoders[y], self.decoders[y]),
+            "translation": (self.encoders[x], self.links[f"{x}{y}"], self.decoders[y]),
+            "mappers": (self.encoders, self.decoders, self.links),
+        }[group]
+
+    def losses_input_autoencoder(self, views: LatentViews) -> Terms:
+        """Eq. 5."""
+        return {"xx": lambda: self.reconstruction(views, self.source)}
+
+    def losses_output_autoencoder(self, views: LatentViews) -> Terms:
+        """Eq. 6."""
+        return {"yy": lambda: self.reconstruction(views, self.target)}
+
+    def losses_translation(self, views: LatentViews) -> Terms:
+        """Eq. 2."""
+        return {"xy": lambda: self.supervised(views, self.source, self.target)}
+
+    def validate(self, batch: dict[str, Tensor]) -> Tensor:
+        """Reconstruction loss of the autoencoder that is being trained."""
+        view = self.source if self.stage.name == "pretrain_x" else self.target
+        return self.domains[view].loss(self.decoders[view](self.encode(batch[view], view)), batch[view])

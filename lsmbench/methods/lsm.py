@@ -1,0 +1,163 @@
+"""LSM: latent spaces that are mapped onto each other, and kept alike by a distance and by confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from lsmbench.data.module import Batch
+from lsmbench.data.supervision import ViewSet
+from lsmbench.losses import bce_to, reverse_gradient
+from lsmbench.methods.base import MethodConfig, Stage, Terms
+from lsmbench.methods.latent import LatentMethod, LatentViews
+from lsmbench.networks.patchgan import latent_discriminator
+from lsmbench.networks.presets import FILTERS
+from lsmbench.options import option
+
+
+@dataclass
+class LSMConfig(MethodConfig):
+    """The weights of eq. 11. The paper's tuned values are not published; these are the released code's own."""
+
+    w_xx: float = option(1.0, "λ1, weight of reconstructing x", low=1e-4, high=10, source="released code; range App. B")
+    w_yy: float = option(1.0, "λ2, weight of reconstructing y", low=1e-4, high=10, source="released code; range App. B")
+    w_xy: float = option(10.0, "λ3¹, weight of translating x to y", low=1e-4, high=10, source="released code; App. B")
+    w_yx: float = option(10.0, "λ3², weight of translating y to x", low=1e-4, high=10, source="released code; App. B")
+    w_distance: float = option(1.0, "λ4, weight of the latent distance", low=1e-4, high=10, source="released code; App. B")
+    w_confusion: float = option(1.0, "λ5, weight of the confusion", low=1e-4, high=10, source="released code; App. B")
+    adversarial: Literal["confusion", "non_saturating", "saturating", "gradient_reversal"] = option(
+        "confusion",
+        "What encoders and links do to the domain classifiers",
+        source="confusion: eqs. 9 and 10; the released code's default is saturating",
+    )
+    adv_on_pairs: bool = option(
+        True, "Whether the adversarial terms see the pairs as well", source="eqs. 8 and 9, released code"
+    )
+    ablation: Literal["0000", "1000", "1100", "1110", "1111"] = option(
+        "1111",
+        "Row of Tables 5 to 7: digits switch λ1, λ2, λ4, λ5 off; 0000 also switches λ3² off, which makes it the "
+        "baseline, as the paper's numbers do",
+        source="LSM, App. D; the paper does not place λ3²",
+    )
+
+
+class LSM(LatentMethod):
+    """Latent space mapping (Mayet et al. 2022, eqs. 2 to 11).
+
+    The released code's `confusing` flag is not eq. 9: it pushes the classifiers' logits away from 0 without bound.
+    Here the confusion loss is the paper's. One forward through encoders and links serves both groups of a step: the
+    classifiers' update does not touch them.
+    """
+
+    Config = LSMConfig
+    config: LSMConfig
+    groups = ("classifiers", "mappers")
+    reconstructs = True
+    both_ways = True
+
+    def build(self) -> None:
+        """The family's networks, and a domain classifier on each latent space."""
+        super().build()
+        filters = FILTERS[self.config.network]
+        self.classifiers = nn.ModuleDict(
+            {
+                view: self.network(
+                    f"classifier_{view}",
+                    lambda view=view: latent_discriminator(4 * filters, self.domains[view].size // 4, filters),
+                )
+                for view in (self.source, self.target)
+            }
+        )
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One; without adversary there is nothing for the classifiers to learn for."""
+        return (Stage("train", self.groups if self.has_adversary else ("mappers",)),)
+
+    def modules_of(self, group: str) -> Iterable[nn.Module]:
+        """The classifiers, or all the rest."""
+        return (self.classifiers,) if group == "classifiers" else super().modules_of(group)
+
+    def weight(self, term: str) -> float:
+        """The weight of a term, after the ablation."""
+        digit = {"xx": 0, "yy": 1, "distance": 2, "confusion": 3}.get(term)
+        off = self.config.ablation[digit] == "0" if digit is not None else False
+        if off or (term == "yx" and self.config.ablation == "0000"):
+            return 0.0
+        return super().weight(term)
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether λ5 is on: without it there is nothing for the classifiers to teach."""
+        return self.weight("confusion") != 0.0
+
+    @property
+    def uses(self) -> tuple[ViewSet, ...]:
+        """Pairs, and view-only samples where a term needs them."""
+        x_only = self.has_adversary or self.weight("xx") != 0.0
+        y_only = self.has_adversary or self.weight("yy") != 0.0
+        unpaired = [(view,) for view, used in ((self.source, x_only), (self.target, y_only)) if used]
+        return (self.pair, *unpaired)
+
+    def prepare(self, batch: Batch) -> LatentViews:
+        """Encodes and maps once for both groups, before either freezes the other's parameters."""
+        views = super().prepare(batch)
+        if self.has_adversary:
+            for source, target in self.directions:
+                views.mapped(source, target, pairs_only=False)
+        return views
+
+    def losses_classifiers(self, views: LatentViews) -> Terms:
+        """Eq. 8 for both domains: mapped codes are 0, own codes are 1. Detached: to the classifiers alone."""
+
+        def classify(source: str, target: str) -> Tensor:
+            mapped, own = self._adversarial_codes(views, source, target)
+            return self.verdict(mapped.detach(), target, 0.0) + self.verdict(own.detach(), target, 1.0)
+
+        x, y = self.source, self.target
+        return {"classify_y": lambda: classify(x, y), "classify_x": lambda: classify(y, x)}
+
+    def losses_mappers(self, views: LatentViews) -> Terms:
+        """Eq. 11 without the classifiers' part."""
+        x, y = self.source, self.target
+        return {
+            "xx": lambda: self.reconstruction(views, x),
+            "yy": lambda: self.reconstruction(views, y),
+            "xy": lambda: self.supervised(views, x, y),
+            "yx": lambda: self.supervised(views, y, x),
+            "distance": lambda: self.distance(views, x, y) + self.distance(views, y, x),
+            "confusion": lambda: self.confusion(views, x, y) + self.confusion(views, y, x),
+        }
+
+    def distance(self, views: LatentViews, source: str, target: str) -> Tensor:
+        """L1 between mapped and own codes of the pairs (eq. 7): to both encoders and the link."""
+        if not views.pairs:
+            return self.nothing("mappers")
+        return F.l1_loss(views.mapped(source, target, pairs_only=True), views.code(target)[: views.pairs])
+
+    def confusion(self, views: LatentViews, source: str, target: str) -> Tensor:
+        """Makes mapped codes indistinguishable from own ones (eqs. 9 and 10): to encoders and link, not further."""
+        mapped, own = self._adversarial_codes(views, source, target)
+        match self.config.adversarial:
+            case "confusion":
+                return self.verdict(mapped, target, 0.5) + self.verdict(own, target, 0.5)
+            case "non_saturating":
+                return self.verdict(mapped, target, 1.0)
+            case "saturating":
+                return -self.verdict(mapped, target, 0.0)
+            case "gradient_reversal":
+                mapped, own = reverse_gradient(mapped), reverse_gradient(own)
+                return self.verdict(mapped, target, 0.0) + self.verdict(own, target, 1.0)
+
+    def verdict(self, codes: Tensor, view: str, verdict: float) -> Tensor:
+        """Cross-entropy of a domain classifier on codes against one verdict."""
+        return bce_to(self.classifiers[view](codes), verdict) if len(codes) else self.nothing("classifiers")
+
+    def _adversarial_codes(self, views: LatentViews, source: str, target: str) -> tuple[Tensor, Tensor]:
+        """Mapped and own codes in the target's latent space."""
+        skip = 0 if self.config.adv_on_pairs else views.pairs
+        return views.mapped(source, target, pairs_only=False)[skip:], views.code(target)[skip:]

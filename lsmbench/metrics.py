@@ -1,0 +1,106 @@
+"""Metrics that keep one score per sample, each with its unit and direction; tables are derived from the scores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+class SampleMetric(Metric):
+    """A metric that is a mean over samples and keeps the score of every one of them.
+
+    Scores of samples for which the metric is undefined are NaN; the mean skips them.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool | None]
+    full_state_update: ClassVar[bool | None] = False
+    values: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+        self.add_state("indices", default=[], dist_reduce_fx="cat")
+
+    @abstractmethod
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores a batch of decided views against the truth; returns shape (B,), NaN where undefined."""
+
+    def update(self, prediction: Tensor, target: Tensor, indices: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            prediction: Decided views, as `Domain.decide` returns them.
+            target: True views of the same shape.
+            indices: The samples' numbers in the dataset, shape (B,).
+        """
+        self.values.append(self.score(prediction, target).float())
+        self.indices.append(indices)
+
+    def compute(self) -> Tensor:
+        """Mean over the samples for which the metric is defined."""
+        return torch.nanmean(dim_zero_cat(self.values).double()).float()
+
+    def per_sample(self) -> tuple[list[int], list[float]]:
+        """The samples' numbers in ascending order, and the score of each."""
+        indices, values = dim_zero_cat(self.indices).cpu(), dim_zero_cat(self.values).cpu()
+        order = torch.argsort(indices)
+        return indices[order].tolist(), values[order].tolist()
+
+
+class ForegroundIoU(SampleMetric):
+    """Intersection over union of the foreground classes, per sample, then averaged (LSM, App. A).
+
+    Background (class 0) is not scored. A class that neither the prediction nor the truth holds is skipped; a sample
+    without any class to score is undefined.
+
+    Args:
+        classes: Number of classes, background included.
+    """
+
+    name = "iou"
+    unit = "foreground IoU, 0 to 1"
+    higher_is_better = True
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = classes
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores class maps of shape (B, H, W)."""
+        ious = []
+        for label in range(1, self.classes):
+            predicted, true = (prediction == label).flatten(1), (target == label).flatten(1)
+            ious.append((predicted & true).sum(1) / (predicted | true).sum(1))  # 0/0 = NaN: absent from both
+        return torch.stack(ious, 1).nanmean(1)
+
+
+class MeanSquaredError(SampleMetric):
+    """Mean squared difference over the elements of a view."""
+
+    name = "mse"
+    unit = "squared intensity, the domain's range being one unit"
+    higher_is_better = False
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores views of shape (B, ...)."""
+        return (prediction - target).square().flatten(1).mean(1)
+
+
+class MeanAbsoluteError(SampleMetric):
+    """Mean absolute difference over the elements of a view (L1)."""
+
+    name = "l1"
+    unit = "intensity, the domain's range being one unit"
+    higher_is_better = False
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores views of shape (B, ...)."""
+        return (prediction - target).abs().flatten(1).mean(1)

@@ -1,0 +1,45 @@
+"""Initial weights."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+_WEIGHTED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def init_normal(module: M, std: float = 0.02) -> M:
+    """Draw all weights below ``module`` in place, as DCGAN (Radford et al. 2016) and after it pix2pix and CycleGAN.
+
+    Linear, convolution and transposed-convolution weights come from N(0, ``std``²), batch-norm weights from
+    N(1, ``std``²); all their biases are 0. Other layers keep what they have. Draws from torch's global generator.
+
+    Args:
+        module: A network or a single layer.
+        std: Standard deviation of the weights.
+
+    Returns:
+        ``module`` itself, so that a constructor can wrap what it builds.
+    """
+    for layer in module.modules():
+        if isinstance(layer, _WEIGHTED):
+            nn.init.normal_(layer.weight, 0.0, std)
+        elif isinstance(layer, _BATCH_NORM) and layer.affine:
+            nn.init.normal_(layer.weight, 1.0, std)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return module

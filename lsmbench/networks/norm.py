@@ -1,0 +1,40 @@
+"""The normalisation layers shared by all convolutional networks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+Norm = Literal["instance", "batch", "none"]
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Make one 2-D normalisation layer.
+
+    Instance normalisation has neither weights nor running statistics, as in the CycleGAN code, so it behaves
+    the same in training and in evaluation, and each sample is independent of its batch.
+
+    Args:
+        norm: ``instance``, ``batch`` or ``none`` (the identity).
+        channels: Channels of the (B, channels, H, W) input; the shape does not change.
+
+    Raises:
+        ValueError: If ``norm`` is none of the three.
+    """
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels, affine=False, track_running_stats=False)
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "none":
+        return nn.Identity()
+    raise ValueError(f"unknown norm {norm!r}: choose 'instance', 'batch' or 'none'")
+
+
+def conv_bias(norm: Norm) -> bool:
+    """Say whether a convolution followed by ``norm`` has a bias: only before instance normalisation.
+
+    This is the released CycleGAN and pix2pix code's rule. Instance normalisation subtracts the mean, so these
+    biases change nothing in the output; they are kept because published parameter counts include them.
+    """
+    return norm == "instance"

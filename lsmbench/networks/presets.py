@@ -1,0 +1,14 @@
+"""Named network widths."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FILTERS: Final[dict[str, int]] = {"paper": 64, "small": 16, "tiny": 4}
+"""Filters of the first convolution, by preset; every other width is a multiple of it.
+
+* ``paper``: the width the papers train with; scores that are compared with published ones need it.
+* ``small``: about 1/16 of the weights and of the arithmetic; for one's own data on a modest machine and for
+  choosing between methods before spending the budget. Its scores are not comparable with published ones.
+* ``tiny``: for tests and for trying a pipeline on a CPU; its scores mean nothing.
+"""

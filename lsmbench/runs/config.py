@@ -1,0 +1,284 @@
+"""The configuration of a run: typed, checked, and the same from the command line, a file or a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError as ParserError
+
+from lsmbench.data import DATASETS
+from lsmbench.data.base import Dataset
+from lsmbench.data.supervision import SupervisionConfig
+from lsmbench.errors import UserError
+from lsmbench.methods import METHODS
+from lsmbench.methods.base import MethodConfig
+from lsmbench.options import option, options_of
+
+PROTOCOL = "1"
+"""Version of everything that decides a score: split, supervision, order, losses, selection. Scores of different
+versions are not comparable, and are kept apart."""
+
+
+@dataclass
+class TrainingConfig:
+    """The budget, the selection rule and the seed."""
+
+    epochs: int = option(1000, "Most epochs of each stage", unit="epochs", source="LSM, App. B")
+    patience: int = option(
+        100, "Epochs without a better validation value after which a stage ends", unit="epochs", source="LSM, App. B"
+    )
+    batch_size: int = option(16, "Samples in an update, over all processes", unit="samples", source="LSM, App. B (SIT)")
+    steps_per_epoch: int | None = option(
+        None,
+        "Updates in an epoch; null is the size of the training split divided by batch_size, for every method and N",
+        unit="updates",
+    )
+    selection: Literal["best_validation", "last"] = option(
+        "best_validation",
+        "Which weights are tested: those of the best validation value, or the last (early stopping then never ends a "
+        "stage)",
+        source="LSM, App. C",
+    )
+    init_seed: int = option(0, "Seed of initial weights and of random numbers in training")
+    precision: Literal["32-true", "bf16-mixed"] = option("32-true", "Arithmetic of the networks")
+
+
+@dataclass
+class Machine:
+    """Where a run is computed. Not part of its identity."""
+
+    device: Literal["auto", "cpu", "gpu"] = option("auto", "auto takes a GPU if there is one")
+    threads: int | None = option(
+        None, "CPU threads; null leaves it to torch. Bits are the same for the same number of threads", unit="threads"
+    )
+
+
+@dataclass
+class RunConfig:
+    """All that decides a run's scores."""
+
+    dataset: Dataset
+    method_name: str
+    method: MethodConfig
+    supervision: SupervisionConfig
+    training: TrainingConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, complete with defaults, in the form of a configuration file."""
+        return {
+            "dataset": {"name": self.dataset.name, **dataclasses.asdict(self.dataset)},
+            "method": {"name": self.method_name, **dataclasses.asdict(self.method)},
+            "supervision": dataclasses.asdict(self.supervision),
+            "training": dataclasses.asdict(self.training),
+        }
+
+    def identity(self, fingerprint: str) -> str:
+        """The run's name: method, N, seed, and a hash of configuration, data and protocol version."""
+        canonical = json.dumps([PROTOCOL, fingerprint, self.to_dict()], sort_keys=True)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
+        return f"{self.method_name}-N{self.supervision.paired:g}-s{self.training.init_seed}-{digest}"
+
+
+SHORTCUTS = {
+    "--dataset": ("--dataset.name",),
+    "--method": ("--method.name",),
+    "--paired": ("--supervision.paired",),
+    "--seed": ("--supervision.supervision_seed", "--training.init_seed"),
+    "--epochs": ("--training.epochs",),
+}
+"""Short forms of the options that are typed most."""
+
+
+def sections(dataset: str, method: str) -> dict[str, type[Any]]:
+    """The configuration's sections and the dataclass of each."""
+    return {
+        "dataset": _known(DATASETS, dataset, "dataset"),
+        "method": _known(METHODS, method, "method").Config,
+        "supervision": SupervisionConfig,
+        "training": TrainingConfig,
+    }
+
+
+def add_options(parser: ArgumentParser, prefix: str, config: type[Any]) -> None:
+    """Adds a dataclass's options to a parser as `--prefix.name`, documented."""
+    for o in options_of(config):
+        help = o.describe().replace("%", "%%")
+        if o.choices:
+            parser.add_argument(f"--{prefix}{o.name}", choices=o.choices, default=o.default, help=help)
+        else:
+            parser.add_argument(f"--{prefix}{o.name}", type=o.type, default=o.default, help=help)
+
+
+def run_parser(dataset: str, method: str, **kwargs: Any) -> ArgumentParser:
+    """The parser of a run's configuration for one dataset and one method."""
+    parser = ArgumentParser(exit_on_error=False, **kwargs)
+    parser.add_argument("--config", action="config", help="Configuration file, e.g. the config.yaml of a run")
+    for section, config in sections(dataset, method).items():
+        if section in ("dataset", "method"):
+            value = dataset if section == "dataset" else method
+            words = ", ".join(DATASETS if section == "dataset" else METHODS)
+            parser.add_argument(f"--{section}.name", type=str, default=value, help=f"One of: {words}")
+        add_options(parser, f"{section}.", config)
+    return parser
+
+
+def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """Makes a configuration from nested plain values.
+
+    Raises:
+        UserError: For an unknown key (with the nearest known one) or a value of the wrong type.
+    """
+    dataset, method = (_name_in(values, section) for section in ("dataset", "method"))
+    parser = run_parser(dataset, method)
+    known = [a.dest for a in parser._actions]
+    for key in _flat_keys(values):
+        if key not in known:
+            raise UserError(f"unknown option {key}{nearest(key, known)}")
+    return _config(_parsed(lambda: parser.parse_object(dict(values))))
+
+
+def config_from_arguments(arguments: Sequence[str], parser: ArgumentParser) -> tuple[RunConfig, Namespace]:
+    """Makes a configuration from command-line arguments (and the file that `--config` names).
+
+    Args:
+        arguments: As typed, after the command's word.
+        parser: Made by `run_parser` for the dataset and method that the arguments name, with further options.
+
+    Returns:
+        The configuration, and all parsed values.
+
+    Raises:
+        UserError: As `config_from_dict`.
+    """
+    expanded = expand(arguments)
+    reject_unknown(expanded, parser)
+    namespace = _parsed(lambda: parser.parse_args(expanded))
+    return _config(namespace), namespace
+
+
+def names_in(arguments: Sequence[str]) -> tuple[str, str]:
+    """The dataset and the method that arguments, or the file they name, ask for."""
+    found: dict[str, str] = {}
+    expanded = expand(arguments)
+    for i, word in enumerate(expanded):
+        key, _, value = word.partition("=")
+        value = value or (expanded[i + 1] if i + 1 < len(expanded) else "")
+        if key == "--config":
+            file = load_yaml(Path(value))
+            for section in ("dataset", "method"):
+                if section in file:
+                    found.setdefault(section, _name_in(file, section))
+        elif key in ("--dataset.name", "--method.name"):
+            found[key[2:].split(".")[0]] = value
+    return found.get("dataset", "sit"), found.get("method", "lsm")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        UserError: If the file is missing or is not one.
+    """
+    try:
+        value = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a YAML mapping, found {type(value).__name__}.")
+    return value
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """Replaces short forms by the options that they stand for."""
+    expanded: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in SHORTCUTS:
+            expanded.append(word)
+            continue
+        if not equals:
+            following = next(words, None)
+            if following is None or following.startswith("--"):
+                raise UserError(f"{key} needs a value.")
+            value = following
+        expanded.extend(f"{full}={value}" for full in SHORTCUTS[key])
+    return expanded
+
+
+def reject_unknown(arguments: Sequence[str], parser: ArgumentParser) -> None:
+    """Raises a UserError that names the nearest option, if an argument is no option of the parser."""
+    known = [s for action in parser._actions for s in action.option_strings]
+    for word in arguments:
+        key = word.partition("=")[0]
+        if key.startswith("--") and key not in known:
+            raise UserError(f"unknown option {key}{nearest(key, [*known, *SHORTCUTS])}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: which known one is nearest."""
+    candidates = list(known)
+    close = difflib.get_close_matches(word, candidates, 1, 0.5)
+    # A wrong section is nearer by its last part: supervision.epochs is training.epochs misplaced.
+    last = [k for k in candidates if k.split(".")[-1] == word.split(".")[-1]]
+    found = (last or close)[:1]
+    return f"; did you mean {found[0]}?" if found else "; --help lists the options."
+
+
+def parse_arguments(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parses, with errors as UserError."""
+    reject_unknown(arguments, parser)
+    return _parsed(lambda: parser.parse_args(list(arguments)))
+
+
+def _parsed(parse: Any) -> Namespace:
+    try:
+        namespace: Namespace = parse()
+    except ParserError as error:
+        raise UserError(" ".join(str(error).split())) from error
+    return namespace
+
+
+def _config(namespace: Namespace) -> RunConfig:
+    values = namespace.as_dict()
+    kinds = sections(values["dataset"]["name"], values["method"]["name"])
+    made = {s: kind(**{k: v for k, v in values[s].items() if k != "name"}) for s, kind in kinds.items()}
+    training: TrainingConfig = made["training"]
+    for name in ("epochs", "patience", "batch_size"):
+        if getattr(training, name) < 1:
+            raise UserError(f"training.{name}: expected at least 1, found {getattr(training, name)}.")
+    return RunConfig(method_name=values["method"]["name"], **made)
+
+
+def _name_in(values: Mapping[str, Any], section: str) -> str:
+    inside = values.get(section)
+    if isinstance(inside, str):
+        return inside
+    if not isinstance(inside, Mapping) or not isinstance(inside.get("name"), str):
+        raise UserError(f"the configuration says no {section}.name.")
+    return str(inside["name"])
+
+
+def _known(table: Mapping[str, type[Any]], word: str, what: str) -> type[Any]:
+    if word not in table:
+        raise UserError(f"unknown {what} {word!r}{nearest(word, table)} Known: {', '.join(table)}.")
+    return table[word]
+
+
+def _flat_keys(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
