@@ -45,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
-    commands: dict[str, Callable[[list[str]], int]] = {"list": _list, "train": _train, "bench": _bench, "report": _report}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "list": _list,
+        "train": _train,
+        "bench": _bench,
+        "report": _report,
+    }
     if not words or words[0] in ("-h", "--help", "help"):
         console.print(USAGE, highlight=False, markup=False, end="")
         return 0
@@ -77,7 +82,9 @@ def _list(words: list[str]) -> int:
         "benchmarks": benchmarks,
     }
     for title, rows in sections.items():
-        table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
+        table = Table(
+            title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False
+        )
         for name, line in rows.items():
             table.add_row(f"  {name}", _escaped(line))
         console.print(table)
@@ -86,7 +93,7 @@ def _list(words: list[str]) -> int:
 
 def _train(words: list[str]) -> int:
     from lsmbench.runs.config import Machine, add_options, config_from_arguments, names_in, run_parser
-    from lsmbench.runs.run import RunFailed, execute
+    from lsmbench.runs.run import RunError, execute
 
     dataset, method = names_in(words)
     parser = run_parser(
@@ -96,7 +103,9 @@ def _train(words: list[str]) -> int:
         description=f"Trains and tests {method} on {dataset}, once. Short forms: --dataset, --method, --paired, "
         "--epochs, and --seed for both supervision_seed and init_seed.",
     )
-    parser.add_argument("--output", type=str, default="runs", help="Folder of runs; each gets a folder of its own in it")
+    parser.add_argument(
+        "--output", type=str, default="runs", help="Folder of runs; each has its own folder in it"
+    )
     add_options(parser, "machine.", Machine)
     config, values = config_from_arguments(words, parser)
     machine = Machine(**values.machine.as_dict())
@@ -105,8 +114,10 @@ def _train(words: list[str]) -> int:
     try:
         with _training_bar(f"{method} on {dataset}") as tell:
             result = execute(config, root, machine, tell)
-    except RunFailed as error:
-        errors.print(f"[bold red]lsmbench:[/] {_escaped(error.failure.reason)} ({error.failure.where})", highlight=False)
+    except RunError as error:
+        errors.print(
+            f"[bold red]lsmbench:[/] {_escaped(error.failure.reason)} ({error.failure.where})", highlight=False
+        )
         errors.print(f"The record is in {error.folder / 'failure.json'}.", highlight=False)
         return 1
     folder = root / result.id
@@ -125,7 +136,7 @@ def _train(words: list[str]) -> int:
 def _bench(words: list[str]) -> int:
     from lsmbench.benchmarks import grid as grids
     from lsmbench.benchmarks.launch import cores, launch
-    from lsmbench.benchmarks.report import console_tables, write_report
+    from lsmbench.benchmarks.report import console_table, write_report
     from lsmbench.runs.config import Machine, add_options, parse_arguments
     from lsmbench.runs.results import write_json, write_text
 
@@ -174,7 +185,7 @@ def _bench(words: list[str]) -> int:
         console.print(f"– {label} is left out: it {reason}.", highlight=False)
     outcome = launch(grid.runs, folder / "runs", Machine(values.device, values.threads), jobs, console)
     write_report(folder)
-    for table in console_tables(folder):
+    for table in console_table(folder):
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False)
     if not outcome.failed:
@@ -187,14 +198,14 @@ def _bench(words: list[str]) -> int:
 
 
 def _report(words: list[str]) -> int:
-    from lsmbench.benchmarks.report import console_tables, write_report
+    from lsmbench.benchmarks.report import console_table, write_report
     from lsmbench.runs.config import parse_arguments
 
     parser = _parser("report", "Writes tables and pictures again, from the results in a folder.")
     parser.add_argument("folder", type=str, help="Folder of a benchmark's results, e.g. results/quick")
     folder = Path(parse_arguments(parser, words).folder)
     write_report(folder)
-    for table in console_tables(folder):
+    for table in console_table(folder):
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False)
     return 0

@@ -221,10 +221,10 @@ class Mask(Domain):
             raise UserError(f"{origin}: expected masks of {self.size}×{self.size} px, found {stored.shape[1:]}.")
         if stored.dtype != np.uint8:
             raise UserError(f"{origin}: expected masks as uint8 class indices, found {stored.dtype}.")
-        unexpected = sorted(int(v) for v in np.flatnonzero(np.bincount(stored.ravel(), minlength=256)))[-1]
-        if unexpected >= self.classes:
-            bad = np.flatnonzero((stored >= self.classes).any(axis=(1, 2)))
-            values = sorted({int(v) for v in np.unique(stored[bad])} - set(range(self.classes)))
+        if stored.size and int(np.max(stored)) >= self.classes:
+            outside = np.asarray(stored, dtype=np.uint8) >= self.classes
+            bad = np.flatnonzero(outside.any(axis=(1, 2)))
+            values = sorted({int(v) for v in np.asarray(stored)[outside].tolist()})
             raise UserError(
                 f"{origin}: masks must hold the class indices 0 to {self.classes - 1}, but {len(bad)} of {len(stored)} "
                 f"hold other values ({_few(values)}), the first being sample {bad[0]}. Masks saved as 0/255 need "
@@ -287,12 +287,13 @@ def _frequency_over_threshold(present: Tensor) -> Tensor:
     if len(present) == 0:
         return torch.zeros(present.shape[1:])
     frequency = present.float().mean(0)
-    thresholds = torch.quantile(frequency[frequency > 0], torch.linspace(0, 1, 101)).unique()
+    thresholds = torch.unique(torch.quantile(frequency[frequency > 0], torch.linspace(0, 1, 101)))
     constants = (frequency[None] >= thresholds[:, None, None]).flatten(1).float()
     pixels = present.flatten(1).float()
     intersection = pixels @ constants.T
     union = pixels.sum(1, keepdim=True) + constants.sum(1)[None] - intersection
-    return frequency / thresholds[(intersection / union).mean(0).argmax()]
+    best: Tensor = thresholds[(intersection / union).mean(0).argmax()]
+    return frequency / best
 
 
 def _few(values: Sequence[int]) -> str:

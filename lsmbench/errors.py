@@ -8,5 +8,5 @@ class UserError(Exception):
     """
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """A loss or a score stopped being a finite number, so the run has no result."""

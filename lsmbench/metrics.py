@@ -19,8 +19,8 @@ class SampleMetric(Metric):
 
     name: ClassVar[str]
     unit: ClassVar[str]
-    higher_is_better: ClassVar[bool | None]
-    full_state_update: ClassVar[bool | None] = False
+    higher_is_better: bool | None
+    full_state_update: bool | None = False
     values: list[Tensor]
     indices: list[Tensor]
 

@@ -57,13 +57,13 @@ class Translations:
         title: The method, `input` or `truth`.
         images: uint8, shape (K, H, W, 3).
         scores: Text below each image; empty for none.
-        colour: Colour of the title.
+        colour: The method's, for a line below the title; empty for none.
     """
 
     title: str
     images: NDArray[np.uint8]
     scores: tuple[str, ...] = ()
-    colour: str = INK
+    colour: str = ""
 
 
 def styles(rows: Sequence[Row]) -> dict[str, Style]:
@@ -139,29 +139,33 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
         The figure.
     """
     scored = any(column.scores for column in columns)
-    size, gap, left, top, foot = 0.95, 0.07, 0.62, 0.42, 0.17 if scored else 0.0
+    size, gap, left, top, foot = 0.95, 0.07, 0.62, 0.45, 0.17 if scored else 0.0
     step = size + foot + gap
     width, height = left + len(columns) * (size + gap), top + len(indices) * step
     with _settings():
         figure = Figure(figsize=(width, height), facecolor=PAPER)
         for c, column in enumerate(columns):
             x = left + c * (size + gap)
-            title = _wrap(column.title, 15)
             figure.text(
                 (x + size / 2) / width,
-                1 - (top - 0.07) / height,
-                title,
+                1 - (top - 0.12) / height,
+                _wrap(column.title, 15),
                 ha="center",
-                va="bottom",
+                va="baseline",
                 fontsize=7.5 if len(column.title) > 11 else 8.5,
                 fontweight="bold",
                 linespacing=1.05,
-                color=column.colour,
+                color=INK,
             )
+            if column.colour:
+                ends, level = (x / width, (x + size) / width), 1 - (top - 0.05) / height
+                figure.add_artist(
+                    Line2D(ends, (level, level), color=column.colour, linewidth=2.2, solid_capstyle="butt")
+                )
             for r in range(len(indices)):
                 y = height - top - r * step - size
                 axes = figure.add_axes((x / width, y / height, size / width, size / height))
-                axes.imshow(column.images[r], interpolation="nearest", aspect="auto")
+                axes.imshow(column.images[r], interpolation="nearest", aspect="equal")
                 axes.set(xticks=[], yticks=[])
                 for spine in axes.spines.values():
                     spine.set(color=GRID, linewidth=0.8)
@@ -180,7 +184,13 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
             y = height - top - r * step - size / 2
             figure.text((left - 0.09) / width, y / height, f"{index}", ha="right", va="center", fontsize=8, color=SOFT)
         figure.text(
-            (left - 0.09) / width, 1 - (top - 0.07) / height, "sample", ha="right", va="bottom", fontsize=8, color=SOFT
+            (left - 0.09) / width,
+            1 - (top - 0.12) / height,
+            "sample",
+            ha="right",
+            va="baseline",
+            fontsize=8,
+            color=SOFT,
         )
     return figure
 

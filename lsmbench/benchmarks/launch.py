@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bars, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from lsmbench.benchmarks.grid import GridRun
 from lsmbench.errors import UserError
@@ -121,9 +121,7 @@ def _receive(child: _Child) -> Progress | Failure | str | None:
     return message
 
 
-def _conclude(
-    run: GridRun, message: Progress | Failure | str | None, root: Path, outcome: Outcome, console: Console
-) -> None:
+def _conclude(run: GridRun, message: Failure | str | None, root: Path, outcome: Outcome, console: Console) -> None:
     if message is None:
         result = Result.load(root / run.id)
         outcome.finished.append(result)
@@ -140,7 +138,7 @@ def _conclude(
 
 def _work(config: dict[str, Any], root: Path, machine: Machine, messages: Connection) -> None:
     """What a child does."""
-    from lsmbench.runs.run import RunFailed, execute
+    from lsmbench.runs.run import RunError, execute
 
     threading.Thread(target=_end_with_parent, args=(messages,), daemon=True).start()
     interval = _Every(0.2)
@@ -153,7 +151,7 @@ def _work(config: dict[str, Any], root: Path, machine: Machine, messages: Connec
     try:
         execute(made, root, machine, tell)
         messages.send(None)
-    except RunFailed as error:
+    except RunError as error:
         messages.send(error.failure)
     except UserError as error:
         failure = Failure("", "user", str(error), "", config)
@@ -201,5 +199,3 @@ def _bars(console: Console) -> Bars:
         transient=True,
         disable=not console.is_terminal,
     )
-
-

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from lsmbench import __version__
 from lsmbench.benchmarks import figures
-from lsmbench.benchmarks.statistics import Cell, Grid, GridRun, Row, Span, Table, comparable, is_floor, tabulate
+from lsmbench.benchmarks.statistics import Cell, Manifest, PlannedRun, Row, Span, Table, comparable, is_floor, tabulate
 from lsmbench.errors import UserError
 from lsmbench.runs.results import FAILURE, RESULT, Failure, Result, write_text
 
@@ -56,8 +56,8 @@ class Contents:
 
     Attributes:
         folder: The benchmark's folder.
-        grid: The benchmark's plan.
-        results: Finished runs that can stand in one table, in the order of the grid.
+        manifest: The benchmark's plan.
+        results: Finished runs that can stand in one table, in the order of the benchmark.
         left_out: Finished runs of another version of the protocol or of the dataset.
         failures: Runs that ended without a result.
         problems: Files that could not be used.
@@ -65,7 +65,7 @@ class Contents:
     """
 
     folder: Path
-    grid: Grid
+    manifest: Manifest
     results: tuple[Result, ...]
     left_out: tuple[Result, ...]
     failures: tuple[Failure, ...]
@@ -75,7 +75,7 @@ class Contents:
     @property
     def tables(self) -> list[Table]:
         """The benchmark's tables, the one of the primary metric first."""
-        return tabulate(self.grid, self.results, self.failures)
+        return tabulate(self.manifest, self.results, self.failures)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Picture:
 class _Page:
     """What the templates show, already in words."""
 
-    grid: Grid
+    manifest: Manifest
     tables: list[dict[str, Any]]
     status: str
     chips: list[str]
@@ -144,9 +144,9 @@ def read(folder: Path) -> Contents:
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
     """
-    grid = Grid.load(folder)
+    manifest = Manifest.load(folder)
     results, failures, problems = [], [], []
-    for run in grid.runs:
+    for run in manifest.runs:
         home = folder / RUNS / run.id
         try:
             if (home / RESULT).exists():
@@ -160,12 +160,12 @@ def read(folder: Path) -> Contents:
         except DAMAGE as error:
             problems.append(_problem(folder, run, FAILURE, error))
     kept, left_out = comparable(results)
-    known = {run.id for run in grid.runs}
+    known = {run.id for run in manifest.runs}
     root = folder / RUNS
     homes = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     strangers = sum(name not in known and not name.startswith(".") for name in homes)
     return Contents(
-        folder, grid, tuple(kept), tuple(left_out), tuple(failures), tuple(dict.fromkeys(problems)), strangers
+        folder, manifest, tuple(kept), tuple(left_out), tuple(failures), tuple(dict.fromkeys(problems)), strangers
     )
 
 
@@ -227,7 +227,7 @@ def console_table(source: Path | Table) -> list[RichTable]:
     if isinstance(source, Table):
         return [_console(source, "")]
     contents = read(source)
-    return [_console(table, contents.grid.title) for table in contents.tables]
+    return [_console(table, contents.manifest.title) for table in contents.tables]
 
 
 def _console(table: Table, title: str) -> RichTable:
@@ -246,7 +246,7 @@ def _console(table: Table, title: str) -> RichTable:
         cells = []
         for cell in row["cells"]:
             style = "bold green" if cell["best"] else "dim" if row["floor"] else "yellow" if cell["at_floor"] else ""
-            text = Text(cell["text"], style=style if cell["value"] else "dim")
+            text = Text("not run" if row["skipped"] else cell["text"], style=style if cell["value"] else "dim")
             if cell["published"]:
                 text.append(f"\npublished {cell['published']}", style="dim")
             cells.append(text)
@@ -259,7 +259,7 @@ def _console(table: Table, title: str) -> RichTable:
 
 
 def _page(contents: Contents, tables: Sequence[Table], panel_problems: Sequence[Problem]) -> _Page:
-    grid, results = contents.grid, contents.results
+    manifest, results = contents.manifest, contents.results
     outside = {result.id for result in contents.left_out}
     failed = {f.id: f for f in contents.failures}
     done = {result.id: result for result in results}
@@ -270,31 +270,31 @@ def _page(contents: Contents, tables: Sequence[Table], panel_problems: Sequence[
         else "left out" if run.id in outside
         else "damaged" if run.id in damaged
         else "to come"
-        for run in grid.runs
+        for run in manifest.runs
     )  # fmt: skip
-    status = f"{counts['finished']} of {len(grid.runs)} runs finished"
+    status = f"{counts['finished']} of {len(manifest.runs)} runs finished"
     status += "".join(f", {counts[w]} {w}" for w in ("failed", "left out", "damaged", "to come") if counts[w])
-    seeds = ", ".join(map(str, grid.seeds))
+    seeds = ", ".join(map(str, manifest.seeds))
     return _Page(
-        grid=grid,
+        manifest=manifest,
         tables=[_table_view(table) for table in tables],
         status=status,
         chips=[
-            f"dataset {grid.dataset}",
-            *([f"size {grid.size}"] if grid.size else []),
-            f"{'seed' if len(grid.seeds) == 1 else 'seeds'} {seeds}",
+            f"dataset {manifest.dataset}",
+            *([f"size {manifest.size}"] if manifest.size else []),
+            f"{'seed' if len(manifest.seeds) == 1 else 'seeds'} {seeds}",
             status,
         ],
         warnings=_warnings(contents, tables[0]),
         supervision=[_supervision(column, tables[0].val_pairs) for column in tables[0].columns],
         outcomes=_outcomes(contents),
         problems=(*contents.problems, *panel_problems),
-        details=[_detail(contents, run, tables[0], done, failed, damaged, outside) for run in grid.runs],
+        details=[_detail(contents, run, tables[0], done, failed, damaged, outside) for run in manifest.runs],
         run_warnings=_run_warnings(results),
         strangers=contents.strangers,
         facts=_facts(results),
-        published_elsewhere=_published_elsewhere(grid),
-        panel_seed=str(grid.seeds[0]) if grid.seeds else "",
+        published_elsewhere=_published_elsewhere(manifest),
+        panel_seed=str(manifest.seeds[0]) if manifest.seeds else "",
     )
 
 
@@ -390,11 +390,12 @@ def _notes(table: Table) -> list[str]:
     if any(cell.mean is not None and cell.sd is None for cell in cells):
         notes.append("A value without ± stems from a single run.")
     if any(cell.finished < cell.expected for cell in cells):
-        notes.append("(k/n): only k of the n runs have a score so far; a mean over fewer seeds is not the final one.")
+        notes.append("k/n: only k of the n runs have a score so far; a mean over fewer seeds is not the final one.")
     if any(row.independent for row in table.rows):
         notes.append("† uses no pairs: the same runs are shown at every N.")
     if any(cell.at_floor for cell in cells):
         notes.append("‡ no better than the best floor (trivial predictor) at this N.")
+    notes.append("Time and updates are means over a row's runs.")
     if table.rules:
         notes.append(f"Selection rule: {_rules(table)}.")
     if table.val_pairs:
@@ -439,8 +440,8 @@ def _warnings(contents: Contents, table: Table) -> list[str]:
     if contents.left_out:
         kept = results[0]
         said.append(
-            f"{_plural(len(contents.left_out), 'run')} left out, because runs of different protocol versions or dataset "
-            f"fingerprints are not comparable. Shown: {_setting(kept)}. Left out: "
+            f"{_plural(len(contents.left_out), 'run')} left out, because runs of different protocol versions or "
+            f"dataset fingerprints are not comparable. Shown: {_setting(kept)}. Left out: "
             + "; ".join(f"{r.id} ({_setting(r)})" for r in contents.left_out)
             + "."
         )
@@ -481,14 +482,14 @@ def _outcomes(contents: Contents) -> list[dict[str, str]]:
             "where": failed[run.id].where,
             "reason": failed[run.id].reason,
         }
-        for run in contents.grid.runs
+        for run in contents.manifest.runs
         if run.id in failed
     ]
 
 
 def _detail(
     contents: Contents,
-    run: GridRun,
+    run: PlannedRun,
     table: Table,
     done: dict[str, Result],
     failed: dict[str, Failure],
@@ -519,17 +520,11 @@ def _detail(
 
 
 def _epochs(selection: dict[str, Any]) -> str:
-    stages = selection.get("stages", [])
-    named = stages.items() if isinstance(stages, dict) else [(s.get("name", s.get("stage", "")), s) for s in stages]
-    known = [(str(name), stage) for name, stage in named if stage.get("epoch") is not None]
+    stages = [stage for stage in selection.get("stages", []) if stage.get("epoch") is not None]
     words = []
-    for name, stage in known:
-        trained = stage.get("epochs", stage.get("trained"))
-        words.append(
-            (f"{name} " if len(known) > 1 and name else "")
-            + f"{stage['epoch']}"
-            + (f" of {trained}" if trained else "")
-        )
+    for stage in stages:
+        name = f"{stage.get('stage', '')} " if len(stages) > 1 else ""
+        words.append(f"{name}{stage['epoch']} of {stage.get('epochs', '?')}")
     return ", ".join(words) or "–"
 
 
@@ -549,8 +544,7 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     facts = [("report made by", f"lsmbench {__version__}")]
     if results:
         first = results[0]
-        samples = {**first.dataset, **first.dataset.get("samples", {})} if "samples" in first.dataset else first.dataset
-        counts = [f"{samples[part]} {part}" for part in ("train", "val", "test") if isinstance(samples.get(part), int)]
+        counts = [f"{first.dataset[part]} {part}" for part in ("train", "val", "test") if part in first.dataset]
         facts += [
             ("protocol", first.protocol),
             ("dataset", f"{first.dataset.get('name', '')}, fingerprint {first.dataset.get('fingerprint', 'unknown')}"),
@@ -566,7 +560,7 @@ def _environment(results: Sequence[Result]) -> dict[str, Counter[str]]:
     """Each fact about the runs' environments with the number of runs that share a value."""
     flat = [dict(_flatten("", result.environment)) for result in results]
     keys = dict.fromkeys(key for one in flat for key in one)
-    return {key: Counter(one.get(key, "unknown") for one in flat) for key in keys}
+    return {key: Counter(one.get(key, "none") for one in flat) for key in keys}
 
 
 def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, str]]:
@@ -577,14 +571,16 @@ def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, str]]:
         yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _published_elsewhere(grid: Grid) -> str:
+def _published_elsewhere(manifest: Manifest) -> str:
     """Published values that have no cell in the table."""
-    if not grid.published:
+    if not manifest.published:
         return ""
-    ours = {run.method for run in grid.runs}
+    ours = {run.method for run in manifest.runs}
     parts = []
-    for method, values in grid.published.values.items():
-        rest = [f"{value:g} at {n:g} %" for n, value in values.items() if method not in ours or n not in grid.paired]
+    for method, values in manifest.published.values.items():
+        rest = [
+            f"{value:g} at {n:g} %" for n, value in values.items() if method not in ours or n not in manifest.paired
+        ]
         if rest:
             parts.append(f"{method} {', '.join(rest)}")
     return "; ".join(parts)
@@ -602,7 +598,7 @@ def _panels(contents: Contents, table: Table) -> tuple[list[_Picture], list[Prob
     loaded: dict[str, dict[str, NDArray[Any]] | None] = {}
     shown: NDArray[Any] | None = None
     pictures = []
-    for i, n in enumerate(contents.grid.paired):
+    for i, n in enumerate(contents.manifest.paired):
         columns: list[figures.Translations] = []
         for row in (*table.rows, *table.floors):
             for score in row.cells[i].runs:
@@ -622,13 +618,13 @@ def _panels(contents: Contents, table: Table) -> tuple[list[_Picture], list[Prob
                     continue
                 if not columns:
                     columns = [figures.Translations("input", panel["x"]), figures.Translations("truth", panel["y"])]
-                other = run.seed is not None and contents.grid.seeds[:1] not in ((), (run.seed,))
+                other = run.seed is not None and contents.manifest.seeds[:1] not in ((), (run.seed,))
                 columns.append(
                     figures.Translations(
                         title=f"{row.label} (seed {run.seed})" if other else row.label,
                         images=panel["prediction"],
                         scores=_image_scores(results[run.id], table, panel["index"], decimals),
-                        colour=looks[row.label].colour if row.label in looks else figures.SOFT,
+                        colour=looks[row.label].colour if row.label in looks else figures.FLOOR,
                     )
                 )
                 break
@@ -661,7 +657,7 @@ def _scores_csv(contents: Contents, table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("method", "paired", "seed", "run", "metric", "source", "target", "sample", "value"))
-    for run in contents.grid.runs:
+    for run in contents.manifest.runs:
         if run.id not in results:
             continue
         paired = "" if run.paired is None else f"{run.paired:g}"
@@ -735,7 +731,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
 # --- checks -------------------------------------------------------------------------------------------------------
 
 
-def _whole(result: Result, run: GridRun) -> Result:
+def _whole(result: Result, run: PlannedRun) -> Result:
     """Checks what a damaged or hand-edited result could lack; everything behind relies on it."""
     if result.id != run.id:
         raise ValueError(f"belongs to run {result.id}")
@@ -747,6 +743,9 @@ def _whole(result: Result, run: GridRun) -> Result:
         numbers = all(isinstance(value, int | float) for value in score.values)
         if not numbers or not score.values or len(score.values) != len(score.indices):
             raise ValueError(f"the scores of {score.metric} are not one number per test sample")
+        if not all(isinstance(word, str) for word in (score.metric, score.source, score.target, score.unit)):
+            raise TypeError("a score has no name")
+    result.protocol = str(result.protocol)
     shapes = (result.supervision, result.cost, result.environment, result.selection, result.dataset)
     if not all(isinstance(value, dict) for value in shapes) or not isinstance(result.warnings, list):
         raise TypeError("a section has another layout")
@@ -757,15 +756,17 @@ def _whole(result: Result, run: GridRun) -> Result:
     return result
 
 
-def _whole_failure(failure: Failure, run: GridRun) -> Failure:
+def _whole_failure(failure: Failure, run: PlannedRun) -> Failure:
     if failure.id != run.id:
         raise ValueError(f"belongs to run {failure.id}")
-    if not isinstance(failure.config, dict) or not all(isinstance(v, str) for v in (failure.kind, failure.reason)):
+    if not isinstance(failure.config, dict) or not all(
+        isinstance(v, str) for v in (failure.kind, failure.reason, failure.where)
+    ):
         raise TypeError("a section has another layout")
     return failure
 
 
-def _problem(folder: Path, run: GridRun, file: str, error: BaseException) -> Problem:
+def _problem(folder: Path, run: PlannedRun, file: str, error: BaseException) -> Problem:
     path = f"{RUNS}/{run.id}/{file}"
     message = str(error).replace(str(folder / path), path)
     return Problem(run.id, message if isinstance(error, UserError) else f"{path}: {message or type(error).__name__}.")
@@ -810,15 +811,15 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _paired(run: GridRun) -> str:
+def _paired(run: PlannedRun) -> str:
     return "any" if run.paired is None else f"{run.paired:g} %"
 
 
-def _seed(run: GridRun) -> str:
+def _seed(run: PlannedRun) -> str:
     return "any" if run.seed is None else str(run.seed)
 
 
-def _link(run: GridRun) -> str:
+def _link(run: PlannedRun) -> str:
     return f"{RUNS}/{quote(run.id)}/"
 
 

@@ -20,7 +20,7 @@ FLOORS = {"constant": "floor (constant)", "copy": "floor (copy of the input)"}
 
 
 @dataclass(frozen=True)
-class GridRun:
+class PlannedRun:
     """A cell's run as the benchmark planned it.
 
     Attributes:
@@ -54,8 +54,8 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """What `benchmark.json` says: the runs of a benchmark and how to present them.
+class Manifest:
+    """What `benchmark.json` says: the runs of a benchmark and how to present them; holds no training code.
 
     Attributes:
         name: The benchmark's word.
@@ -83,14 +83,14 @@ class Grid:
     paired: tuple[float, ...]
     seeds: tuple[int, ...]
     size: str | None
-    runs: tuple[GridRun, ...]
+    runs: tuple[PlannedRun, ...]
     skipped: tuple[tuple[str, str], ...]
     primary_metric: str
     published: Published | None
     command: str
 
     @classmethod
-    def load(cls, folder: Path) -> Grid:
+    def load(cls, folder: Path) -> Manifest:
         """Reads `benchmark.json` from a benchmark's folder.
 
         Raises:
@@ -118,9 +118,9 @@ class Grid:
             ) from error
 
     @classmethod
-    def _parse(cls, raw: dict[str, Any]) -> Grid:
+    def _parse(cls, raw: dict[str, Any]) -> Manifest:
         runs = tuple(
-            GridRun(
+            PlannedRun(
                 id=_folder_name(run["id"]),
                 method=str(run["method"]),
                 paired=None if run["paired"] is None else float(run["paired"]),
@@ -195,7 +195,7 @@ class RunScore:
         score: Mean over the test samples; NaN if the metric is undefined for all of them.
     """
 
-    run: GridRun
+    run: PlannedRun
     score: float
 
 
@@ -205,8 +205,8 @@ class Cell:
 
     Attributes:
         paired: N.
-        runs: Finished runs that hold a score, in the order of the grid.
-        expected: Number of runs that the benchmark plans here.
+        runs: Finished runs that hold a score, in the order of the benchmark.
+        expected: Number of runs that the benchmark plans here and that hold, or may yet hold, such a score.
         failures: Runs that ended without a result.
         mean: Mean over seeds of the runs' means; `None` without any score.
         sd: Sample standard deviation over seeds (ddof 1); `None` with fewer than two.
@@ -250,7 +250,7 @@ class Row:
     """One method at every N.
 
     Attributes:
-        method: The method's word in the grid.
+        method: The word that the benchmark calls it by.
         label: What to print: the method's word, or which floor it is.
         summary: One line about the method.
         cells: One per column of the table.
@@ -348,11 +348,11 @@ def comparable(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     return kept, [result for result in results if _setting(result) != chosen]
 
 
-def tabulate(grid: Grid, results: Sequence[Result], failures: Sequence[Failure] = ()) -> list[Table]:
+def tabulate(manifest: Manifest, results: Sequence[Result], failures: Sequence[Failure] = ()) -> list[Table]:
     """Derives a benchmark's tables, the one of the primary metric first.
 
     Args:
-        grid: The benchmark's plan; results of runs that are not part of it are ignored.
+        manifest: The benchmark's plan; results of runs that are not part of it are ignored.
         results: Finished runs, all comparable with each other.
         failures: Runs that ended without a result.
 
@@ -362,22 +362,22 @@ def tabulate(grid: Grid, results: Sequence[Result], failures: Sequence[Failure] 
     Raises:
         ValueError: If the results stem from several versions of the protocol or of the dataset.
     """
-    planned = {run.id for run in grid.runs}
+    planned = {run.id for run in manifest.runs}
     found = {result.id: result for result in results if result.id in planned}
     failed = {f.id: f for f in failures if f.id in planned and f.id not in found}
     if len({_setting(result) for result in found.values()}) > 1:
         raise ValueError("results of different protocols or dataset fingerprints in one table; call `comparable` first")
-    tables, published = [], grid.published
-    for number, key in enumerate(_keys(grid, list(found.values()))):
+    tables, published = [], manifest.published
+    for number, key in enumerate(_keys(manifest, list(found.values()))):
         matches = published is not None and published.metric == key.metric
-        tables.append(_table(grid, key, number == 0, found, failed, published if matches else None))
+        tables.append(_table(manifest, key, number == 0, found, failed, published if matches else None))
         if matches:
             published = None  # a paper reports one direction of translation: the first that has the metric
     return tables
 
 
 def _table(
-    grid: Grid,
+    manifest: Manifest,
     key: ScoreKey,
     primary: bool,
     found: dict[str, Result],
@@ -388,16 +388,18 @@ def _table(
     higher = score is None or score.higher_is_better
     rows: list[Row] = []
     floors: list[Row] = []
-    skipped = dict(grid.skipped)
-    for method in grid.methods:
-        for label, floor, runs in _by_label(method, grid.runs, found, failed):
+    skipped = dict(manifest.skipped)
+    for method in manifest.methods:
+        for label, floor, runs in _by_label(method, manifest.runs, found, failed):
+            if floor and not runs:
+                continue  # a trivial predictor that the dataset does not have
             said = published.values.get(method, {}) if published and not floor else {}
-            cells = [replace(_cell(n, runs, key, found, failed), published=said.get(n)) for n in grid.paired]
+            cells = [replace(_cell(n, runs, key, found, failed), published=said.get(n)) for n in manifest.paired]
             done = [found[run.id] for run in runs if run.id in found]
             row = Row(
                 method=method,
                 label=label,
-                summary=grid.summaries.get(method, ""),
+                summary=manifest.summaries.get(method, ""),
                 cells=tuple(cells),
                 wall_s=_mean(r.cost.get("wall_s") for r in done),
                 updates=_mean(r.cost.get("updates") for r in done),
@@ -406,15 +408,15 @@ def _table(
                 skipped="" if runs else skipped.get(method, ""),
             )
             (floors if floor else rows).append(row)
-    bars = [_best((row.cells[i].mean for row in floors), higher) for i in range(len(grid.paired))]
+    bars = [_best((row.cells[i].mean for row in floors), higher) for i in range(len(manifest.paired))]
     rows = _flag(rows, bars, higher)
-    users = [found[run.id] for run in grid.runs if run.id in found and not is_floor(found[run.id].config)]
+    users = [found[run.id] for run in manifest.runs if run.id in found and not is_floor(found[run.id].config)]
     return Table(
         key=key,
         unit=score.unit if score else "",
         higher_is_better=higher,
         primary=primary,
-        columns=tuple(_column(n, grid, users, bar) for n, bar in zip(grid.paired, bars, strict=True)),
+        columns=tuple(_column(n, manifest, users, bar) for n, bar in zip(manifest.paired, bars, strict=True)),
         rows=tuple(rows),
         floors=tuple(floors),
         published=published,
@@ -424,9 +426,11 @@ def _table(
 
 
 def _cell(
-    paired: float, runs: Sequence[GridRun], key: ScoreKey, found: dict[str, Result], failed: dict[str, Failure]
+    paired: float, runs: Sequence[PlannedRun], key: ScoreKey, found: dict[str, Result], failed: dict[str, Failure]
 ) -> Cell:
     here = [run for run in runs if run.paired is None or run.paired == paired]
+    # A finished run that its method does not score so is not one to wait for.
+    here = [run for run in here if run.id not in found or key.find(found[run.id])]
     done = [(run, found[run.id], score) for run in here if run.id in found and (score := key.find(found[run.id]))]
     results = [result for _, result, _ in done]
     means = np.array([score.mean for _, _, score in done], dtype=np.float64)
@@ -444,13 +448,13 @@ def _cell(
         rules=_rules(results),
         wall_s=_mean(r.cost.get("wall_s") for r in results),
         updates=_mean(r.cost.get("updates") for r in results),
-        independent=bool(here) and all(run.paired is None for run in here),
+        independent=all(run.paired is None for run in runs) and bool(runs),
     )
 
 
-def _column(paired: float, grid: Grid, users: Sequence[Result], floor: float | None) -> Column:
+def _column(paired: float, manifest: Manifest, users: Sequence[Result], floor: float | None) -> Column:
     # Runs that use no pairs are left out: the number of pairs that they saw is not the column's.
-    here = {run.id for run in grid.runs if run.paired == paired}
+    here = {run.id for run in manifest.runs if run.paired == paired}
     seen = [result.supervision for result in users if result.id in here]
     x, y = (Span.of(s[view] for s in seen if view in s) for view in ("x", "y"))
     return Column(paired, Span.of(s["pairs"] for s in seen if "pairs" in s), (x, y), floor)
@@ -472,19 +476,19 @@ def _flag(rows: Sequence[Row], bars: Sequence[float | None], higher: bool) -> li
     return flagged
 
 
-def _keys(grid: Grid, results: Sequence[Result]) -> list[ScoreKey]:
+def _keys(manifest: Manifest, results: Sequence[Result]) -> list[ScoreKey]:
     primaries = [ScoreKey(r.primary.metric, r.primary.source, r.primary.target) for r in results if r.scores]
     keys = [ScoreKey(s.metric, s.source, s.target) for r in results for s in r.scores]
-    named = [key for key in primaries + keys if key.metric == grid.primary_metric]
-    return list(dict.fromkeys(named[:1] + primaries + keys)) or [ScoreKey(grid.primary_metric, "x", "y")]
+    named = [key for key in primaries + keys if key.metric == manifest.primary_metric]
+    return list(dict.fromkeys(named[:1] + primaries + keys)) or [ScoreKey(manifest.primary_metric, "x", "y")]
 
 
 def _by_label(
-    method: str, runs: Sequence[GridRun], found: dict[str, Result], failed: dict[str, Failure]
-) -> list[tuple[str, bool, list[GridRun]]]:
+    method: str, runs: Sequence[PlannedRun], found: dict[str, Result], failed: dict[str, Failure]
+) -> list[tuple[str, bool, list[PlannedRun]]]:
     """A method's runs under the name to print and whether it is a floor; each kind of floor apart."""
     named_so = method == "floor" or method.startswith(("floor-", "floor_"))
-    groups: dict[tuple[str, bool], list[GridRun]] = {}
+    groups: dict[tuple[str, bool], list[PlannedRun]] = {}
     for run in (run for run in runs if run.method == method):
         ended = found.get(run.id) or failed.get(run.id)
         if ended is None:

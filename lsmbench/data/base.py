@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,15 @@ class Dataset(ABC):
     @abstractmethod
     def domains(self) -> dict[str, Domain]:
         """The domain of each view."""
+
+    @classmethod
+    @abstractmethod
+    def example(cls, folder: Path) -> Self:
+        """A small instance for tests and trials, 32 px at most and about 40 samples.
+
+        Args:
+            folder: An empty folder, for a dataset that needs files.
+        """
 
     @abstractmethod
     def load(self) -> Arrays:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset as TorchDataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from lsmbench.data.base import Arrays, Dataset, Split, fingerprint
 from lsmbench.data.samplers import Request, ShardSampler, SupervisionSampler

@@ -24,7 +24,7 @@ from lsmbench.data.base import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
 from lsmbench.domains import Domain
-from lsmbench.errors import Diverged, UserError
+from lsmbench.errors import DivergedError, UserError
 from lsmbench.metrics import SampleMetric
 from lsmbench.options import option
 
@@ -111,7 +111,7 @@ class Method(L.LightningModule):
         )
         self.means = nn.ModuleDict({stage.monitor: MeanMetric() for stage in self.stages if stage.monitor})
         self.stage = self.stages[0] if self.stages else Stage("none", ())
-        self.register_buffer("_finite", torch.tensor(True), persistent=False)
+        self._finite: Tensor = torch.tensor(True)
 
     # What a method says of itself -------------------------------------------------------------------------------------
 
@@ -219,9 +219,7 @@ class Method(L.LightningModule):
                 optimizer.zero_grad()
                 self.manual_backward(total)
                 if self.config.clip > 0:
-                    self.clip_gradients(
-                        optimizer, gradient_clip_val=self.config.clip, gradient_clip_algorithm="norm"
-                    )
+                    self.clip_gradients(optimizer.optimizer, self.config.clip, "norm")
                 optimizer.step()
 
     def _total(self, group: str, views: Any) -> Tensor:
@@ -231,7 +229,7 @@ class Method(L.LightningModule):
         total = cast(Tensor, sum(self.weight(name) * value for name, value in values.items()))
         logged = {f"train/{name}": value.detach() for name, value in values.items()}
         self.log_dict({**logged, f"train/{group}": total.detach()}, on_step=False, on_epoch=True, batch_size=1)
-        self._finite = self._finite & torch.isfinite(total.detach())
+        self._finite = self._finite.to(total.device) & torch.isfinite(total.detach())
         return total
 
     def _ticking_once(self) -> list[LightningOptimizer]:
@@ -257,7 +255,7 @@ class Method(L.LightningModule):
 
     def _stop_if_diverged(self) -> None:
         if not bool(self._finite):
-            raise Diverged(
+            raise DivergedError(
                 f"the loss is no longer a finite number in epoch {self.current_epoch} of stage {self.stage.name}; "
                 "lower method.learning_rate or the weights"
             )

@@ -66,7 +66,7 @@ class LatentMethod(Method):
     A subclass says which networks it has by `reconstructs` and `both_ways`.
     """
 
-    groups = ("mappers",)
+    groups: ClassVar[tuple[str, ...]] = ("mappers",)
     reconstructs: ClassVar[bool] = False
     """Whether both domains have an encoder and a decoder."""
     both_ways: ClassVar[bool] = False
@@ -92,15 +92,19 @@ class LatentMethod(Method):
         both = (self.source, self.target)
         encoded = both if self.reconstructs or self.both_ways else (self.source,)
         decoded = both if self.reconstructs or self.both_ways else (self.target,)
-        self.encoders = nn.ModuleDict(
-            {v: self.network(f"encoder_{v}", lambda v=v: ResnetEncoder(self.domains[v].in_channels, filters)) for v in encoded}
-        )
-        self.decoders = nn.ModuleDict(
-            {v: self.network(f"decoder_{v}", lambda v=v: ResnetDecoder(self.domains[v].out_channels, filters)) for v in decoded}
-        )
-        self.links = nn.ModuleDict(
-            {f"{s}{t}": self.network(f"link_{s}{t}", lambda: ResnetLink(4 * filters)) for s, t in self.directions}
-        )
+
+        def encoder(view: str) -> nn.Module:
+            return self.network(f"encoder_{view}", lambda: ResnetEncoder(self.domains[view].in_channels, filters))
+
+        def decoder(view: str) -> nn.Module:
+            return self.network(f"decoder_{view}", lambda: ResnetDecoder(self.domains[view].out_channels, filters))
+
+        def link(name: str) -> nn.Module:
+            return self.network(f"link_{name}", lambda: ResnetLink(4 * filters))
+
+        self.encoders = nn.ModuleDict({view: encoder(view) for view in encoded})
+        self.decoders = nn.ModuleDict({view: decoder(view) for view in decoded})
+        self.links = nn.ModuleDict({f"{s}{t}": link(f"{s}{t}") for s, t in self.directions})
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
         """The only group of most methods holds all encoders, decoders and links."""

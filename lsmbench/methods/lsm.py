@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
+from lsmbench.domains import Image, Mask
 from lsmbench.losses import bce_to, reverse_gradient
 from lsmbench.methods.base import MethodConfig, Stage, Terms
 from lsmbench.methods.latent import LatentMethod, LatentViews
@@ -27,7 +28,9 @@ class LSMConfig(MethodConfig):
     w_yy: float = option(1.0, "λ2, weight of reconstructing y", low=1e-4, high=10, source="released code; range App. B")
     w_xy: float = option(10.0, "λ3¹, weight of translating x to y", low=1e-4, high=10, source="released code; App. B")
     w_yx: float = option(10.0, "λ3², weight of translating y to x", low=1e-4, high=10, source="released code; App. B")
-    w_distance: float = option(1.0, "λ4, weight of the latent distance", low=1e-4, high=10, source="released code; App. B")
+    w_distance: float = option(
+        1.0, "λ4, weight of the latent distance", low=1e-4, high=10, source="released code; App. B"
+    )
     w_confusion: float = option(1.0, "λ5, weight of the confusion", low=1e-4, high=10, source="released code; App. B")
     adversarial: Literal["confusion", "non_saturating", "saturating", "gradient_reversal"] = option(
         "confusion",
@@ -63,15 +66,12 @@ class LSM(LatentMethod):
         """The family's networks, and a domain classifier on each latent space."""
         super().build()
         filters = FILTERS[self.config.network]
-        self.classifiers = nn.ModuleDict(
-            {
-                view: self.network(
-                    f"classifier_{view}",
-                    lambda view=view: latent_discriminator(4 * filters, self.domains[view].size // 4, filters),
-                )
-                for view in (self.source, self.target)
-            }
-        )
+
+        def classifier(view: str) -> nn.Module:
+            side = cast(Image | Mask, self.domains[view]).size // 4
+            return self.network(f"classifier_{view}", lambda: latent_discriminator(4 * filters, side, filters))
+
+        self.classifiers = nn.ModuleDict({view: classifier(view) for view in (self.source, self.target)})
 
     @property
     def stages(self) -> tuple[Stage, ...]:

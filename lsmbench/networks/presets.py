@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-FILTERS: Final[dict[str, int]] = {"paper": 64, "small": 16, "tiny": 4}
+FILTERS: Final[dict[str, int]] = {"paper": 64, "small": 16, "tiny": 8}
 """Filters of the first convolution, by preset; every other width is a multiple of it.
 
 * ``paper``: the width the papers train with; scores that are compared with published ones need it.

@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from lsmbench.errors import Diverged
+from lsmbench.errors import DivergedError
 from lsmbench.runs.results import write_text
 
 
@@ -91,7 +91,7 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Adds a row. Validation of the epoch has been done by now; checkpoints are written after this."""
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        monitor = pl_module.monitor
+        monitor = str(pl_module.monitor)
         row = {
             "stage": self.stage,
             "epoch": trainer.current_epoch,
@@ -104,10 +104,10 @@ class EpochLog(Callback):
         write_text(self.path, to_csv(all_rows))
         seen = [r[monitor] for r in self.rows if not math.isnan(r[monitor])]
         if not seen:
-            raise Diverged(f"{monitor} is not a number in epoch {trainer.current_epoch} of stage {self.stage}")
+            raise DivergedError(f"{monitor} is not a number in epoch {trainer.current_epoch} of stage {self.stage}")
         best = max(seen) if pl_module.higher_is_better else min(seen)
         done = self.offset + len(self.rows)
-        self.tell(Progress(self.stage, done, self.total, str(monitor), values[str(monitor)], best))
+        self.tell(Progress(self.stage, done, self.total, monitor, values[monitor], best))
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
 from jsonargparse import ArgumentError as ParserError
+from jsonargparse import ArgumentParser, Namespace
 
 from lsmbench.data import DATASETS
 from lsmbench.data.base import Dataset

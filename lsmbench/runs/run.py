@@ -22,7 +22,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from lsmbench.data.module import PairDataModule
-from lsmbench.errors import Diverged, UserError
+from lsmbench.errors import DivergedError, UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method, Stage
 from lsmbench.runs import environment
@@ -34,7 +34,7 @@ PANEL = "panel.npz"
 PANEL_SAMPLES = 6
 
 
-class RunFailed(Exception):
+class RunError(Exception):
     """A run ended without a result; its `failure.json` says why."""
 
     def __init__(self, failure: Failure, folder: Path) -> None:
@@ -71,7 +71,7 @@ def execute(
 
     Raises:
         UserError: If something has to be mended by the user; nothing finished is lost.
-        RunFailed: If the run diverged or broke; the reason is in `failure.json`.
+        RunError: If the run diverged or broke; the reason is in `failure.json`.
     """
     data = data_of(config)
     identity = config.identity(data.fingerprint)
@@ -140,7 +140,7 @@ def _run(
         better = bool(metric.higher_is_better)
         scores.append(Score(metric.name, source, target, metric.unit, better, indices, values))
     if not math.isfinite(scores[0].mean):
-        raise Diverged(f"the test score {scores[0].metric} is not a number")
+        raise DivergedError(f"the test score {scores[0].metric} is not a number")
     _save_panel(method, data, folder)
 
     split, counts = data.split, supervision.counts()
@@ -303,14 +303,14 @@ def _claim(folder: Path, identity: str, fingerprint: str) -> None:
     write_json(note, mine)
 
 
-def _failure(error: Exception, config: RunConfig, folder: Path, where: list[Progress]) -> RunFailed:
-    diverged = isinstance(error, Diverged)
+def _failure(error: Exception, config: RunConfig, folder: Path, where: list[Progress]) -> RunError:
+    diverged = isinstance(error, DivergedError)
     reason = str(error) if diverged else f"{type(error).__name__}: {error}"
     place = f"stage {where[0].stage}, after epoch {where[0].done - 1}" if where else "before the first epoch ended"
     detail = "" if diverged else "".join(traceback.format_exception(error))
     failure = Failure(folder.name, "diverged" if diverged else "failed", reason, place, config.to_dict(), detail)
     failure.save(folder)
-    return RunFailed(failure, folder)
+    return RunError(failure, folder)
 
 
 @contextmanager

@@ -1,0 +1,59 @@
+# Thin: every target is one command of the package. `make help` documents them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# One installation at a time, so that two makes at once do not harm each other. Nothing is compiled ahead of use: it
+# would take longer than everything else.
+define install
+@mkdir -p $(VENV)
+@exec 9>$(VENV)/.lock; flock 9; \
+if [ -e $(VENV)/.$(1) ] && [ ! pyproject.toml -nt $(VENV)/.$(1) ]; then exit 0; fi; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "lsmbench needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }; \
+[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) \
+  || { echo "python -m venv failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }; \
+echo "Installing lsmbench into $(VENV) …"; \
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e "$(2)" && touch $(VENV)/.$(1)
+endef
+
+# What `make bench` hands on: make bench DATASET=sit METHODS=lsm,sop PAIRED=100,10 SEEDS=0,1 SIZE=small JOBS=2
+OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(METHODS),--methods $(METHODS)) $(if $(PAIRED),--paired $(PAIRED)) \
+  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SIZE),--size $(SIZE)) $(if $(DEVICE),--device $(DEVICE)) \
+  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET))
+
+.PHONY: help setup setup-dev bench report list test lint format clean
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo
+	@echo "  make bench takes: DATASET= METHODS= PAIRED= SEEDS= SIZE= DEVICE= JOBS= OUTPUT= SET=\"training.epochs=20 …\""
+	@echo "  without DATASET it runs the default benchmark, benchmarks/quick.yaml"
+
+setup: ## Install lsmbench into .venv
+	$(call install,bench,.)
+
+setup-dev: ## Install lsmbench and its development tools into .venv
+	$(call install,dev,.[dev])
+
+bench: setup ## Run a benchmark and write its report (default: quick)
+	@$(BIN)/lsmbench bench $(OPTIONS)
+
+report: setup ## Write a report again: make report RESULTS=results/quick
+	@$(BIN)/lsmbench report $(or $(RESULTS),results/quick)
+
+list: setup ## List methods, datasets and benchmarks
+	@$(BIN)/lsmbench list
+
+test: setup-dev ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup-dev ## Check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: setup-dev ## Apply style
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean: ## Remove the environment and caches; results stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

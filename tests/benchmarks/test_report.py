@@ -1,0 +1,408 @@
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import matplotlib
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lsmbench.benchmarks.report import console_table, read, write_report
+from lsmbench.errors import UserError
+from lsmbench.runs.results import Failure, Result, Score
+
+VOID = {"meta", "input", "img", "br", "link", "path", "use", "rect", "circle"}
+ENVIRONMENT = {"lsmbench": "0.1.0", "torch": "2.9.0", "gpu": None, "cpu": "Some CPU"}
+
+
+class Benchmark:
+    """A benchmark's folder with made-up results."""
+
+    def __init__(self, folder, **more):
+        self.folder = folder
+        self.runs = []
+        self.more = more
+        (folder / "runs").mkdir(parents=True)
+
+    def plan(self, run, method, paired, seed):
+        self.runs.append({"id": run, "method": method, "paired": paired, "seed": seed})
+        return self.folder / "runs" / run
+
+    def config(self, method, paired, seed, kind=None):
+        return {
+            "method": {"name": method, "kind": kind},
+            "supervision": {"paired": paired or 0.0},
+            "training": {"init_seed": seed or 0},
+        }
+
+    def add(self, run, method, paired, seed, values, kind=None, panel=False, scores=(), name=None, **more):
+        home = self.plan(run, method, paired, seed)
+        result = Result(
+            id=run,
+            protocol="1",
+            config=self.config(name or method, paired, seed, kind),
+            dataset={"name": "sit", "fingerprint": "f00d", "train": 70, "val": 7, "test": len(values)},
+            supervision={"pairs": int(paired or 0), "x": 10, "y": 10, "val_pairs": 7},
+            selection={"rule": "best_validation", "stages": [{"stage": "main", "epoch": 4, "epochs": 9}]},
+            scores=[Score("iou", "x", "y", "IoU", True, list(range(len(values))), list(values)), *scores],
+            validation=0.5,
+            cost={"wall_s": 30.0, "updates": 1200, "parameters": 10},
+            environment=ENVIRONMENT,
+        )
+        for key, value in more.items():
+            setattr(result, key, value)
+        result.save(home)
+        if panel:
+            image = np.random.default_rng(seed).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
+            np.savez(home / "panel.npz", index=np.array([0, 1]), x=image, y=image, prediction=image)
+
+    def fail(self, run, method, paired, seed):
+        home = self.plan(run, method, paired, seed)
+        Failure(run, "diverged", "a loss | is not <finite>", "epoch 3", self.config(method, paired, seed)).save(home)
+
+    def write(self):
+        raw = {
+            "schema": 1,
+            "name": "quick",
+            "title": "A title with 5 % & more",
+            "description": "What it is.",
+            "dataset": "sit",
+            "methods": list(dict.fromkeys(run["method"] for run in self.runs)),
+            "method_summaries": {"lsm": "Latent <b>Space</b> Mapping"},
+            "paired": [100, 5],
+            "seeds": [0, 1],
+            "size": "small",
+            "runs": self.runs,
+            "skipped": [{"method": "gan", "reason": "needs landmarks & more"}],
+            "primary_metric": "iou",
+            "published": {
+                "source": "A paper, Table 2",
+                "metric": "iou",
+                "values": {"lsm": {"100": 0.732, "60": 0.7}},
+                "note": "Larger images.",
+            },
+            "command": "make bench",
+            **self.more,
+        }
+        (self.folder / "benchmark.json").write_text(json.dumps(raw))
+        return write_report(self.folder)
+
+
+def fill(folder):
+    made = Benchmark(folder)
+    back = [Score("mse", "y", "x", "squares", False, [0, 1], [0.02, 0.04])]
+    made.add("l100-0", "lsm", 100.0, 0, [0.7, 0.8], panel=True, scores=back)
+    made.add("l100-1", "lsm", 100.0, 1, [0.8, 0.8], panel=True, scores=back)
+    made.add("l5-0", "lsm", 5.0, 0, [0.5, float("nan")], panel=True)
+    made.plan("l5-1", "lsm", 5.0, 1)
+    made.add("b100-0", "base_line", 100.0, 0, [0.4, 0.4], panel=True)
+    made.add("b100-1", "base_line", 100.0, 1, [0.4, 0.4])
+    made.add("b5-0", "base_line", 5.0, 0, [0.2, 0.2])
+    made.fail("b5-1", "base_line", 5.0, 1)
+    made.add("c-0", "cyclegan", None, 0, [0.35, 0.35])
+    made.add("f", "floor", None, None, [0.3, 0.3], kind="constant")
+    return made
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    return fill(tmp_path / "bench")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("report") / "bench").write()  # for tests that only read
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, and whether its tags are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.links, self.ids, self.wrong = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.links += [(tag, key, values[key]) for key in ("src", "href", "xlink:href") if values.get(key)]
+        self.ids += [values["id"]] if "id" in values else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag in VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+def test_html_holds_everything_and_refers_to_nothing_outside(paths):
+    text = paths.html.read_text()
+    page = Page(text)
+    assert page.wrong == []
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    for tag, key, value in page.links:
+        if tag in ("img", "script", "link"):
+            assert value.startswith("data:"), (tag, key, value[:60])
+        else:
+            assert not re.match(r"[a-z]+:|//", value), (tag, key, value)
+            target = value.rstrip("/")
+            assert target.startswith(("#", "runs/")) or (paths.html.parent / target).exists()
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "@import" not in text
+    assert text.count("<svg") == 1
+    assert text.count("data:image/png;base64,") == 2
+
+
+def test_html_says_what_there_is_to_say(paths):
+    text = paths.html.read_text()
+    assert "A title with 5 % &amp; more" in text
+    assert "Latent &lt;b&gt;Space&lt;/b&gt; Mapping" in text
+    assert "<b>0.775</b>" in text  # (0.75 + 0.8) / 2
+    assert "± 0.035" in text  # 0.05 / √2
+    assert "published 0.732" in text
+    assert "lsm 0.7 at 60 %" in text
+    assert "Published values stem from another setting: Larger images." in text
+    assert "Validation pairs: 7 per run. They count as supervision: at N = 5 % a run saw 5 training pairs" in text
+    assert "Selection rule: best_validation." in text
+    assert "8 of 10 runs finished, 1 failed, 1 to come" in text
+    assert "a loss | is not &lt;finite&gt;" in text
+    assert "needs landmarks &amp; more" in text
+    assert "4 of 9" in text
+    assert "fingerprint f00d" in text
+    assert 'href="runs/l5-1/"' in text
+    assert "not run: needs landmarks" in text
+    assert "1/2 seeds, 1 failed" in text
+    assert "prefers-color-scheme: dark" in text
+    assert 'role="note"' not in text  # nothing to warn about
+
+
+def test_markdown_table(paths):
+    text = paths.markdown.read_text()
+    lines = text.splitlines()
+    assert "| method | 100 % | 5 % | time/run | updates |" in lines
+    assert "| lsm | **0.775** ± 0.035 | **0.500** (1/2) | 30 s | 1,200 |" in lines
+    assert "| *lsm, published* | *0.732* | – |  |  |" in lines
+    assert "| base\\_line | 0.400 ± 0.000 | 0.200 ‡ (1/2) | 30 s | 1,200 |" in lines
+    assert "| cyclegan † | 0.350 | 0.350 | 30 s | 1,200 |" in lines
+    assert "| *floor (constant)* | 0.300 | 0.300 | 30 s | 1,200 |" in lines
+    assert "| *training pairs* | 100 | 5 |  |  |" in lines
+    assert "| gan | not run | not run | – | – |" in lines
+    assert "### mse, y → x (lower is better)" in lines
+    assert "| lsm | 0.0300 ± 0.0000 | to come (0/1) | 30 s | 1,200 |" in lines
+    assert any("a loss \\| is not \\<finite\\>" in line for line in lines)
+    assert "<summary>All runs</summary>" in lines
+
+
+def test_latex_table(paths):
+    text = paths.tex.read_text()
+    body = [line.strip() for line in text.splitlines() if not line.startswith("%")]
+    assert "\\usepackage{booktabs}" in text.splitlines()[1]
+    for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
+        assert rule in body
+    assert "\\caption{A title with 5 \\% \\& more: iou, x $\\rightarrow$ y (higher is better).}" in body
+    assert "lsm & $\\mathbf{0.775}\\,{\\scriptstyle\\pm\\,0.035}$ & $\\mathbf{0.500}$ (1/2) & 30 s & 1,200 \\\\" in body
+    assert "\\quad\\emph{published} & \\emph{0.732} & -- & & \\\\" in body
+    assert any(line.startswith("base\\_line & ") and "^\\ddagger" in line for line in body)
+    assert "cyclegan$^\\dagger$ & $0.350$ & $0.350$ & 30 s & 1,200 \\\\" in body
+    assert "floor (constant) & $0.300$ & $0.300$ & 30 s & 1,200 \\\\" in body
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
+    rows = [line for line in body if line.endswith("\\\\") and " & " in line]
+    assert {line.count("&") - line.count("\\&") + 1 for line in rows if "multicolumn" not in line} == {5}
+    assert text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("50 % of {x_1} & $y$ #2", "50 \\% of \\{x\\_1\\} \\& \\$y\\$ \\#2"),
+        ("a\\b^c~d", "a\\textbackslash{}b\\textasciicircum{}c\\textasciitilde{}d"),
+        ("λ4 ≤ 3 × Δ → Α", "$\\lambda$4 $\\leq$ 3 $\\times$ $\\Delta$ $\\rightarrow$ A"),
+        ("Müller – “x” 漢\nnew", "Müller -- ``x'' ? new"),
+    ],
+)
+def test_latex_escapes(tmp_path, text, escaped):
+    made = Benchmark(tmp_path / "bench", title=text)
+    made.add("a", "lsm", 5.0, 0, [0.5])
+    assert f"\\caption{{{escaped}: iou" in made.write().tex.read_text()
+
+
+def test_csv_holds_every_score(paths):
+    with paths.csv.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 * 2 + 2 * 2
+    first = rows[0]
+    assert list(first) == ["method", "paired", "seed", "run", "metric", "source", "target", "sample", "value"]
+    assert list(first.values()) == ["lsm", "100", "0", "l100-0", "iou", "x", "y", "0", "0.7"]
+    undefined = next(row for row in rows if row["run"] == "l5-0" and row["sample"] == "1")
+    assert undefined["value"] == ""
+    floor = next(row for row in rows if row["run"] == "f")
+    assert (floor["method"], floor["paired"], floor["seed"]) == ("floor (constant)", "", "")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def test_the_same_runs_give_the_same_bytes_whatever_the_user_s_settings(benchmark):
+    benchmark.write()
+    before = contents(benchmark.folder)
+    assert {"report.html", "report.md", "table.tex", "scores.csv", "curves.png", "curves.svg"} <= set(before)
+    assert {"panel-N100.png", "panel-N5.png"} <= set(before)
+    moved = benchmark.folder.rename(benchmark.folder.with_name("elsewhere"))
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "lines.linewidth": 9}):
+        settings = dict(matplotlib.rcParams)
+        write_report(moved)
+        assert dict(matplotlib.rcParams) == settings
+    assert contents(moved) == before
+
+
+def test_pictures_that_are_no_longer_true_are_removed(benchmark):
+    benchmark.write()
+    for path in benchmark.folder.glob("runs/*/panel.npz"):
+        path.unlink()
+    paths = benchmark.write()
+    assert paths.panels == ()
+    assert not list(benchmark.folder.glob("panel-N*.png"))
+    assert not list(benchmark.folder.glob(".*"))  # no temporary files
+
+
+def test_damaged_files_are_named_and_skipped(benchmark):
+    runs = benchmark.folder / "runs"
+    (runs / "l100-1" / "result.json").write_text('{"schema": 1, "id": "l100')
+    (runs / "b100-0" / "panel.npz").write_bytes(b"PK broken")
+    (runs / "b5-1" / "failure.json").write_text("[]")
+    other = json.loads((runs / "b100-1" / "result.json").read_text())
+    (runs / "b100-1" / "result.json").write_text(json.dumps({**other, "scores": []}))
+    (runs / "b5-0" / "result.json").write_text(json.dumps({**other, "id": "b5-0", "supervision": {"pairs": "many"}}))
+    paths = benchmark.write()
+    for text in (paths.html.read_text(), paths.markdown.read_text()):
+        text = text.replace("\\", "")
+        assert "runs/l100-1/result.json: cannot be read as JSON" in text
+        assert "runs/b100-0/panel.npz" in text
+        assert "runs/b5-1/failure.json" in text
+        assert "runs/b100-1/result.json: holds no scores" in text
+        assert "runs/b5-0/result.json: the supervision" in text
+        assert str(benchmark.folder) not in text
+    assert "5 of 10 runs finished, 4 damaged, 1 to come" in paths.markdown.read_text()
+
+
+def test_a_result_in_another_run_s_folder_is_not_used(benchmark):
+    runs = benchmark.folder / "runs"
+    (runs / "l5-1").mkdir()
+    (runs / "l5-1" / "result.json").write_text((runs / "l5-0" / "result.json").read_text())
+    benchmark.write()
+    assert [problem.message for problem in read(benchmark.folder).problems] == [
+        "runs/l5-1/result.json: belongs to run l5-0."
+    ]
+
+
+def test_panels_of_other_samples_are_left_out(benchmark):
+    home = benchmark.folder / "runs" / "b100-0"
+    with np.load(home / "panel.npz") as file:
+        arrays = dict(file)
+    np.savez(home / "panel.npz", **{**arrays, "index": np.array([3, 4])})
+    assert "shows other test samples" in benchmark.write().markdown.read_text()
+
+
+def test_folders_outside_the_benchmark_are_counted_only(benchmark):
+    (benchmark.folder / "runs" / "stranger").mkdir()
+    (benchmark.folder / "runs" / "stranger" / "result.json").write_text("{}")
+    (benchmark.folder / "runs" / ".lock").mkdir()
+    text = benchmark.write().markdown.read_text()
+    assert "1 run folder in `runs/` is not part of this benchmark and was ignored." in text
+    assert "damaged" not in text
+
+
+def test_incomparable_results_are_left_out_with_a_warning(benchmark):
+    benchmark.add("x", "sop", 5.0, 0, [0.9, 0.9], protocol="2")
+    paths = benchmark.write()
+    text = paths.markdown.read_text()
+    assert "> **Warning:** 1 run left out" in text
+    assert "protocol 2, fingerprint f00d" in text
+    assert "0.900" not in text
+    assert ",x,iou" not in paths.csv.read_text()
+    assert paths.tex.read_text().count("% WARNING: 1 run left out") == 1
+
+
+def test_differing_environments_pair_counts_and_test_samples_are_warned_about(benchmark):
+    benchmark.add("x", "sop", 5.0, 0, [0.9, 0.9, 0.9], environment={**ENVIRONMENT, "torch": "2.8.0", "hostname": "a"})
+    benchmark.add("y", "sop", 5.0, 1, [0.9, 0.9], supervision={"pairs": 6, "val_pairs": 9}, selection={"rule": "last"})
+    text = benchmark.write().html.read_text()
+    assert "environments differ in torch: 2.9.0 (9 runs), 2.8.0 (1 run)." in text
+    assert "hostname" not in text
+    assert "not all scored on the same test samples" in text
+    assert "numbers of training pairs differ between runs: 5–6." in text
+    assert "numbers of validation pairs differ between runs: 7–9." in text
+    assert "different selection rules: best_validation (lsm, base_line, cyclegan, sop); last (sop)." in text
+
+
+def test_a_benchmark_without_results_has_a_report_that_says_so(tmp_path):
+    made = Benchmark(tmp_path / "bench")
+    made.plan("a", "lsm", 5.0, 0)
+    paths = made.write()
+    assert paths.curves == ()
+    for path in (paths.html, paths.markdown):
+        assert "No run has finished with a score yet" in path.read_text()
+    assert "to come (0/1)" in paths.markdown.read_text()
+    assert len(console_table(made.folder)) == 1
+
+
+def test_console_tables(paths):
+    folder = paths.html.parent
+    console = Console(width=160, record=True, file=io.StringIO())
+    for table in console_table(folder):
+        console.print(table)
+    text = console.export_text()
+    assert "0.775 ± 0.035" in text
+    assert "0.200 ‡ (1/2)" in text
+    assert "floor (constant)" in text
+    assert "published 0.732" in text
+    assert "mse, y → x" in text
+    (one,) = console_table(read(folder).tables[0])
+    assert one.row_count == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "holds no benchmark.json"),
+        ("{", "cannot be read as JSON"),
+        ('{"schema": 2}', "has benchmark layout 2"),
+        ('{"schema": 1, "name": "x"}', "is not a complete benchmark"),
+        (
+            '{"schema": 1, "name": "x", "dataset": "d", "methods": [], "paired": [], "seeds": [], "runs": []}',
+            "'paired'",
+        ),
+    ],
+)
+def test_what_only_the_user_can_mend_is_a_user_error(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "benchmark.json").write_text(text)
+    for call in (write_report, console_table):
+        with pytest.raises(UserError, match=message):
+            call(tmp_path)
+
+
+def test_a_missing_folder_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_report_needs_no_training_code():
+    code = (
+        "import sys, lsmbench.benchmarks.report; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,57 @@
+"""What all tests share: a cache of their own, one thread, and small configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lsmbench.data import DATASETS
+from lsmbench.data.module import Batch
+from lsmbench.methods import METHODS
+from lsmbench.runs.config import RunConfig, TrainingConfig
+from lsmbench.data.supervision import SupervisionConfig
+
+Make = Callable[..., RunConfig]
+
+
+def loader(batches: list[Batch]) -> DataLoader[Batch]:
+    """Given batches, for any Trainer (which would take a bare list for several loaders)."""
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    cache.mkdir(exist_ok=True)
+    monkeypatch.setenv("LSMBENCH_CACHE", str(cache))
+    yield
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Makes a small run: tiny networks, few samples, two epochs of three updates."""
+
+    def made(method: str, dataset: str = "sit", paired: float = 50, seed: int = 0, **options: Any) -> RunConfig:
+        training = {"epochs": 2, "batch_size": 6, "steps_per_epoch": 3, **options.pop("training", {})}
+        supervision = options.pop("supervision", {})
+        files = tmp_path / f"files-{dataset}"
+        files.mkdir(exist_ok=True)
+        return RunConfig(
+            dataset=DATASETS[dataset].example(files),
+            method_name=method,
+            method=METHODS[method].Config(**{"network": "tiny", "learning_rate": 1e-3, **options}),
+            supervision=SupervisionConfig(paired=paired, supervision_seed=seed, **supervision),
+            training=TrainingConfig(init_seed=seed, **training),
+        )
+
+    return made

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from lsmbench.data.samplers import ShardSampler, SupervisionSampler, shares
+from lsmbench.errors import UserError
+
+X, Y, XY = ("x",), ("y",), ("x", "y")
+
+
+def drawn(sampler: SupervisionSampler, epoch: int) -> list[dict[tuple[str, ...], list[int]]]:
+    sampler.set_epoch(epoch)
+    return [{shown: positions.tolist() for shown, positions in request} for request in sampler]
+
+
+def test_shares_are_even_and_never_more_than_a_group_has() -> None:
+    assert shares({XY: 50, X: 100, Y: 100}, 16) == {XY: 6, X: 5, Y: 5}
+    assert shares({XY: 1, X: 100, Y: 100}, 16) == {XY: 1, X: 8, Y: 7}
+    assert shares({XY: 50}, 16) == {XY: 16}
+    assert shares({XY: 3}, 16) == {XY: 3}
+    assert shares({XY: 50, X: 100, Y: 100}, 32, ranks=2) == {XY: 12, X: 10, Y: 10}
+    assert shares({XY: 1, X: 100, Y: 100}, 16, ranks=2) == {XY: 2, X: 8, Y: 6}
+
+
+@pytest.mark.parametrize(("batch", "ranks"), [(2, 1), (15, 2), (4, 2)])
+def test_a_batch_too_small_for_its_groups_or_ranks_is_refused(batch: int, ranks: int) -> None:
+    with pytest.raises(UserError, match=r"training.batch_size"):
+        shares({XY: 5, X: 5, Y: 5}, batch, ranks)
+
+
+def test_one_pair_among_a_thousand_views_is_in_every_balanced_step() -> None:
+    for request in drawn(SupervisionSampler({XY: 1, X: 500, Y: 500}, 16, 40, seed=0), 3):
+        assert request[XY] == [0]
+        assert len(request[X]) + len(request[Y]) == 15
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
+    sizes = {XY: 7, X: 20, Y: 20}
+    long_lived = SupervisionSampler(sizes, 9, 5, seed=4)
+    for epoch in range(3):
+        drawn(long_lived, epoch)
+    assert drawn(long_lived, 3) == drawn(SupervisionSampler(sizes, 9, 5, seed=4), 3)
+    assert drawn(long_lived, 3) != drawn(long_lived, 4)
+    assert drawn(long_lived, 3) != drawn(SupervisionSampler(sizes, 9, 5, seed=5), 3)
+
+
+def test_every_sample_is_seen_equally_often_across_epochs() -> None:
+    sampler = SupervisionSampler({XY: 7, X: 20, Y: 20}, 9, 5, seed=0)  # 15 pairs an epoch out of 7
+    seen = Counter(i for epoch in range(14) for request in drawn(sampler, epoch) for i in request[XY])
+    assert sorted(seen) == list(range(7))
+    assert set(seen.values()) == {14 * 15 // 7}
+
+
+def test_no_sample_is_twice_in_a_step_of_one_pass() -> None:
+    for request in drawn(SupervisionSampler({XY: 6, X: 30, Y: 30}, 18, 10, seed=0), 0):
+        assert sorted(request[XY]) == list(range(6))
+
+
+def test_unbalanced_sees_every_sample_once_an_epoch_spread_over_the_steps() -> None:
+    sizes = {XY: 3, X: 40, Y: 57}
+    epochs = [drawn(SupervisionSampler(sizes, 10, 10, seed=0, balanced=False), e) for e in (0, 1)]
+    for requests in epochs:
+        for shown, size in sizes.items():
+            assert sorted(i for r in requests for i in r.get(shown, [])) == list(range(size))
+        assert sum(XY in r for r in requests) == 3
+        assert {len(r[X]) for r in requests} == {4}
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_ranks_divide_the_batches_of_one_process(balanced: bool) -> None:
+    sizes = {XY: 8, X: 20, Y: 24}
+    whole = drawn(SupervisionSampler(sizes, 12, 6, 0, balanced), 2)
+    parts = [drawn(SupervisionSampler(sizes, 12, 6, 0, balanced, rank, 2), 2) for rank in (0, 1)]
+    for step, request in enumerate(whole):
+        for shown, positions in request.items():
+            halves = [part[step].get(shown, []) for part in parts]
+            assert sorted(halves[0] + halves[1]) == sorted(positions)
+
+
+@pytest.mark.parametrize(("size", "ranks"), [(10, 1), (10, 3), (2, 4)])
+def test_evaluation_shards_hold_every_sample_exactly_once(size: int, ranks: int) -> None:
+    samplers = [ShardSampler(size, 4, rank, ranks) for rank in range(ranks)]
+    batches = [list(sampler) for sampler in samplers]
+    assert [len(b) for b in batches] == [len(s) for s in samplers]
+    everything = np.concatenate([positions for shard in batches for positions in shard])
+    assert sorted(everything.tolist()) == list(range(size))

@@ -1,0 +1,127 @@
+"""The engineering of the base class, on a method made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import lightning as L  # noqa: N812
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lsmbench.data.module import Batch
+from lsmbench.domains import Image
+from lsmbench.errors import DivergedError, UserError
+from lsmbench.methods.base import Method, MethodConfig, Stage, Terms, seed_of
+from lsmbench.options import option
+from tests.conftest import loader
+
+DOMAINS = {"x": Image(1, 4), "y": Image(1, 4)}
+BATCHES: list[Batch] = [{("x", "y"): {"x": torch.rand(2, 1, 4, 4), "y": torch.rand(2, 1, 4, 4)}} for _ in range(5)]
+
+
+@dataclass
+class TwoConfig(MethodConfig):
+    w_first: float = option(2.0, "weight", low=0.1, high=10, source="test")
+    w_off: float = option(0.0, "weight", source="test")
+
+
+class Two(Method):
+    """Two groups, a seen order, and random numbers in the loss."""
+
+    Config = TwoConfig
+    groups = ("a", "b")
+
+    def build(self) -> None:
+        self.a, self.b = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+        self.seen: list[str] = []
+        self.noise: list[float] = []
+        self.explode = False
+
+    def modules_of(self, group: str) -> Iterable[nn.Module]:
+        return (getattr(self, group),)
+
+    def losses_a(self, views: Batch) -> Terms:
+        def never() -> Tensor:
+            raise AssertionError("a term of weight zero was computed")
+
+        return {"first": lambda: self._loss("a", views), "off": never}
+
+    def losses_b(self, views: Batch) -> Terms:
+        return {"second": lambda: self._loss("b", views)}
+
+    def _loss(self, group: str, views: Batch) -> Tensor:
+        self.seen.append(group)
+        self.noise.append(torch.rand(()).item())
+        assert all(p.requires_grad == (group == "a") for p in self.a.parameters())
+        loss = self.translate(views["x", "y"]["x"], "x", "y").square().mean()
+        return loss / 0.0 if self.explode else loss
+
+    def translate(self, view: Tensor, source: str, target: str) -> Tensor:
+        out: Tensor = self.b(self.a(view))
+        return out
+
+
+def fit(method: Two, epochs: int = 1, **options: object) -> L.Trainer:
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **options,
+    )  # fmt: skip
+    trainer.fit(method, loader(BATCHES))
+    return trainer
+
+
+def test_groups_take_turns_frozen_against_each_other_and_only_one_ticks() -> None:
+    method = Two(DOMAINS)
+    trainer = fit(method)
+    assert method.seen == ["a", "b"] * 5
+    assert trainer.global_step == 5
+
+
+def test_terms_are_weighted_by_the_configuration() -> None:
+    losses = {}
+    for weight in (2.0, 4.0):
+        trainer = fit(Two(DOMAINS, TwoConfig(w_first=weight, learning_rate=0.0)))
+        losses[weight] = trainer.callback_metrics["train/a"].item()
+        assert losses[weight] == pytest.approx(weight * trainer.callback_metrics["train/first"].item(), rel=1e-5)
+    assert losses[4.0] == pytest.approx(2 * losses[2.0], rel=1e-5)
+
+
+def test_random_numbers_depend_on_seed_stage_and_epoch_only() -> None:
+    runs = []
+    for init_seed, wasted in ((0, 0), (0, 3), (1, 0)):
+        method = Two(DOMAINS, init_seed=init_seed)
+        torch.rand(wasted)
+        fit(method, 2)
+        runs.append(method.noise)
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+    assert runs[0][:10] != runs[0][10:]
+    assert seed_of(0, "train", 0) != seed_of(0, "other", 0)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e-12])
+def test_clipping_bounds_what_adam_sees(clip: float) -> None:
+    method = Two(DOMAINS, TwoConfig(clip=clip))
+    before = method.a.weight.item()
+    fit(method)
+    moved = abs(method.a.weight.item() - before)
+    assert (moved < 1e-6) == (clip > 0)  # Adam's ε swallows gradients clipped far below it
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_its_epoch() -> None:
+    method = Two(DOMAINS)
+    method.explode = True
+    with pytest.raises(DivergedError, match=r"epoch 0 of stage train.*learning_rate"):
+        fit(method)
+
+
+def test_a_checkpoint_of_another_stage_is_refused() -> None:
+    method = Two(DOMAINS)
+    checkpoint: dict[str, object] = {}
+    method.on_save_checkpoint(checkpoint)
+    method.on_load_checkpoint(checkpoint)
+    method.stage = Stage("other", ("a",))
+    with pytest.raises(UserError, match="stage train; expected Two, other"):
+        method.on_load_checkpoint(checkpoint)

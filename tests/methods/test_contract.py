@@ -1,0 +1,194 @@
+"""What every method must do; a new method is covered by being in METHODS."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lsmbench.data import DATASETS
+from lsmbench.data.module import Batch, PairDataModule
+from lsmbench.domains import Image
+from lsmbench.methods import METHODS
+from lsmbench.methods.base import Method
+from lsmbench.options import options_of
+from lsmbench.runs.config import RunConfig
+from lsmbench.runs.run import data_of
+from tests.conftest import Make, loader
+
+TRAINED = [name for name, kind in METHODS.items() if name != "floor"]
+SUPPORTED = [(m, d) for m in METHODS for d in DATASETS]
+
+
+def built(config: RunConfig) -> tuple[Method, PairDataModule]:
+    data = data_of(config)
+    kind = METHODS[config.method_name]
+    method = kind(data.domains, config.method, data.dataset.source, data.dataset.target, config.training.init_seed)
+    data.uses = method.uses
+    return method, data
+
+
+def trainer(**options: Any) -> L.Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return L.Trainer(accelerator="cpu", num_sanity_val_steps=0, **quiet, **options)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_options_are_documented_and_defaults_lie_in_their_ranges(name: str) -> None:
+    kind = METHODS[name]
+    assert (kind.__doc__ or "").strip(), "the first line of the docstring is shown by `lsmbench list`"
+    declared = {o.name for o in options_of(kind.Config)}
+    assert declared == {f.name for f in dataclasses.fields(kind.Config)}, "declare options with option()"
+    for o in options_of(kind.Config):
+        assert o.help
+        if o.name.startswith("w_"):
+            assert o.tunable, f"{o.name} has no range"
+            assert o.source, f"{o.name} has no source"
+        if o.tunable:
+            assert o.low is not None
+            assert o.high is not None
+            assert o.low <= o.default <= o.high
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_file_holds_no_engineering(name: str) -> None:
+    tree = ast.parse(inspect.getsource(inspect.getmodule(METHODS[name])))  # type: ignore[arg-type]
+    called = {n.func.attr for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
+    for forbidden in ("backward", "manual_backward", "zero_grad", "step", "clip_gradients", "requires_grad_"):
+        assert forbidden not in called, f"{forbidden} belongs to methods/base.py"
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", TRAINED)
+def test_each_group_is_updated_alone_and_leaves_no_gradient_elsewhere(name: str, dataset: str, make: Make) -> None:
+    method, data = built(make(name, dataset))
+    if not METHODS[name].supports(data.dataset, method.config)[0]:
+        pytest.skip("not supported")
+    batch = next(iter(data.train_dataloader()))
+    for stage in method.stages:
+        method.stage = stage
+        for group in stage.groups:
+            method.zero_grad(set_to_none=True)
+            mine = {id(p) for module in method.modules_of(group) for p in module.parameters()}
+            assert mine
+            for p in method.parameters():
+                p.requires_grad_(True)
+            views = method.prepare(batch)
+            for p in method.parameters():
+                p.requires_grad_(id(p) in mine)  # what toggled_optimizer does
+            terms = getattr(method, f"losses_{group}")(views)
+            values = {t: term() for t, term in terms.items() if method.weight(t)}
+            assert all(v.ndim == 0 and math.isfinite(v.item()) for v in values.values())
+            sum(method.weight(t) * v for t, v in values.items()).backward()  # type: ignore[union-attr]
+            for parameter_name, p in method.named_parameters():
+                assert id(p) in mine or p.grad is None, f"{group} leaves a gradient in {parameter_name}"
+            assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_method_trains_in_anybodys_trainer_with_anybodys_batches(name: str, dataset: str, make: Make) -> None:
+    method, data = built(make(name, dataset))
+    if not METHODS[name].supports(data.dataset, method.config)[0]:
+        pytest.skip("not supported")
+    batches: list[Batch] = [*data.train_dataloader()]
+    for stage in method.stages:
+        method.stage = stage
+        before = {k: v.clone() for k, v in method.state_dict().items()}
+        run = trainer(max_epochs=2)
+        run.fit(method, loader(batches), data.val_dataloader())
+        assert run.global_step == 2 * len(batches), "global_step counts updates, not optimisers"
+        assert math.isfinite(run.callback_metrics[method.monitor])
+        after = method.state_dict()
+        moved = {id(p) for g in stage.groups for m in method.modules_of(g) for p in m.parameters()}
+        for parameter_name, p in method.named_parameters():
+            if id(p) not in moved:
+                assert torch.equal(before[parameter_name], after[parameter_name]), f"{parameter_name} is frozen here"
+        assert any(not torch.equal(before[k], after[k]) for k in before)
+
+
+
+
+@pytest.mark.parametrize("sampling", ["balanced", "unbalanced"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_nan_planted_in_hidden_views_changes_nothing(name: str, sampling: str, make: Make) -> None:
+    weights = []
+    for poison in (False, True):
+        method, data = built(make(name, paired=40, supervision={"sampling": sampling}))
+        arrays = {v: np.array(a) for v, a in data.arrays.items()}
+        arrays["x"] = arrays["x"].astype(np.float32) / 255
+        assert isinstance(data.domains["x"], Image)
+        visible = {v: [i for s, ix in data.supervision.groups.items() if v in s for i in ix] for v in ("x", "y")}
+        for view, value in (("x", np.nan), ("y", 255)):
+            hidden = np.setdiff1d(data.split.train, visible[view])
+            assert len(hidden), "nothing is hidden: the test would prove nothing"
+            if poison:
+                arrays[view][hidden] = value
+        data._arrays = arrays
+        for stage in method.stages:
+            method.stage = stage
+            trainer(max_epochs=2).fit(method, datamodule=data)
+        weights.append({k: v.clone() for k, v in method.state_dict().items()})
+    for parameter_name, value in weights[0].items():
+        assert torch.equal(value, weights[1][parameter_name]), parameter_name
+
+
+@pytest.mark.parametrize("paired", [0, 50, 100])
+@pytest.mark.parametrize("name", TRAINED)
+def test_sets_without_samples_are_no_problem(name: str, paired: float, make: Make) -> None:
+    config = make(name, paired=paired, supervision={"sampling": "unbalanced"})
+    method, data = built(config)
+    if not set(method.uses) & set(data.supervision.groups):
+        pytest.skip("learns from pairs only")
+    losses = list(_losses(method, [*data.train_dataloader()]))
+    assert losses
+    assert all(math.isfinite(loss.item()) for loss in losses)
+
+
+def _losses(method: Method, batches: list[Batch]) -> Iterator[Tensor]:
+    for stage in method.stages:
+        method.stage = stage
+        for batch in batches:
+            views = method.prepare(batch)
+            for group in stage.groups:
+                for term, value in getattr(method, f"losses_{group}")(views).items():
+                    if method.weight(term):
+                        yield value()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_methods_start_from_the_same_weights_and_the_seed_decides_them(name: str, make: Make) -> None:
+    first, again, other = (built(make(name, seed=s))[0].state_dict() for s in (0, 0, 1))
+    baseline = built(make("baseline", seed=0))[0].state_dict()
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    weights = [k for k in first if k.endswith("weight") and first[k].ndim > 1]
+    assert all(not torch.equal(first[k], other[k]) for k in weights)
+    shared = first.keys() & baseline.keys()
+    assert all(torch.equal(first[k], baseline[k]) for k in shared)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_translations_have_the_targets_form(name: str, make: Make) -> None:
+    method, data = built(make(name))
+    batch = next(iter(data.val_dataloader()))
+    for source, target in method.directions:
+        predicted = method.predict(batch, source, target)
+        assert predicted.shape == batch[target].shape
+        assert predicted.dtype == batch[target].dtype
+
+
+def test_no_file_of_the_package_calls_backward_itself() -> None:
+    root = Path(inspect.getfile(Method)).parents[1]
+    for path in root.rglob("*.py"):
+        source = path.read_text().replace("manual_backward(", "")
+        assert ".backward(" not in source, path

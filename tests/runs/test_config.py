@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lsmbench.errors import UserError
+from lsmbench.options import options_of
+from lsmbench.runs.config import (
+    Machine,
+    config_from_arguments,
+    config_from_dict,
+    names_in,
+    run_parser,
+    sections,
+)
+
+
+def parse(*words: str) -> object:
+    return config_from_arguments(words, run_parser(*names_in(words)))[0].to_dict()
+
+
+def test_short_forms_and_sections_say_the_same() -> None:
+    short = parse("--method", "sop", "--dataset=sit", "--paired", "5", "--seed", "3", "--method.w_xy", "0.1")
+    full = parse(
+        "--method.name=sop", "--dataset.name=sit", "--supervision.paired=5", "--supervision.supervision_seed=3",
+        "--training.init_seed=3", "--method.w_xy=0.1",
+    )  # fmt: skip
+    assert short == full
+    assert short["method"]["w_xy"] == 0.1  # type: ignore[index]
+    assert short["supervision"]["paired"] == 5.0  # type: ignore[index]
+
+
+def test_a_file_is_read_and_the_command_line_takes_precedence(tmp_path: Path) -> None:
+    first = config_from_dict({"dataset": {"name": "sit", "size": 32}, "method": {"name": "ioda"}})
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(first.to_dict()))
+    assert parse("--config", str(file)) == first.to_dict()
+    changed = parse("--config", str(file), "--epochs", "7")
+    assert changed == {**first.to_dict(), "training": {**first.to_dict()["training"], "epochs": 7}}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method.w_confusio", "1"], r"unknown option --method\.w_confusio; did you mean --method\.w_confusion\?"),
+        (["--supervision.epochs", "1"], r"did you mean --training\.epochs\?"),
+        (["--pared", "1"], r"did you mean --paired\?"),
+        (["--method", "lsn"], r"unknown method 'lsn'; did you mean lsm\? Known: .*baseline"),
+        (["--dataset", "sitt"], r"unknown dataset 'sitt'; did you mean sit\?"),
+        (["--training.epochs", "many"], r"training\.epochs.*many"),
+        (["--training.epochs", "0"], r"training\.epochs: expected at least 1"),
+        (["--supervision.protocol", "banc"], r"protocol.*banc"),
+        (["--config", "absent.yaml"], r"absent\.yaml: no such file"),
+        (["--paired"], "--paired needs a value"),
+    ],
+)
+def test_mistakes_are_named_with_the_nearest_option(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(*words)
+
+
+def test_mistakes_in_a_file_are_named_too(tmp_path: Path) -> None:
+    values = {"dataset": {"name": "sit"}, "method": {"name": "lsm", "w_distanse": 2}}
+    with pytest.raises(UserError, match=r"unknown option method\.w_distanse; did you mean method\.w_distance\?"):
+        config_from_dict(values)
+    file = tmp_path / "c.yaml"
+    file.write_text("a: [")
+    with pytest.raises(UserError, match=r"c\.yaml: cannot be read as YAML"):
+        parse("--config", str(file))
+
+
+def test_help_documents_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(run_parser("sit", "lsm").format_help().split())
+    for section, config in sections("sit", "lsm").items():
+        for o in options_of(config):
+            assert f"--{section}.{o.name}" in text
+            assert o.help.split()[0] in text
+            assert o.unit in text
+    assert "default: 1000" in text
+    assert all(o.help for o in options_of(Machine))
+
+
+def test_identity_depends_on_everything_but_the_machine() -> None:
+    values = {"dataset": {"name": "sit"}, "method": {"name": "lsm"}}
+    same = {config_from_dict(values).identity("f") for _ in range(2)}
+    assert len(same) == 1
+    others = [
+        config_from_dict(values).identity("g"),
+        config_from_dict({**values, "method": {"name": "lsm", "w_xx": 1.1}}).identity("f"),
+        config_from_dict({**values, "training": {"epochs": 999}}).identity("f"),
+        config_from_dict({**values, "supervision": {"paired": 99}}).identity("f"),
+        config_from_dict({**values, "dataset": {"name": "sit", "samples": 400}}).identity("f"),
+    ]
+    assert len({*others, *same}) == 6

@@ -1,0 +1,370 @@
+"""The protocol: same bits again, same bits after an interruption, nothing finished is ever lost."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lsmbench.data import DATASETS
+from lsmbench.data.module import PairDataModule
+from lsmbench.errors import UserError
+from lsmbench.methods import METHODS, LSM, Baseline
+from lsmbench.methods.floor import FloorConfig
+from lsmbench.runs import run as run_module
+from lsmbench.runs.callbacks import Progress
+from lsmbench.runs.config import Machine, RunConfig, config_from_dict
+from lsmbench.runs.results import Failure, Result
+from lsmbench.runs.run import RunError, execute
+from tests.conftest import Make
+
+CPU = Machine("cpu", 1)
+
+
+class Interrupted(BaseException):
+    """Not an Exception, so that nothing but the end of the process follows it."""
+
+
+def interrupt_after(epochs: int) -> Callable[[Progress], None]:
+    """Interrupts when an epoch is trained but not yet saved: the next run has to repeat it."""
+
+    def tell(progress: Progress) -> None:
+        if progress.done == epochs:
+            raise Interrupted
+
+    return tell
+
+
+def comparable(result: Result) -> dict[str, Any]:
+    """All of a result but times and memory."""
+    values = dataclasses.asdict(result)
+    values.pop("cost")
+    for stage in values["selection"]["stages"]:
+        stage.pop("seconds_before")
+    return values
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp_path: Path) -> None:
+    config = make(name, dataset)
+    if not METHODS[name].supports(config.dataset, config.method)[0]:
+        pytest.skip("not supported")
+    result = execute(config, tmp_path, CPU)
+    folder = tmp_path / result.id
+    assert comparable(Result.load(folder)) == comparable(result)
+    count = result.dataset["test"]
+    split = json.loads((folder / "supervision.json").read_text())["split"]
+    for score in result.scores:
+        assert score.indices == sorted(split["test"])
+        assert len(score.values) == count
+        assert math.isfinite(score.mean)
+    assert config_from_dict(yaml.safe_load((folder / "config.yaml").read_text())).to_dict() == config.to_dict()
+    assert result.cost["updates"] == 6 * len(result.selection["stages"])
+    assert result.supervision["val_pairs"] == result.dataset["val"]
+    with np.load(folder / "panel.npz") as panel:
+        assert panel["x"].shape == panel["y"].shape == panel["prediction"].shape
+        assert panel["index"].tolist() == split["test"][: len(panel["index"])]
+    rows = list(csv.DictReader((folder / "log.csv").open())) if result.cost["epochs"] else []
+    assert len(rows) == result.cost["epochs"]
+    if rows:
+        assert int(rows[-1]["updates"]) == 6
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_configuration_gives_the_same_bits(name: str, make: Make, tmp_path: Path) -> None:
+    results = [execute(make(name), tmp_path / place, CPU) for place in ("a", "b")]
+    assert comparable(results[0]) == comparable(results[1])
+    different = execute(make(name, seed=1), tmp_path / "a", CPU)
+    assert different.id != results[0].id
+    if not METHODS[name].deterministic:
+        assert different.scores[0].values != results[0].scores[0].values
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("name", [n for n, k in METHODS.items() if not k.deterministic])
+def test_an_interrupted_run_continues_to_the_same_bits(name: str, after: int, make: Make, tmp_path: Path) -> None:
+    config = make(name, training={"epochs": 3, "patience": 2})
+    whole = execute(config, tmp_path / "whole", CPU)
+    if after > whole.cost["epochs"]:
+        pytest.skip("ended earlier")
+    with pytest.raises(Interrupted):
+        execute(config, tmp_path / "broken", CPU, interrupt_after(after))
+    folder = tmp_path / "broken" / whole.id
+    assert not (folder / "result.json").exists()
+    assert not (folder / "failure.json").exists()
+    trained: list[int] = []
+    resumed = execute(config, tmp_path / "broken", CPU, lambda p: trained.append(p.done))
+    assert trained[0] == after, "only the unfinished epoch is repeated"
+    assert comparable(resumed) == comparable(whole)
+    logs = [list(csv.DictReader((tmp_path / p / whole.id / "log.csv").open())) for p in ("whole", "broken")]
+    for row in (*logs[0], *logs[1]):
+        row.pop("seconds")
+    assert logs[0] == logs[1]
+
+
+def test_a_stage_that_had_stopped_early_is_not_trained_further_when_resumed(make: Make, tmp_path: Path) -> None:
+    config = make("baseline", learning_rate=0.0, training={"epochs": 9, "patience": 2})
+    whole = execute(config, tmp_path / "whole", CPU)
+    assert whole.selection["stages"][0]["stopped_early"]
+    assert whole.cost["epochs"] == 3  # the first is the best, two bring nothing better
+    execute(config, tmp_path / "broken", CPU)
+    folder = tmp_path / "broken" / whole.id
+    (folder / "result.json").unlink()  # as if killed between the last epoch and the mark that the stage is finished
+    (folder / "checkpoints" / "0-train" / "finished.json").unlink()
+    trained: list[int] = []
+    assert comparable(execute(config, tmp_path / "broken", CPU, lambda p: trained.append(p.done))) == comparable(whole)
+    assert trained == []
+
+
+def test_a_killed_process_continues_to_the_same_bits(make: Make, tmp_path: Path) -> None:
+    """`kill -9` in the middle of an epoch, for real."""
+    config = make("lsm", training={"epochs": 4, "steps_per_epoch": 12})
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config.to_dict()))
+    whole = execute(config, tmp_path / "whole", CPU)
+    command = [sys.executable, "-m", "lsmbench", "train", "--config", str(file), "--output", str(tmp_path / "runs"),
+               "--machine.device", "cpu", "--machine.threads", "1"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    log = tmp_path / "runs" / whole.id / "log.csv"
+    deadline = time.monotonic() + 120
+    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    assert not (log.parent / "result.json").exists()
+    resumed = execute(config, tmp_path / "runs", CPU)
+    assert comparable(resumed) == comparable(whole)
+
+
+def test_a_finished_run_is_not_repeated(make: Make, tmp_path: Path) -> None:
+    first = execute(make("baseline"), tmp_path, CPU)
+    trained: list[Progress] = []
+    assert comparable(execute(make("baseline"), tmp_path, CPU, trained.append)) == comparable(first)
+    assert trained == []
+
+
+def test_two_processes_compute_a_run_once(make: Make, tmp_path: Path) -> None:
+    config = make("baseline", training={"epochs": 4})
+    pids = []
+    for _ in range(2):
+        pid = os.fork()
+        if pid == 0:
+            counted: list[int] = []
+            execute(config, tmp_path, CPU, lambda p: counted.append(p.done))
+            (tmp_path / f"trained-{os.getpid()}").write_text(str(len(counted)))
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        assert os.waitpid(pid, 0)[1] == 0
+    assert sorted((tmp_path / f"trained-{pid}").read_text() for pid in pids) == ["0", "4"]
+
+
+def test_best_and_last_select_what_they_say(make: Make, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 5, "patience": 5}
+    for rule in ("best_validation", "last"):
+        result = execute(make("baseline", learning_rate=0.02, training={**options, "selection": rule}), tmp_path, CPU)
+        rows = list(csv.DictReader((tmp_path / result.id / "log.csv").open()))
+        values = [float(r["val/x->y/iou"]) for r in rows]
+        chosen = result.selection["stages"][0]["epoch"]
+        assert chosen == (int(np.argmax(values)) if rule == "best_validation" else 4)
+        assert result.validation == pytest.approx(values[chosen])
+        name = "best" if rule == "best_validation" else "last"
+        checkpoint = torch.load(tmp_path / result.id / "checkpoints" / "0-train" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["epoch"] == chosen
+        assert checkpoint["lsmbench"]["stage"] == "train"
+
+
+def test_ioda_carries_the_best_weights_over_and_stops_each_stage_by_itself(make: Make, tmp_path: Path) -> None:
+    result = execute(make("ioda", learning_rate=0.01, training={"epochs": 4, "patience": 1}), tmp_path, CPU)
+    names = ["pretrain_x", "pretrain_y", "translate"]
+    assert [s["stage"] for s in result.selection["stages"]] == names
+    place = tmp_path / result.id / "checkpoints"
+    best_x = torch.load(place / "0-pretrain_x" / "best.ckpt", weights_only=True)["state_dict"]
+    later = torch.load(place / "1-pretrain_y" / "last.ckpt", weights_only=True)
+    assert all(torch.equal(best_x[k], later["state_dict"][k]) for k in best_x if k.startswith("encoders.x"))
+    assert len(later["optimizer_states"]) == 1
+    steps = later["optimizer_states"][0]["state"][0]["step"]
+    assert steps == 3 * result.selection["stages"][1]["epochs"], "the optimiser is new in each stage"
+
+
+def test_the_test_set_is_read_once_and_only_after_training(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    read = PairDataModule._evaluation
+
+    def watched(self: PairDataModule, part: str, indices: Any) -> Any:
+        if part == "test" and part not in self._loaded:
+            order.append("test")
+        return read(self, part, indices)
+
+    monkeypatch.setattr(PairDataModule, "_evaluation", watched)
+    execute(make("baseline"), tmp_path, CPU, lambda p: order.append("epoch"))
+    assert order == ["epoch", "epoch", "test"]
+
+
+def test_a_diverged_run_is_recorded_and_tried_again(make: Make, tmp_path: Path) -> None:
+    config = make("baseline", learning_rate=1e30)
+    for _ in range(2):
+        with pytest.raises(RunError) as caught:
+            execute(config, tmp_path, CPU)
+        failure = Failure.load(caught.value.folder)
+        assert failure.kind == "diverged"
+        assert "learning_rate" in failure.reason
+        assert failure.config == config.to_dict()
+        assert not (caught.value.folder / "result.json").exists()
+
+
+def test_a_broken_run_is_recorded_with_its_traceback_and_leaves_no_record_when_mended(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Baseline, views: Any) -> Any:
+        raise ZeroDivisionError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Baseline, "losses_mappers", broken)
+        with pytest.raises(RunError) as caught:
+            execute(make("baseline"), tmp_path, CPU)
+    failure = Failure.load(caught.value.folder)
+    assert failure.kind == "failed"
+    assert "planted" in failure.reason
+    assert "losses_mappers" in failure.detail
+    execute(make("baseline"), tmp_path, CPU)
+    assert not (caught.value.folder / "failure.json").exists()
+
+
+def half_done(make: Make, root: Path) -> tuple[RunConfig, Path]:
+    config = make("baseline")
+    with pytest.raises(Interrupted):
+        execute(config, root, CPU, interrupt_after(2))
+    return config, next(root.iterdir())
+
+
+def test_a_damaged_checkpoint_is_named(make: Make, tmp_path: Path) -> None:
+    config, folder = half_done(make, tmp_path)
+    last = folder / "checkpoints" / "0-train" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"last\.ckpt: the checkpoint is damaged.*Delete the folder"):
+        execute(config, tmp_path, CPU)
+    assert last.exists(), "nothing is deleted for the user"
+
+
+def test_a_folder_of_another_protocol_is_left_alone(make: Make, tmp_path: Path) -> None:
+    config, folder = half_done(make, tmp_path)
+    note = folder / "run.json"
+    note.write_text(note.read_text().replace('"protocol": "1"', '"protocol": "0"'))
+    with pytest.raises(UserError, match=r"was begun as .*'protocol': '0'.*--output"):
+        execute(config, tmp_path, CPU)
+
+
+def test_a_result_of_another_layout_or_a_damaged_one_is_named(make: Make, tmp_path: Path) -> None:
+    result = execute(make("floor"), tmp_path, CPU)
+    file = tmp_path / result.id / "result.json"
+    whole = file.read_text()
+    file.write_text(whole.replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(UserError, match=r"result\.json: has result layout 99, this version of lsmbench reads 1"):
+        Result.load(file.parent)
+    file.write_text(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"result\.json: cannot be read as JSON"):
+        Result.load(file.parent)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_message_and_the_run_continues_when_there_is_room(
+    code: int, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make("baseline")
+    whole = execute(config, tmp_path / "whole", CPU)
+    written: list[Path] = []
+
+    def full(path: Path, text: str) -> None:
+        if path.name == "log.csv" and len(written) == 1:
+            raise OSError(code, "No space left on device", str(path))
+        written.append(path) if path.name == "log.csv" else None
+        real(path, text)
+
+    from lsmbench.runs import callbacks
+
+    real = callbacks.write_text
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks, "write_text", full)
+        with pytest.raises(UserError, match="no space left on the disk.*repeat the command"):
+            execute(config, tmp_path / "full", CPU)
+    assert comparable(execute(config, tmp_path / "full", CPU)) == comparable(whole)
+
+
+def test_an_unwritable_place_is_a_message(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        execute(make("floor"), tmp_path / "file", CPU)
+
+
+def test_methods_that_need_pairs_refuse_n_of_zero(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="baseline learns from pairs only, and N = 0 leaves none"):
+        execute(make("baseline", paired=0), tmp_path, CPU)
+    assert execute(make("lsm", paired=0), tmp_path, CPU).supervision["pairs"] == 0
+
+
+def test_validation_pairs_can_be_limited(make: Make, tmp_path: Path) -> None:
+    result = execute(make("baseline", supervision={"val_pairs": 2}), tmp_path, CPU)
+    assert result.supervision["val_pairs"] == 2
+
+
+def test_bf16_runs(make: Make, tmp_path: Path) -> None:
+    result = execute(make("lsm", training={"precision": "bf16-mixed", "epochs": 1}), tmp_path, CPU)
+    assert math.isfinite(result.primary.mean)
+
+
+def test_the_constant_floor_is_a_constant_of_all_training_targets(make: Make, tmp_path: Path) -> None:
+    config = make("floor")
+    result = execute(config, tmp_path, CPU)
+    arrays = config.dataset.load()
+    split = config.dataset.split(len(arrays["y"]), None)
+    best = 0.0
+    frequency = arrays["y"][split.train].mean(0)
+    for t in np.unique(frequency[frequency > 0]):
+        constant = frequency >= t
+        best = max(best, float(np.mean([(constant & (m > 0)).sum() / (constant | (m > 0)).sum() for m in arrays["y"][split.train]])))
+    with np.load(tmp_path / result.id / "panel.npz") as panel:
+        assert (panel["prediction"] == panel["prediction"][0]).all()
+        chosen = panel["prediction"][0, :, :, 0] > 0
+    found = float(np.mean([(chosen & (m > 0)).sum() / (chosen | (m > 0)).sum() for m in arrays["y"][split.train]]))
+    assert found == pytest.approx(best)
+
+
+def test_the_copy_floor_is_the_inputs_own_mask(make: Make, tmp_path: Path) -> None:
+    config = make("floor")
+    config.method = FloorConfig(network="tiny", kind="copy")
+    result = execute(config, tmp_path, CPU)
+    copies, arrays = config.dataset.copies(), config.dataset.load()
+    assert copies is not None
+    for index, value in zip(result.primary.indices, result.primary.values, strict=True):
+        a, b = copies[index] > 0, arrays["y"][index] > 0
+        assert value == pytest.approx((a & b).sum() / (a | b).sum())
+
+
+def test_lsm_scores_both_directions(make: Make, tmp_path: Path) -> None:
+    assert LSM.both_ways
+    scores = execute(make("lsm"), tmp_path, CPU).scores
+    assert [(s.source, s.target, s.metric, s.higher_is_better) for s in scores] == [
+        ("x", "y", "iou", True),
+        ("y", "x", "mse", False),
+        ("y", "x", "l1", False),
+    ]
+    assert run_module.PROTOCOL == "1"

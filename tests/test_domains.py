@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from lsmbench.domains import Domain, Image, Mask
+from lsmbench.errors import UserError
+
+DOMAINS: list[Domain] = [
+    Image(1, 8),
+    Image(3, 8, signed=True),
+    Image(1, 8, reconstruction="l1"),
+    Mask(2, 8),
+    Mask(4, 8),
+]
+
+
+def stored(domain: Domain, count: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    if isinstance(domain, Image):
+        return rng.integers(0, 256, (count, domain.channels, 8, 8), dtype=np.uint8)
+    assert isinstance(domain, Mask)
+    return rng.integers(0, domain.classes, (count, 8, 8), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=repr)
+def test_a_perfect_output_decides_to_the_view_and_scores_best(domain: Domain) -> None:
+    array = stored(domain)
+    domain.check(array, "here")
+    view = domain.unpack(domain.views(array))
+    fed = domain.to_input(view)
+    assert fed.shape == (5, domain.in_channels, 8, 8)
+    if isinstance(domain, Image):
+        output = torch.atanh(fed.clamp(-0.999999, 0.999999)) if domain.signed else torch.logit(fed, 1e-6)
+    else:
+        output = (fed - 0.5) * 50
+    assert torch.allclose(domain.activate(output), fed, atol=1e-4)
+    assert torch.allclose(domain.decide(output).float(), view.float(), atol=1e-4)
+    assert domain.loss(output, view) < domain.loss(torch.zeros_like(output), view)
+    metric = domain.metrics()[0]
+    metric.update(domain.decide(output), view, torch.arange(5))
+    best = metric.compute()
+    metric.reset()
+    metric.update(domain.decide(-output), view, torch.arange(5))
+    assert (best > metric.compute()) == metric.higher_is_better
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=repr)
+def test_activations_have_the_range_of_inputs_and_pictures_are_rgb(domain: Domain) -> None:
+    output = torch.randn(2, domain.out_channels, 8, 8) * 5
+    activated = domain.activate(output)
+    low = -1 if isinstance(domain, Image) and domain.signed else 0
+    assert low <= activated.min() < activated.max() <= 1
+    if isinstance(domain, Mask) and not domain.binary:
+        assert torch.allclose(activated.sum(1), torch.ones(2, 8, 8))
+    picture = domain.draw(domain.unpack(domain.views(stored(domain))))
+    assert picture.shape == (5, 8, 8, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_mask_losses_are_cross_entropies_of_probabilities_taken_once() -> None:
+    view = torch.randint(0, 4, (3, 8, 8))
+    output = torch.randn(3, 4, 8, 8)
+    by_hand = -torch.log_softmax(output, 1).gather(1, view[:, None]).mean()
+    assert torch.allclose(Mask(4, 8).loss(output, view), by_hand)
+    assert Mask(4, 8).loss((F.one_hot(view, 4).movedim(-1, 1).float() - 0.5) * 100, view) < 1e-6  # no second softmax
+    binary, logits = torch.randint(0, 2, (3, 8, 8)), torch.randn(3, 1, 8, 8)
+    p = torch.sigmoid(logits[:, 0])
+    by_hand = -(binary * p.log() + (1 - binary) * (1 - p).log()).mean()
+    assert torch.allclose(Mask(2, 8).loss(logits, binary), by_hand)
+
+
+def test_image_losses_by_hand() -> None:
+    view, output = torch.rand(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
+    assert torch.allclose(Image(1, 8).loss(output, view), (torch.sigmoid(output) - view).pow(2).mean())
+    l1 = Image(1, 8, signed=True, reconstruction="l1")
+    assert torch.allclose(l1.loss(output, view), (torch.tanh(output) - (2 * view - 1)).abs().mean())
+
+
+def test_the_constant_mask_is_the_best_of_all_thresholded_frequencies() -> None:
+    rng = np.random.default_rng(1)
+    masks = torch.from_numpy((rng.random((40, 6, 6)) < rng.random((6, 6))).astype(np.uint8))
+    constant = Mask(2, 6).constant(masks)[0]
+    frequency = masks.float().mean(0)
+
+    def mean_iou(candidate: torch.Tensor) -> float:
+        inter = ((masks == 1) & (candidate == 1)).flatten(1).sum(1)
+        union = ((masks == 1) | (candidate == 1)).flatten(1).sum(1)
+        return (inter / union).mean().item()
+
+    best = max(mean_iou((frequency >= t).long()) for t in frequency.unique())
+    assert mean_iou(constant) == pytest.approx(best, abs=1e-6)
+
+
+def test_the_constant_of_several_classes_puts_each_where_it_is_frequent() -> None:
+    masks = torch.zeros(10, 4, 4, dtype=torch.uint8)
+    masks[:, 0] = 1
+    masks[:, 3] = 2
+    masks[0, 1, 1] = 1
+    assert torch.equal(Mask(3, 4).constant(masks)[0].to(torch.uint8), masks[1])
+
+
+def test_the_constant_image_is_the_mean() -> None:
+    array = stored(Image(1, 8))
+    assert torch.allclose(Image(1, 8).constant(torch.from_numpy(array))[0], torch.from_numpy(array).float().mean(0) / 255)
+
+
+@pytest.mark.parametrize(
+    ("domain", "array", "message"),
+    [
+        (Mask(2, 4), np.full((3, 4, 4), 255, np.uint8), r"here: .*0 to 1.*3 of 3.*255.*dividing by 255"),
+        (Mask(2, 4), np.zeros((3, 4, 5), np.uint8), r"here: expected masks of 4×4"),
+        (Mask(2, 4), np.zeros((3, 4, 4), np.float32), r"here: .*uint8.*float32"),
+        (Image(1, 4), np.zeros((3, 3, 4, 4), np.uint8), r"here: .*\(1, 4, 4\).*\(3, 4, 4\)"),
+        (Image(1, 4), np.full((3, 1, 4, 4), 2.0, np.float32), r"here: .*\[0, 1\].*2"),
+        (Image(1, 4), np.zeros((3, 1, 4, 4), np.int64), r"here: .*int64"),
+    ],
+)
+def test_unexpected_values_are_refused_by_name(domain: Domain, array: np.ndarray, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        domain.check(array, "here")
