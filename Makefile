@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# Without bytecode on disk every command would spend ten seconds on compiling its imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # One installation at a time, so that two makes at once do not harm each other. Nothing is compiled ahead of use: it
 # would take longer than everything else.

@@ -103,9 +103,7 @@ def _train(words: list[str]) -> int:
         description=f"Trains and tests {method} on {dataset}, once. Short forms: --dataset, --method, --paired, "
         "--epochs, and --seed for both supervision_seed and init_seed.",
     )
-    parser.add_argument(
-        "--output", type=str, default="runs", help="Folder of runs; each has its own folder in it"
-    )
+    parser.add_argument("--output", type=str, default="runs", help="Folder of runs; each has its own folder in it")
     add_options(parser, "machine.", Machine)
     config, values = config_from_arguments(words, parser)
     machine = Machine(**values.machine.as_dict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from lsmbench.data import DATASETS
 from lsmbench.data.module import Batch
+from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.methods import METHODS
 from lsmbench.runs.config import RunConfig, TrainingConfig
-from lsmbench.data.supervision import SupervisionConfig
 
 Make = Callable[..., RunConfig]
 
@@ -30,11 +30,10 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path_factory.getbasetemp() / "cache"
     cache.mkdir(exist_ok=True)
     monkeypatch.setenv("LSMBENCH_CACHE", str(cache))
-    yield
 
 
 @pytest.fixture

@@ -104,7 +104,9 @@ def test_the_constant_of_several_classes_puts_each_where_it_is_frequent() -> Non
 
 def test_the_constant_image_is_the_mean() -> None:
     array = stored(Image(1, 8))
-    assert torch.allclose(Image(1, 8).constant(torch.from_numpy(array))[0], torch.from_numpy(array).float().mean(0) / 255)
+    assert torch.allclose(
+        Image(1, 8).constant(torch.from_numpy(array))[0], torch.from_numpy(array).float().mean(0) / 255
+    )
 
 
 @pytest.mark.parametrize(

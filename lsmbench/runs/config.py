@@ -83,7 +83,7 @@ class RunConfig:
 
     def identity(self, fingerprint: str) -> str:
         """The run's name: method, N, seed, and a hash of configuration, data and protocol version."""
-        canonical = json.dumps([PROTOCOL, fingerprint, self.to_dict()], sort_keys=True)
+        canonical = json.dumps([PROTOCOL, fingerprint, _canonical(self.to_dict())], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
         return f"{self.method_name}-N{self.supervision.paired:g}-s{self.training.init_seed}-{digest}"
 
@@ -259,6 +259,13 @@ def _config(namespace: Namespace) -> RunConfig:
         if getattr(training, name) < 1:
             raise UserError(f"training.{name}: expected at least 1, found {getattr(training, name)}.")
     return RunConfig(method_name=values["method"]["name"], **made)
+
+
+def _canonical(value: Any) -> Any:
+    """The same for 5 and 5.0, which files and command lines do not tell apart."""
+    if isinstance(value, Mapping):
+        return {key: _canonical(inside) for key, inside in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _name_in(values: Mapping[str, Any], section: str) -> str:

@@ -39,7 +39,12 @@ def built(config: RunConfig) -> tuple[Method, PairDataModule]:
 
 
 def trainer(**options: Any) -> L.Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     return L.Trainer(accelerator="cpu", num_sanity_val_steps=0, **quiet, **options)
 
 
@@ -115,8 +120,6 @@ def test_a_method_trains_in_anybodys_trainer_with_anybodys_batches(name: str, da
             if id(p) not in moved:
                 assert torch.equal(before[parameter_name], after[parameter_name]), f"{parameter_name} is frozen here"
         assert any(not torch.equal(before[k], after[k]) for k in before)
-
-
 
 
 @pytest.mark.parametrize("sampling", ["balanced", "unbalanced"])

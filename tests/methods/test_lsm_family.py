@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -161,7 +161,9 @@ def test_gradient_reversal_ascends_what_the_classifier_descends() -> None:
             fake = method.classifiers["y"](views.mapped("x", "y", pairs_only=False))
             real = method.classifiers["y"](views.code("y"))
             (F.softplus(fake).mean() + F.softplus(-real).mean()).backward()
-        gradients[adversarial] = method.links["xy"].get_parameter(next(iter(dict(method.links["xy"].named_parameters()))))
+        gradients[adversarial] = method.links["xy"].get_parameter(
+            next(iter(dict(method.links["xy"].named_parameters())))
+        )
     reversed_, plain = (gradients[k].grad for k in ("gradient_reversal", "confusion"))
     assert reversed_ is not None
     assert plain is not None
@@ -278,5 +280,3 @@ def test_no_work_is_thrown_away_in_a_step() -> None:
     found = counted(method, batch(pairs, x_only, y_only, size=64))
     assert found <= needed
     assert found >= 0.9 * needed, "the reckoning is off: first layers save their input's gradient, nothing else does"
-
-

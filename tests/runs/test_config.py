@@ -86,6 +86,10 @@ def test_identity_depends_on_everything_but_the_machine() -> None:
     values = {"dataset": {"name": "sit"}, "method": {"name": "lsm"}}
     same = {config_from_dict(values).identity("f") for _ in range(2)}
     assert len(same) == 1
+    assert config_from_dict({**values, "supervision": {"paired": 100}}).identity("f") in same
+    direct = config_from_dict(values)
+    direct.supervision.paired = 100  # an int, where the parser makes a float
+    assert direct.identity("f") in same
     others = [
         config_from_dict(values).identity("g"),
         config_from_dict({**values, "method": {"name": "lsm", "w_xx": 1.1}}).identity("f"),

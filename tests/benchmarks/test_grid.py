@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lsmbench.benchmarks import grid as grids
+from lsmbench.errors import UserError
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "title": "Small",
+    "dataset": {"name": "sit", "size": 32, "samples": 40},
+    "method": {"network": "tiny", "learning_rate": 0.002},
+    "methods": {"floor": None, "copy": {"name": "floor", "kind": "copy"}, "baseline": None, "lsm": {"w_yx": 0.5}},
+    "paired": [100, 50],
+    "seeds": [0, 1],
+    "training": {"epochs": 1, "batch_size": 6, "steps_per_epoch": 2},
+}
+
+
+def written(folder: Path, name: str = "small.yaml", **changes: Any) -> str:
+    path = folder / name
+    path.write_text(yaml.safe_dump({**SMALL, **changes}, sort_keys=False))
+    return str(path)
+
+
+def test_the_grid_is_methods_by_n_by_seeds_with_floors_once(tmp_path: Path) -> None:
+    grid = grids.expand(grids.load(written(tmp_path)))
+    cells = [(r.label, r.paired, r.seed) for r in grid.runs]
+    assert cells[:2] == [("floor", None, None), ("copy", None, None)]
+    trained = [(m, n, s) for s in (0, 1) for n in (100, 50) for m in ("baseline", "lsm")]
+    assert cells[2:] == trained
+    assert len({r.id for r in grid.runs}) == len(grid.runs)
+    lsm = next(r.config for r in grid.runs if r.label == "lsm" and r.paired == 50 and r.seed == 1)
+    assert lsm.method.w_yx == 0.5  # type: ignore[attr-defined]
+    assert lsm.method.learning_rate == 0.002
+    assert (lsm.supervision.supervision_seed, lsm.training.init_seed, lsm.supervision.split_seed) == (1, 1, None)
+    assert grid.primary_metric == "iou"
+
+
+def test_seeds_change_neither_split_nor_data(tmp_path: Path) -> None:
+    grid = grids.expand(grids.load(written(tmp_path)))
+    assert len({str(r.config.to_dict()["dataset"]) for r in grid.runs}) == 1
+    assert {r.config.supervision.split_seed for r in grid.runs} == {None}
+
+
+def test_sizes_and_overrides_take_precedence_in_order(tmp_path: Path) -> None:
+    sizes = {"a": {"training": {"epochs": 5}}, "b": {"training": {"epochs": 7}, "seeds": [4]}}
+    path = written(tmp_path, sizes=sizes, size="a")
+    assert grids.load(path).training == {**SMALL["training"], "epochs": 5}
+    assert grids.load(path).name == "small"
+    b = grids.load(path, "b", {"training": {"patience": 2}})
+    assert b.training == {**SMALL["training"], "epochs": 7, "patience": 2}
+    assert (b.name, b.seeds, b.size) == ("small-b", [4], "b")
+
+
+def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
+    written(tmp_path, "base.yaml", published={"source": "s", "values": {}})
+    path = tmp_path / "more.yaml"
+    path.write_text(yaml.safe_dump({"extends": "base.yaml", "name": "more", "paired": [10]}))
+    more = grids.load(str(path))
+    assert (more.name, more.paired, more.published) == ("more", [10], {"source": "s", "values": {}})
+    assert list(more.methods) == list(SMALL["methods"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": {"lsn": None}}, r"unknown method 'lsn'; did you mean lsm"),
+        ({"methods": {"lsm": {"w_confusio": 1}}}, r"unknown option method\.w_confusio; did you mean method\.w_confusion"),
+        ({"dataset": {"name": "sti"}}, r"unknown dataset 'sti'; did you mean sit"),
+        ({"pared": [1]}, r"small\.yaml: unknown key pared; did you mean paired"),
+        ({"paired": [100, 1]}, "leaves no pair"),
+        ({"paired": [120]}, "between 0 and 100"),
+        ({"seeds": []}, r"says nothing of seeds"),
+        ({"training": {"epoch": 1}}, r"training\.epoch; did you mean training\.epochs"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_run(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        grids.expand(grids.load(written(tmp_path, **changes)))
+
+
+def test_unknown_names_and_sizes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown benchmark 'quik'; did you mean quick"):
+        grids.load("quik")
+    with pytest.raises(UserError, match=r"has no size 'big'; it has none"):
+        grids.load(written(tmp_path), "big")
+    with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
+        grids.load(str(tmp_path / "absent.yaml"))
+
+
+@pytest.mark.parametrize("name", sorted(grids.available()))
+def test_every_benchmark_of_the_package_expands_at_every_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in [None, *(grids.load(name).sizes or {})]:
+        benchmark = grids.load(name, size)
+        monkeypatch.setitem(benchmark.dataset, "samples", 500)
+        grid = grids.expand(benchmark)
+        assert {r.label for r in grid.runs} | set(grid.skipped) == set(benchmark.methods)
+        assert any(o.get("name", m) == "floor" for m, o in benchmark.methods.items()), "no table without a floor"
+
+
+def test_table_2_is_typed_as_printed() -> None:
+    published = grids.load("sit").published
+    assert published is not None
+    values = published["values"]
+    assert [values["lsm"][n] for n in (100, 60, 10, 5, 4, 3, 2, 1)] == [
+        0.732, 0.650, 0.432, 0.385, 0.377, 0.375, 0.363, 0.327,
+    ]  # fmt: skip
+    assert grids.load("quick").published == published

@@ -1,0 +1,82 @@
+"""Grids in child processes: kept, continued, and ended with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from lsmbench import cli
+from tests.benchmarks.test_grid import SMALL
+
+CHANGES: dict[str, Any] = {"methods": {"floor": None, "baseline": None}, "paired": [50], "seeds": [0]}
+
+
+def bench(folder: Path, *words: str) -> list[str]:
+    return ["bench", str(folder / "small.yaml"), "--output", str(folder / "results"), "--device", "cpu", *words]
+
+
+def written(folder: Path, **changes: Any) -> None:
+    (folder / "small.yaml").write_text(yaml.safe_dump({**SMALL, **CHANGES, **changes}))
+
+
+def code_of(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    return int(caught.value.code or 0)
+
+
+def test_a_failing_run_does_not_stop_the_grid_and_is_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = {"floor": None, "wild": {"name": "baseline", "learning_rate": 1e30}, "baseline": None}
+    written(tmp_path, methods=methods)
+    assert code_of(bench(tmp_path, "--jobs", "2")) == 1
+    seen = capsys.readouterr()
+    assert "1 of 3 runs have no result" in seen.err
+    assert "no longer a finite number" in seen.err
+    results = tmp_path / "results" / "small"
+    assert len(list(results.glob("runs/*/result.json"))) == 2
+    assert len(list(results.glob("runs/baseline-*/failure.json"))) == 1
+    for name in ("report.html", "report.md", "table.tex", "curves.png", "curves.svg", "scores.csv", "benchmark.yaml"):
+        assert (results / name).stat().st_size > 0, name
+    assert "finite" in (results / "report.md").read_text()
+    before = {p: p.stat().st_mtime_ns for p in results.glob("runs/*/result.json")}
+    assert code_of(bench(tmp_path)) == 1
+    assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished run was repeated"
+    assert "2 of 3 runs are finished already" in capsys.readouterr().out
+    assert code_of(["report", str(results)]) == 0
+
+
+def running(folder: Path, **options: Any) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "lsmbench", *bench(folder, "--jobs", "2")]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def test_two_benches_at_once_share_the_work_and_children_end_with_their_parent(tmp_path: Path) -> None:
+    written(tmp_path, training={**SMALL["training"], "epochs": 40, "patience": 40, "steps_per_epoch": 20})
+    first = running(tmp_path)
+    log = "results/small/runs/baseline-*/log.csv"
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(log)) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = psutil.Process(first.pid).children(recursive=True)
+    assert children
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "children outlive a killed parent"
+    assert not list(tmp_path.glob("results/small/runs/baseline-*/result.json"))
+    both = [running(tmp_path) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert len(list(tmp_path.glob("results/small/runs/*/result.json"))) == 2
+    assert len(list(tmp_path.glob("results/small/runs/*"))) == 2
