@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lsmbench.benchmarks.report import console_table, read, write_report
+from lsmbench.benchmarks.contents import read
+from lsmbench.benchmarks.report import console_table, write_report
 from lsmbench.errors import UserError
 from lsmbench.runs.results import Failure, Result, Score
 

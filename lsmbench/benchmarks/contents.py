@@ -1,0 +1,270 @@
+"""What a benchmark's folder holds, checked: damaged files are named, not used."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsmbench.benchmarks import markup
+from lsmbench.benchmarks.statistics import Manifest, PlannedRun, Row, Table, comparable, is_floor, tabulate
+from lsmbench.errors import UserError
+from lsmbench.runs.results import FAILURE, PANEL, RESULT, Failure, Result
+
+RUNS = "runs"
+PANEL_ROWS = 8  # more test samples than this no longer fit a page
+DAMAGE = (UserError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+# What differs between runs of one benchmark without making them differ.
+_PASSING = ("host", "time", "date", "start", "finish", "pid", "user")
+
+Panel = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be used.
+
+    Attributes:
+        run: The run's identity.
+        message: What is wrong with which file.
+    """
+
+    run: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a benchmark's folder holds.
+
+    Attributes:
+        folder: The benchmark's folder.
+        manifest: The benchmark's plan.
+        results: Finished runs that can stand in one table, in the order of the benchmark.
+        left_out: Finished runs of another version of the protocol or of the dataset.
+        failures: Runs that ended without a result, in the order of the benchmark.
+        problems: Files that could not be used.
+        strangers: Number of run folders that are not part of the benchmark.
+    """
+
+    folder: Path
+    manifest: Manifest
+    results: tuple[Result, ...]
+    left_out: tuple[Result, ...]
+    failures: tuple[Failure, ...]
+    problems: tuple[Problem, ...]
+    strangers: int
+
+    @property
+    def tables(self) -> list[Table]:
+        """The benchmark's tables, the one of the primary metric first."""
+        return tabulate(self.manifest, self.results, self.failures)
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Whether each run is `finished`, `failed`, `left out`, `damaged` or `to come`."""
+        states = {run.id: "to come" for run in self.manifest.runs}
+        states |= {problem.run: "damaged" for problem in self.problems}
+        states |= {result.id: "left out" for result in self.left_out}
+        states |= {failure.id: "failed" for failure in self.failures}
+        return states | {result.id: "finished" for result in self.results}
+
+
+def read(folder: Path) -> Contents:
+    """Reads a benchmark's folder; damaged run files are named among the problems, not raised.
+
+    Args:
+        folder: The benchmark's folder.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        UserError: If the folder is missing or is not that of a benchmark.
+    """
+    manifest = Manifest.load(folder)
+    results, failures, problems = [], [], []
+    for run in manifest.runs:
+        home = folder / RUNS / run.id
+        try:
+            if (home / RESULT).exists():
+                results.append(_whole(Result.load(home), run))
+                continue
+        except DAMAGE as error:
+            problems.append(_problem(folder, run, RESULT, error))
+        try:
+            if (home / FAILURE).exists():
+                failures.append(_whole_failure(Failure.load(home), run))
+        except DAMAGE as error:
+            problems.append(_problem(folder, run, FAILURE, error))
+    kept, left_out = comparable(results)
+    known = {run.id for run in manifest.runs}
+    homes = {path.name for path in folder.glob(f"{RUNS}/*/") if not path.name.startswith(".")}
+    return Contents(
+        folder, manifest, tuple(kept), tuple(left_out), tuple(failures), tuple(problems), strangers=len(homes - known)
+    )
+
+
+def read_panels(contents: Contents, table: Table) -> tuple[list[list[tuple[Row, PlannedRun, Panel]]], list[Problem]]:
+    """Reads the pictures that runs kept of their translations.
+
+    Args:
+        contents: The benchmark.
+        table: Its primary table.
+
+    Returns:
+        For each N, each method's first run with pictures, all of the same test samples (arrays `index`, `x`, `y` and
+        `prediction`), and the files that could not be used.
+    """
+    seen: dict[str, Panel | Problem | None] = {}
+    index: NDArray[Any] | None = None
+    found = []
+    for i in range(len(table.columns)):
+        shown = []
+        for row in (*table.rows, *table.floors):
+            for run in (score.run for score in row.cells[i].runs):
+                if run.id not in seen:
+                    seen[run.id] = _read_panel(contents.folder, run, index)
+                panel = seen[run.id]
+                if isinstance(panel, dict):
+                    index = panel["index"]
+                    shown.append((row, run, panel))
+                    break
+        found.append(shown)
+    return found, [panel for panel in seen.values() if isinstance(panel, Problem)]
+
+
+def environments(results: Sequence[Result]) -> dict[str, Counter[str]]:
+    """Each fact about the runs' environments, with the number of runs that share a value."""
+    flat = [dict(_flatten("", result.environment)) for result in results]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    return {
+        key: Counter(one.get(key, "none") for one in flat)
+        for key in keys
+        if not any(word in key.lower() for word in _PASSING)
+    }
+
+
+def doubts(contents: Contents, table: Table) -> list[str]:
+    """Why the numbers might not be comparable.
+
+    Args:
+        contents: The benchmark.
+        table: Its primary table.
+
+    Returns:
+        Sentences; none if all is well.
+    """
+    results, said = contents.results, []
+    if contents.left_out:
+        said.append(
+            f"{markup.plural(len(contents.left_out), 'run')} left out, because runs of different protocol versions or "
+            f"dataset fingerprints are not comparable. Shown: {markup.setting(results[0])}. Left out: "
+            + "; ".join(f"{r.id} ({markup.setting(r)})" for r in contents.left_out)
+            + "."
+        )
+    for key, values in environments(results).items():
+        if len(values) > 1:
+            told = ", ".join(f"{value} ({markup.plural(count, 'run')})" for value, count in values.items())
+            said.append(f"The runs' environments differ in {key}: {told}.")
+    if len({tuple(result.primary.indices) for result in results}) > 1:
+        said.append("The runs were not all scored on the same test samples; compare them with care.")
+    if len(table.rules) > 1:
+        said.append(f"Methods follow different selection rules: {markup.rules(table)}.")
+    for column in table.columns:
+        if column.pairs and column.pairs.low != column.pairs.high:
+            numbers = markup.span(column.pairs)
+            said.append(f"At N = {column.paired:g} % the numbers of training pairs differ between runs: {numbers}.")
+    if table.val_pairs and table.val_pairs.low != table.val_pairs.high:
+        said.append(f"The numbers of validation pairs differ between runs: {markup.span(table.val_pairs)}.")
+    competitors = [result for result in results if not is_floor(result.config)]
+    metrics = {(s.metric, s.source, s.target, s.unit, s.higher_is_better) for r in competitors for s in r.scores}
+    twice = [key for key, count in Counter(m[:3] for m in metrics).items() if count > 1]
+    said += [f"Runs disagree on unit or direction of {m}, {s} → {t}." for m, s, t in sorted(twice)]
+    if contents.problems:
+        said.append(f"{markup.plural(len(contents.problems), 'damaged file')} skipped; see below.")
+    return said
+
+
+def run_warnings(results: Sequence[Result]) -> list[str]:
+    """What runs warned of, each warning once."""
+    said: dict[str, list[str]] = {}
+    for result in results:
+        for warning in result.warnings:
+            said.setdefault(str(warning), []).append(result.id)
+    return [
+        f"{warning} ({markup.plural(len(ids), 'run')}: {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})"
+        for warning, ids in said.items()
+    ]
+
+
+def _whole(result: Result, run: PlannedRun) -> Result:
+    """Checks what a damaged or hand-edited result could lack; everything behind relies on it."""
+    if result.id != run.id:
+        raise ValueError(f"belongs to run {result.id}")
+    if not isinstance(result.config["method"]["name"], str):
+        raise TypeError("the method has no name")
+    if not result.scores:
+        raise ValueError("holds no scores")
+    for score in result.scores:
+        numbers = all(isinstance(value, int | float) for value in score.values)
+        if not numbers or not score.values or len(score.values) != len(score.indices):
+            raise ValueError(f"the scores of {score.metric} are not one number per test sample")
+        if not all(isinstance(word, str) for word in (score.metric, score.source, score.target, score.unit)):
+            raise TypeError("a score has no name")
+    result.protocol = str(result.protocol)
+    sections = (result.supervision, result.cost, result.environment, result.selection, result.dataset)
+    if not all(isinstance(section, dict) for section in sections) or not isinstance(result.warnings, list):
+        raise TypeError("a section has another layout")
+    if not all(isinstance(v, int | float) for v in (*result.supervision.values(), result.validation or 0.0)):
+        raise TypeError("the supervision or the validation is not a number")
+    result.cost = {key: float(value) for key, value in result.cost.items() if value is not None}
+    markup.epochs(result.selection)  # raises what a page could not show
+    return result
+
+
+def _whole_failure(failure: Failure, run: PlannedRun) -> Failure:
+    if failure.id != run.id:
+        raise ValueError(f"belongs to run {failure.id}")
+    words = (failure.kind, failure.reason, failure.where)
+    if not isinstance(failure.config, dict) or not all(isinstance(word, str) for word in words):
+        raise TypeError("a section has another layout")
+    return failure
+
+
+def _read_panel(folder: Path, run: PlannedRun, index: NDArray[Any] | None) -> Panel | Problem | None:
+    try:
+        with np.load(folder / RUNS / run.id / PANEL, allow_pickle=False) as file:
+            panel = {name: file[name][:PANEL_ROWS] for name in ("index", "x", "y", "prediction")}
+        for name in ("x", "y", "prediction"):
+            images, samples = panel[name], len(panel["index"])
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
+                raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
+    except FileNotFoundError:
+        return None
+    except (*DAMAGE, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return _problem(folder, run, PANEL, error)
+    if index is not None and not np.array_equal(panel["index"], index):
+        return Problem(run.id, f"{RUNS}/{run.id}/{PANEL}: shows other test samples; left out.")
+    return panel
+
+
+def _problem(folder: Path, run: PlannedRun, file: str, error: BaseException) -> Problem:
+    path = f"{RUNS}/{run.id}/{file}"
+    message = str(error).replace(str(folder / path), path)
+    return Problem(run.id, message if isinstance(error, UserError) else f"{path}: {message or type(error).__name__}.")
+
+
+def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flatten(f"{prefix}.{key}" if prefix else str(key), inner)
+    elif value is not None:
+        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

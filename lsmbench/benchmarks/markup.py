@@ -1,0 +1,163 @@
+"""Values in words, and words escaped for Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from lsmbench.benchmarks.statistics import Span, Table
+from lsmbench.runs.results import Result
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "–": "--",
+    "—": "---",
+    "…": r"\dots{}",
+    "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "§": r"\S{}",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+} | {character: "\\" + character for character in "&%$#_{}"}
+_GREEK_CAPITALS = {"gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega"}
+
+
+def decimals(values: Iterable[float]) -> int:
+    """How many decimals show three significant digits of the largest value."""
+    largest = max(map(abs, values), default=1.0)
+    return 3 if largest == 0 else min(8, max(0, 3 - math.ceil(math.log10(largest))))
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the unit that suits it."""
+    if seconds is None or math.isnan(seconds):
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def span(numbers: Span | None) -> str:
+    """One number if all are equal, else the smallest and the largest."""
+    if numbers is None:
+        return "–"
+    return f"{numbers.low:.0f}" if numbers.low == numbers.high else f"{numbers.low:.0f}–{numbers.high:.0f}"
+
+
+def count(numbers: Span | None, noun: str) -> str:
+    """A span with its noun; empty without a number."""
+    return "" if numbers is None else f"{span(numbers)} {noun}{'' if numbers.high == 1 else 's'}"
+
+
+def plural(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def setting(result: Result) -> str:
+    """What a run must share with others to stand in one table with them."""
+    return f"protocol {result.protocol}, fingerprint {result.dataset.get('fingerprint', 'unknown')}"
+
+
+def rules(table: Table) -> str:
+    """The selection rule or, if there are several, each with its methods."""
+    if len(table.rules) == 1:
+        return table.rules[0]
+    return "; ".join(f"{rule} ({', '.join(r.label for r in table.rows if rule in r.rules)})" for rule in table.rules)
+
+
+def notes(table: Table) -> list[str]:
+    """What to know for reading a table, a sentence each."""
+    cells = [cell for row in table.rows for cell in row.cells]
+    unit = f" Unit: {table.unit}." if table.unit else ""
+    said = [
+        "Mean ± standard deviation over seeds of a run's mean over the test samples; the best mean of a column is "
+        f"emphasised, which says nothing about significance.{unit}"
+    ]
+    if any(cell.mean is not None and cell.sd is None for cell in cells):
+        said.append("A value without ± stems from a single run.")
+    if any(cell.finished < cell.expected for cell in cells):
+        said.append("k/n: only k of the n runs have a score so far; a mean over fewer seeds is not the final one.")
+    if any(row.independent for row in table.rows):
+        said.append("† uses no pairs: the same runs are shown at every N.")
+    if any(cell.at_floor for cell in cells):
+        said.append("‡ no better than the best floor (trivial predictor) at this N.")
+    said.append("Time and updates are means over a row's runs.")
+    if table.rules:
+        said.append(f"Selection rule: {rules(table)}.")
+    if table.val_pairs:
+        example = ""
+        scarcest = min((c for c in table.columns if c.pairs), key=lambda column: column.paired, default=None)
+        if scarcest:
+            pairs = count(scarcest.pairs, "training pair")
+            example = f": at N = {scarcest.paired:g} % a run saw {pairs} and these"
+        said.append(f"Validation pairs: {span(table.val_pairs)} per run. They count as supervision{example}.")
+    if table.published and any(cell.published is not None for cell in cells):
+        said.append(f"Published values: {table.published.source}.")
+        if table.published.note:
+            said.append(f"Published values stem from another setting: {table.published.note}")
+    return said
+
+
+def epochs(selection: dict[str, Any]) -> str:
+    """The selected epoch of those trained, of each stage."""
+    stages = [stage for stage in selection.get("stages", []) if stage.get("epoch") is not None]
+    words = []
+    for stage in stages:
+        name = f"{stage.get('stage', '')} " if len(stages) > 1 else ""
+        words.append(f"{name}{stage['epoch']} of {stage.get('epochs', '?')}")
+    return ", ".join(words) or "–"
+
+
+def slug(text: str) -> str:
+    """Text as a part of an anchor or a label."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def line(text: str) -> str:
+    """Text without line breaks."""
+    return " ".join(text.split())
+
+
+def markdown(text: str) -> str:
+    """Escapes text for a line or a table's cell of Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", line(text))
+
+
+def latex(text: str) -> str:
+    """Escapes text for LaTeX; letters that pdflatex cannot set are spelled in ASCII."""
+    return "".join(map(_latex_character, line(text)))
+
+
+def _latex_character(character: str) -> str:
+    if character in _TEX:
+        return _TEX[character]
+    name = unicodedata.name(character, "")
+    if character.isascii() or (character.isalpha() and "LATIN" in name):
+        return character
+    greek = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)", name)
+    if greek:
+        # LaTeX spells lambda as Unicode did not, and borrows the capitals that look Latin.
+        letter = greek[2].replace("LAMDA", "LAMBDA").lower()
+        if greek[1] == "SMALL":
+            return "o" if letter == "omicron" else rf"$\{letter}$"
+        return rf"$\{letter.capitalize()}$" if letter in _GREEK_CAPITALS else letter[0].upper()
+    return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
