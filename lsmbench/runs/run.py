@@ -28,9 +28,8 @@ from lsmbench.methods.base import Method, Stage
 from lsmbench.runs import environment
 from lsmbench.runs.callbacks import EpochLog, Progress, ResumableEarlyStopping
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
-from lsmbench.runs.results import FAILURE, RESULT, Failure, Result, Score, read_json, write_json, write_text
+from lsmbench.runs.results import FAILURE, PANEL, RESULT, Failure, Result, Score, read_json, write_json, write_text
 
-PANEL = "panel.npz"
 PANEL_SAMPLES = 6
 
 
