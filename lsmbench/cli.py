@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shlex
 import sys
@@ -34,10 +36,17 @@ errors = Console(stderr=True, soft_wrap=True)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits: 0 done, 1 a run failed, 2 something for the user to mend, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # results appear as they come, in a log file too
     try:
         sys.exit(_dispatch(words))
     except UserError as error:
         errors.print(f"[bold red]lsmbench:[/] {_escaped(str(error))}", highlight=False)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR):
+            raise
+        errors.print(f"[bold red]lsmbench:[/] {_escaped(f'{error.filename}: {error.strerror}')}", highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("lsmbench: interrupted; the same command continues from the last finished epoch.")
@@ -170,11 +179,8 @@ def _bench(words: list[str]) -> int:
 
     grid = grids.expand(benchmark)
     folder = Path(values.output) / benchmark.name
-    try:
-        write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
-        write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
-    except OSError as error:
-        raise UserError(f"{error.filename or folder}: cannot be written ({error.strerror}).") from error
+    write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
+    write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
     console.print(
         f"[bold]{_escaped(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",
         highlight=False,

@@ -172,11 +172,8 @@ def _with_base(path: Path) -> dict[str, Any]:
     if base is None:
         return values
     inherited = _with_base(path.parent / str(base))
-    # Sizes and methods of the base are choices, not defaults: a file that names its own means only those.
-    for key in ("sizes", "size", "methods"):
-        if key in values or key != "methods":
-            inherited.pop(key, None)
-    return merge(inherited, values)
+    # Sizes and methods are lists of choices: a file that names its own means only those.
+    return merge({k: v for k, v in inherited.items() if k not in {"sizes", "methods"} & values.keys()}, values)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

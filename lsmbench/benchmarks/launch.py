@@ -104,7 +104,7 @@ def launch(runs: list[GridRun], root: Path, machine: Machine, jobs: int, console
 
 def _start(context: Any, run: GridRun, root: Path, machine: Machine) -> _Child:
     mine, its = context.Pipe()
-    process = context.Process(target=_work, args=(run.config.to_dict(), root, machine, its), daemon=True)
+    process = context.Process(target=_work, args=(run.id, run.config.to_dict(), root, machine, its), daemon=True)
     process.start()
     its.close()
     return _Child(run, process, mine)
@@ -136,7 +136,7 @@ def _conclude(run: GridRun, message: Failure | str | None, root: Path, outcome: 
     console.print(f"[red]✗[/] {_title(run)}: {message.reason}", highlight=False)
 
 
-def _work(config: dict[str, Any], root: Path, machine: Machine, messages: Connection) -> None:
+def _work(identity: str, config: dict[str, Any], root: Path, machine: Machine, messages: Connection) -> None:
     """What a child does."""
     from lsmbench.runs.run import RunError, execute
 
@@ -154,8 +154,7 @@ def _work(config: dict[str, Any], root: Path, machine: Machine, messages: Connec
     except RunError as error:
         messages.send(error.failure)
     except UserError as error:
-        failure = Failure("", "user", str(error), "", config)
-        messages.send(failure)
+        messages.send(Failure(identity, "user", str(error), "", config))
     except KeyboardInterrupt:
         os._exit(130)
 

@@ -322,14 +322,14 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def _published_elsewhere(manifest: Manifest) -> str:
-    """Published values that have no cell in the table."""
+    """Published values, at the table's N, of methods that have no row."""
     if not manifest.published:
         return ""
     ours = {run.method for run in manifest.runs}
     parts = []
     for method, values in manifest.published.values.items():
-        rest = [f"{v:g} at {n:g} %" for n, v in values.items() if method not in ours or n not in manifest.paired]
-        if rest:
+        rest = [f"{v:g} at {n:g} %" for n, v in values.items() if n in manifest.paired]
+        if rest and method not in ours:
             parts.append(f"{method} {', '.join(rest)}")
     return "; ".join(parts)
 

@@ -21,6 +21,9 @@ Views = dict[str, Tensor]
 Batch = dict[ViewSet, Views]
 """`{("x", "y"): {"x": …, "y": …}, ("x",): {"x": …}, ("y",): {"y": …}}`; a group without samples is absent."""
 
+ON_DEVICE_BYTES = 2**30
+"""A group of samples up to this size is kept on the GPU; a larger one is moved batch by batch."""
+
 
 class TrainingViews(TorchDataset[Batch]):
     """The visible views of the training samples, in memory; hidden views are not in it at all.
@@ -150,7 +153,7 @@ class PairDataModule(L.LightningDataModule):
         """Endless supervised draws, cut to epochs of `steps` batches."""
         groups = self._groups()
         if "train" not in self._loaded:
-            kept = {shown: {v: self.compact(v, indices) for v in shown} for shown, indices in groups.items()}
+            kept = {shown: self._kept(shown, indices) for shown, indices in groups.items()}
             self._loaded["train"] = TrainingViews(kept, self.domains)
         sampler = SupervisionSampler(
             {shown: len(indices) for shown, indices in groups.items()},
@@ -172,10 +175,16 @@ class PairDataModule(L.LightningDataModule):
 
     def _evaluation(self, part: str, indices: NDArray[np.int64]) -> DataLoader[dict[str, Any]]:
         if part not in self._loaded:
-            views = {view: self.compact(view, indices) for view in self.domains}
-            self._loaded[part] = EvaluationViews(views, indices, self.domains)
+            self._loaded[part] = EvaluationViews(self._kept(tuple(self.domains), indices), indices, self.domains)
         sampler = ShardSampler(len(indices), self.eval_batch_size, *self._rank())
         return DataLoader(self._loaded[part], batch_sampler=sampler, collate_fn=_as_it_is)  # type: ignore[arg-type]
+
+    def _kept(self, names: ViewSet, indices: NDArray[np.int64]) -> Views:
+        """Compact views of some samples, on the device that trains if they take little of its memory."""
+        views = {name: self.compact(name, indices) for name in names}
+        if self.trainer and sum(v.numel() * v.element_size() for v in views.values()) <= ON_DEVICE_BYTES:
+            views = {name: view.to(self.trainer.strategy.root_device) for name, view in views.items()}
+        return views
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

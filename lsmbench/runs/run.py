@@ -211,9 +211,10 @@ def _train_stage(
         before = 0.0
         if last.exists():
             before = sum(row["seconds"] for row in _readable(last)["callbacks"][log.state_key]["rows"])
-        trainer.fit(method, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=False)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        try:
+            trainer.fit(method, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from error
         monitored = [row[method.monitor] for row in log.rows]
         chosen = len(monitored) - 1
         if training.selection == "best_validation":

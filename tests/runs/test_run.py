@@ -152,6 +152,16 @@ def test_a_killed_process_continues_to_the_same_bits(make: Make, tmp_path: Path)
     assert comparable(resumed) == comparable(whole)
 
 
+def test_ctrl_c_is_no_failure(make: Make, tmp_path: Path) -> None:
+    def ctrl_c(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(make("baseline"), tmp_path, CPU, ctrl_c)
+    assert not list(tmp_path.glob("*/failure.json"))
+    assert execute(make("baseline"), tmp_path, CPU).cost["epochs"] == 2
+
+
 def test_a_finished_run_is_not_repeated(make: Make, tmp_path: Path) -> None:
     first = execute(make("baseline"), tmp_path, CPU)
     trained: list[Progress] = []
