@@ -73,7 +73,7 @@ def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
         ({"methods": {"lsn": None}}, r"unknown method 'lsn'; did you mean lsm"),
         (
             {"methods": {"lsm": {"w_confusio": 1}}},
-            r"unknown option method\.w_confusio; did you mean method\.w_confusion",
+            r"method\.w_confusio; did you mean method\.w_confusion",
         ),
         ({"dataset": {"name": "sti"}}, r"unknown dataset 'sti'; did you mean sit"),
         ({"pared": [1]}, r"small\.yaml: unknown key pared; did you mean paired"),
