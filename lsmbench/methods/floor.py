@@ -42,7 +42,7 @@ class Floor(Method):
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """A copy exists only where the dataset knows the source's content in the form of the target."""
         if cast(FloorConfig, config).kind == "copy" and dataset.copies() is None:
-            return False, f"dataset {dataset.name} does not know its inputs' content in the form of the target"
+            return False, f"has nothing to copy: {dataset.name} does not know its inputs in the form of the target"
         return True, ""
 
     @property

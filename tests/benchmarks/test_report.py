@@ -83,7 +83,7 @@ class Benchmark:
             "published": {
                 "source": "A paper, Table 2",
                 "metric": "iou",
-                "values": {"lsm": {"100": 0.732, "60": 0.7}},
+                "values": {"lsm": {"100": 0.732, "60": 0.7}, "unrun": {"100": 0.5, "60": 0.4}},
                 "note": "Larger images.",
             },
             "command": "make bench",
@@ -174,7 +174,7 @@ def test_html_says_what_there_is_to_say(paths):
     assert "<b>0.775</b>" in text  # (0.75 + 0.8) / 2
     assert "± 0.035" in text  # 0.05 / √2
     assert "published 0.732" in text
-    assert "lsm 0.7 at 60 %" in text
+    assert "Also published: unrun 0.5 at 100 %." in text  # and nothing at an N that is not in the table
     assert "Published values stem from another setting: Larger images." in text
     assert "Validation pairs: 7 per run. They count as supervision: at N = 5 % a run saw 5 training pairs" in text
     assert "Selection rule: best_validation." in text
