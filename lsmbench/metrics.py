@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ class SampleMetric(Metric):
     Scores of samples for which the metric is undefined are NaN; the mean skips them.
     """
 
-    name: ClassVar[str]
-    unit: ClassVar[str]
+    name: str
+    unit: str
     higher_is_better: bool | None
     full_state_update: bool | None = False
     values: list[Tensor]
@@ -104,3 +104,40 @@ class MeanAbsoluteError(SampleMetric):
     def score(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scores views of shape (B, ...)."""
         return (prediction - target).abs().flatten(1).mean(1)
+
+
+class NRMSE(SampleMetric):
+    """Mean distance of predicted from true points, in units of a length on the true ones (LSM, eq. 13).
+
+    Despite its name it holds no root of a mean square: for each sample, the mean over the points of the Euclidean
+    distance, divided by the distance D between the eyes of the *true* points. The scale of the points does not matter.
+
+    Args:
+        eyes: The two points, counted from 0, whose distance is the unit; `None`: the diagonal of the bounding box.
+        name: The metric's word.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, eyes: tuple[int, int] | None = (36, 45), name: str = "nrmse", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.eyes = eyes
+        self.name = name
+        said = "diagonal of the true bounding box" if eyes is None else f"distance of points {eyes[0]} and {eyes[1]}"
+        self.unit = f"mean point distance / {said}"
+
+    def unit_length(self, target: Tensor) -> Tensor:
+        """D of each sample; shape (B,)."""
+        if self.eyes is None:
+            return _lengths(target.amax(1) - target.amin(1))
+        first, second = self.eyes
+        return _lengths(target[:, first] - target[:, second])
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores points of shape (B, P, 2)."""
+        return _lengths(prediction - target).mean(1) / self.unit_length(target)
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    out: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
+    return out

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from lsmbench import cli
 
@@ -52,6 +53,11 @@ def test_train_prints_scores_and_says_when_a_run_was_finished_before(
         (["bench", "--jobs", "0"], "--jobs: expected at least 1"),
         (["bench", "absent"], "unknown benchmark 'absent'"),
         (["report", "/nowhere/results"], "/nowhere/results"),
+        pytest.param(
+            ["train", "--machine.device", "gpu", "--dataset.size=32"],
+            "machine.device: gpu was asked for",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
     ],
 )
 def test_mistakes_are_one_message_and_exit_code_2(
@@ -63,6 +69,7 @@ def test_mistakes_are_one_message_and_exit_code_2(
     assert message in shown.err
     assert "Traceback" not in shown.err
     assert not (tmp_path / "results").exists()
+    assert not list(tmp_path.glob("*/*/result.json"))
 
 
 def test_a_diverged_run_exits_with_1_and_says_where_its_record_is(

@@ -31,7 +31,7 @@ def test_a_perfect_output_decides_to_the_view_and_scores_best(domain: Domain) ->
     domain.check(array, "here")
     view = domain.unpack(domain.views(array))
     fed = domain.to_input(view)
-    assert fed.shape == (5, domain.in_channels, 8, 8)
+    assert fed.shape == (5, *domain.shape)
     if isinstance(domain, Image):
         output = torch.atanh(fed.clamp(-0.999999, 0.999999)) if domain.signed else torch.logit(fed, 1e-6)
     else:
@@ -49,7 +49,7 @@ def test_a_perfect_output_decides_to_the_view_and_scores_best(domain: Domain) ->
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=repr)
 def test_activations_have_the_range_of_inputs_and_pictures_are_rgb(domain: Domain) -> None:
-    output = torch.randn(2, domain.out_channels, 8, 8) * 5
+    output = torch.randn(2, *domain.shape) * 5
     activated = domain.activate(output)
     low = -1 if isinstance(domain, Image) and domain.signed else 0
     assert low <= activated.min() < activated.max() <= 1

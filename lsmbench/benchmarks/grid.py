@@ -150,8 +150,6 @@ def load(name_or_path: str, size: str | None = None, overrides: Mapping[str, Any
         raise UserError(f"{path}: has no size {size!r}; it has {_list(sizes)}.")
     merged = merge(values, sizes.get(size, {}))
     merged = merge(merged, overrides or {})
-    if overrides and "methods" in overrides:
-        merged["methods"] = {m: merged["methods"].get(m) or {} for m in overrides["methods"]}
     known_keys = list(Benchmark.__dataclass_fields__)
     for key in merged:
         if key not in known_keys:

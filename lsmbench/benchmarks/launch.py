@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -131,6 +132,7 @@ def _conclude(run: GridRun, message: Failure | str | None, root: Path, outcome: 
         return
     if isinstance(message, str):
         message = Failure(run.id, "failed", f"{message}; was memory short?", "", run.config.to_dict())
+    with suppress(OSError):  # a run that cannot write its folder is still told of
         message.save(root / run.id)
     outcome.failed.append(message)
     console.print(f"[red]✗[/] {_title(run)}: {message.reason}", highlight=False)

@@ -39,7 +39,7 @@ class MethodConfig:
     """What every trained method can be told. The optimiser is Adam (LSM, App. B)."""
 
     network: Literal["paper", "small", "tiny"] = option(
-        "paper", "Width of the networks: 64, 16 or 4 filters in the first layer", source="paper: LSM, App. B"
+        "paper", "Width of the networks: 64, 16 or 8 filters in the first layer", source="paper: LSM, App. B"
     )
     learning_rate: float = option(
         1e-4, "Adam's learning rate", low=1e-6, high=1e-1, source="released code; LSM tunes it and prints no value"
@@ -158,7 +158,7 @@ class Method(L.LightningModule):
 
     def validate(self, batch: dict[str, Tensor]) -> Tensor:
         """The validation value of a stage that is not selected by the score: a mean over the batch."""
-        raise NotImplementedError(f"{type(self).__name__}: stage {self.stage.name} monitors {self.stage.monitor}")
+        raise TypeError(f"{type(self).__name__} has to say what {self.stage.monitor} is: override validate")
 
     def weight(self, term: str) -> float:
         """The weight of a loss term."""

@@ -94,10 +94,10 @@ class LatentMethod(Method):
         decoded = both if self.reconstructs or self.both_ways else (self.target,)
 
         def encoder(view: str) -> nn.Module:
-            return self.network(f"encoder_{view}", lambda: ResnetEncoder(self.domains[view].in_channels, filters))
+            return self.network(f"encoder_{view}", lambda: ResnetEncoder(self.domains[view].shape[0], filters))
 
         def decoder(view: str) -> nn.Module:
-            return self.network(f"decoder_{view}", lambda: ResnetDecoder(self.domains[view].out_channels, filters))
+            return self.network(f"decoder_{view}", lambda: ResnetDecoder(self.domains[view].shape[0], filters))
 
         def link(name: str) -> nn.Module:
             return self.network(f"link_{name}", lambda: ResnetLink(4 * filters))

@@ -10,5 +10,5 @@ FILTERS: Final[dict[str, int]] = {"paper": 64, "small": 16, "tiny": 8}
 * ``paper``: the width the papers train with; scores that are compared with published ones need it.
 * ``small``: about 1/16 of the weights and of the arithmetic; for one's own data on a modest machine and for
   choosing between methods before spending the budget. Its scores are not comparable with published ones.
-* ``tiny``: for tests and for trying a pipeline on a CPU; its scores mean nothing.
+* ``tiny``: for tests and for the default benchmark on a CPU; its scores are comparable with each other only.
 """

@@ -24,6 +24,7 @@ class Progress:
 
     Attributes:
         stage: Name of the stage.
+        epoch: Epoch of the stage, from 0.
         done: Epochs trained, over all stages.
         total: Epochs that could be trained at most, over all stages.
         monitor: Name of the validation value.
@@ -32,6 +33,7 @@ class Progress:
     """
 
     stage: str
+    epoch: int
     done: int
     total: int
     monitor: str
@@ -107,7 +109,7 @@ class EpochLog(Callback):
             raise DivergedError(f"{monitor} is not a number in epoch {trainer.current_epoch} of stage {self.stage}")
         best = max(seen) if pl_module.higher_is_better else min(seen)
         done = self.offset + len(self.rows)
-        self.tell(Progress(self.stage, done, self.total, monitor, values[monitor], best))
+        self.tell(Progress(self.stage, trainer.current_epoch, done, self.total, monitor, values[monitor], best))
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:

@@ -236,6 +236,8 @@ def _train_stage(
 
 def _trainer(config: RunConfig, machine: Machine, callbacks: list[Callback] | None = None) -> L.Trainer:
     # Lightning advises on loaders, loggers and accelerators; none of it is for the user of a benchmark.
+    if machine.device == "gpu" and not torch.cuda.is_available():
+        raise UserError("machine.device: gpu was asked for, and torch finds none here. Use auto or cpu.")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
@@ -306,7 +308,7 @@ def _claim(folder: Path, identity: str, fingerprint: str) -> None:
 def _failure(error: Exception, config: RunConfig, folder: Path, where: list[Progress]) -> RunError:
     diverged = isinstance(error, DivergedError)
     reason = str(error) if diverged else f"{type(error).__name__}: {error}"
-    place = f"stage {where[0].stage}, after epoch {where[0].done - 1}" if where else "before the first epoch ended"
+    place = f"stage {where[0].stage}, after its epoch {where[0].epoch}" if where else "before the first epoch ended"
     detail = "" if diverged else "".join(traceback.format_exception(error))
     failure = Failure(folder.name, "diverged" if diverged else "failed", reason, place, config.to_dict(), detail)
     failure.save(folder)

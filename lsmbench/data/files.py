@@ -1,0 +1,212 @@
+"""Reading users' files: pictures, points and their counterparts, with every mistake named at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageOps
+
+from lsmbench.errors import UserError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+EXIF_ORIENTATION = 0x0112
+
+Exif = Literal["refuse", "apply", "ignore"]
+"""What to do with a photo that says it is stored turned: its annotation may belong to the stored or the shown one."""
+
+
+@dataclass
+class Findings:
+    """What was found wrong with files, gathered so that a user can mend it all at once.
+
+    Attributes:
+        problems: What has to be mended, one line a file.
+        notes: What is worth knowing and does no harm.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Keeps a UserError raised inside as a problem, and goes on."""
+        try:
+            yield
+        except UserError as error:
+            self.problems.append(str(error))
+
+    def stop_if_any(self, about: str) -> None:
+        """Raises one error with every problem.
+
+        Args:
+            about: Beginning of the message: which dataset, which folder.
+
+        Raises:
+            UserError: If there is any problem.
+        """
+        if self.problems:
+            count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+            raise UserError(f"{about}: {count}.\n" + "\n".join(f"- {problem}" for problem in self.problems))
+
+
+def pictures_in(folder: Path, findings: Findings) -> dict[str, Path]:
+    """The pictures directly in a folder by stem, in the order of their names; hidden files are passed over.
+
+    Two pictures of one stem are a problem: nobody can tell which one an annotation belongs to.
+    """
+    return by_stem((p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES), findings)
+
+
+def by_stem(paths: Iterable[Path], findings: Findings) -> dict[str, Path]:
+    """Files by stem; of two with one stem the first is kept and the second a problem. Hidden files are left out."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.stem in found:
+            findings.problems.append(
+                f"{path}: has the same stem as {found[path.stem].name}; keep one of them, or rename one with its "
+                "annotation."
+            )
+        else:
+            found[path.stem] = path
+    return found
+
+
+def open_picture(path: Path, exif: Exif = "refuse") -> Picture.Image:
+    """Opens and decodes a picture, whatever its mode.
+
+    Args:
+        path: The file.
+        exif: What to do where EXIF says that the picture is stored turned.
+
+    Raises:
+        UserError: If it is missing, no picture, truncated, without pixels, or turned and `exif` is `refuse`.
+    """
+    try:
+        with Picture.open(path) as opened:
+            orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
+            opened.load()
+            picture = ImageOps.exif_transpose(opened) if exif == "apply" else opened.copy()
+    except (OSError, SyntaxError, EOFError, ValueError, Picture.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error}). Get it again or remove it.") from error
+    if 0 in picture.size:
+        raise UserError(f"{path}: has no pixels.")
+    if exif == "refuse" and orientation != 1:
+        raise UserError(
+            f"{path}: is stored turned (EXIF orientation {orientation}), so that its annotation may belong to the "
+            "stored or to the shown picture. Say which by exif=ignore or exif=apply, or save it upright."
+        )
+    return picture
+
+
+def to_mode(picture: Picture.Image, mode: Literal["L", "RGB", "RGBA"]) -> Picture.Image:
+    """A picture of 8 bits as grey, RGB or RGBA; palettes are resolved, 16-bit grey is scaled, alpha is dropped."""
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I"):
+        values = np.asarray(picture, dtype=np.int64)
+        picture = Picture.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+    elif picture.mode == "F":
+        picture = Picture.fromarray(np.asarray(picture).clip(0, 255).astype(np.uint8))
+    elif picture.mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    return picture.convert(mode)
+
+
+def read_pts(path: Path, points: int | None = None) -> NDArray[np.float64]:
+    """Reads a `.pts` file: x and y of one point a line, counted from 1, with or without the header of 300-W.
+
+    Args:
+        path: The file: `version: 1`, `n_points: 68`, `{`, the points, `}`; or the points alone.
+        points: How many there have to be; `None` takes any number.
+
+    Returns:
+        Points in pixels from the picture's top left corner, shape (P, 2): the first pixel's centre, which the file
+        calls (1, 1), is (0.5, 0.5).
+
+    Raises:
+        UserError: If the file is missing or holds something else.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error}).") from error
+    said: int | None = None
+    found: list[tuple[float, float]] = []
+    for number, line in enumerate(lines, start=1):
+        text = line.split("//")[0].replace(",", " ").strip()
+        key, colon, value = text.partition(":")
+        if not text or text in "{}":
+            continue
+        if colon:
+            if key.strip() == "n_points" and value.strip().isdigit():
+                said = int(value)
+            elif key.strip() not in ("version", "n_points"):
+                raise UserError(f"{path}: line {number}: expected two numbers, found {line.strip()!r}.")
+            continue
+        try:
+            x, y = map(float, text.split())
+        except ValueError as error:
+            raise UserError(f"{path}: line {number}: expected two numbers, found {line.strip()!r}.") from error
+        if not np.isfinite([x, y]).all():
+            raise UserError(f"{path}: line {number}: expected two finite numbers, found {line.strip()!r}.")
+        found.append((x, y))
+    if said is not None and said != len(found):
+        raise UserError(f"{path}: its header says {said} points, but it holds {len(found)}.")
+    if points is not None and len(found) != points:
+        raise UserError(f"{path}: expected {points} points, found {len(found)}.")
+    if not found:
+        raise UserError(f"{path}: holds no points.")
+    return np.array(found) - 0.5
+
+
+def square_around(points: NDArray[np.float64], width: int, height: int, margin: float) -> tuple[float, float, float]:
+    """The square around points: its left, top and side, in pixels.
+
+    The side is the longer extent of the points, times 1 + 2·`margin`. The square is centred on the points, then moved
+    into the picture as far as that leaves no point outside it; what still sticks out has to be filled by whoever crops.
+
+    Args:
+        points: Shape (P, 2), in pixels.
+        width: Of the picture.
+        height: Of the picture.
+        margin: Added on every side, as a share of the extent.
+
+    Returns:
+        Left, top, side; the side is 0 if all points coincide.
+    """
+    low, high = points.min(0), points.max(0)
+    side = float((high - low).max() * (1 + 2 * margin))
+    corner = (low + high) / 2 - side / 2
+    inside = np.maximum(np.minimum(corner, np.array([width, height]) - side), 0)
+    left, top = np.clip(inside, high - side, low)
+    return float(left), float(top), side
+
+
+def crop_square(
+    picture: Picture.Image, left: float, top: float, side: float, size: int, resample: Picture.Resampling
+) -> Picture.Image:
+    """Cuts a square out and scales it to `size` pixels; beyond the picture its border is repeated."""
+    box = (left, top, left + side, top + side)
+    out = int(np.ceil(max(0.0, -box[0], -box[1], box[2] - picture.width, box[3] - picture.height)))
+    if out:
+        pixels = np.asarray(picture)
+        padded = np.pad(pixels, ((out, out), (out, out), *([(0, 0)] * (pixels.ndim - 2))), mode="edge")
+        picture = Picture.fromarray(padded)
+        box = (box[0] + out, box[1] + out, box[2] + out, box[3] + out)
+    return picture.resize((size, size), resample, box=box)
+
+
+def same_content(paths: Sequence[Path]) -> list[list[Path]]:
+    """Groups of files with the same bytes (SHA-256), largest first."""
+    groups: dict[bytes, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(hashlib.sha256(path.read_bytes()).digest(), []).append(path)
+    return sorted((group for group in groups.values() if len(group) > 1), key=len, reverse=True)
