@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -18,6 +20,40 @@ def bce_to(logits: Tensor, target: float) -> Tensor:
         Mean over all logits, a scalar. Its least value is ln 2 for a target of 0.5, reached at logit 0.
     """
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+GANLoss = Literal["vanilla", "lsgan", "saturating"]
+"""vanilla: cross-entropy, the generator's target being 1 (Goodfellow et al. 2014); lsgan: squared error on logits (Mao
+et al. 2017); saturating: cross-entropy, the generator minimising log(1 − D), as in LSM's released comparison."""
+
+
+def judged_as(logits: Tensor, real: bool, kind: GANLoss) -> Tensor:
+    """A discriminator's loss on samples of one sort.
+
+    Args:
+        logits: Its logits of any shape.
+        real: Whether the samples are real.
+        kind: Which loss.
+
+    Returns:
+        Mean over all logits, a scalar.
+    """
+    if kind == "lsgan":
+        return (logits - float(real)).square().mean()
+    return bce_to(logits, float(real))
+
+
+def fooling(logits: Tensor, kind: GANLoss) -> Tensor:
+    """A generator's loss for the logits that its fakes got.
+
+    Args:
+        logits: The discriminator's logits of any shape.
+        kind: Which loss; `saturating` is −BCE(D, 0), which is at most 0 and not bounded from below.
+
+    Returns:
+        Mean over all logits, a scalar.
+    """
+    return -bce_to(logits, 0.0) if kind == "saturating" else judged_as(logits, True, kind)
 
 
 class _ReverseGradient(torch.autograd.Function):

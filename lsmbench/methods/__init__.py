@@ -2,9 +2,11 @@
 
 from lsmbench.methods.base import Method
 from lsmbench.methods.baseline import Baseline
+from lsmbench.methods.cyclegan import CycleGAN
 from lsmbench.methods.floor import Floor
 from lsmbench.methods.ioda import IODA
 from lsmbench.methods.lsm import LSM
+from lsmbench.methods.pix2pix import Pix2Pix
 from lsmbench.methods.sop import SOP
 
 METHODS: dict[str, type[Method]] = {
@@ -13,4 +15,6 @@ METHODS: dict[str, type[Method]] = {
     "sop": SOP,
     "ioda": IODA,
     "lsm": LSM,
+    "pix2pix": Pix2Pix,
+    "cyclegan": CycleGAN,
 }

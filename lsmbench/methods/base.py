@@ -57,11 +57,14 @@ class Stage:
         name: The stage's word, unique in its method.
         groups: What is updated at each step, in order.
         monitor: The validation value that selects the epoch; `None` is the method's score.
+        full_budget: Whether all epochs are trained, without early stopping (GANs; LSM, App. C). The weights that are
+            tested are selected all the same.
     """
 
     name: str
     groups: tuple[str, ...]
     monitor: str | None = None
+    full_budget: bool = False
 
 
 class Method(L.LightningModule):
@@ -105,6 +108,8 @@ class Method(L.LightningModule):
         self.domains = domains
         self.source, self.target = source, target
         self.init_seed = init_seed
+        self.remarks: list[str] = []
+        """What a reader of the result has to know of this configuration, e.g. a loss that does not apply."""
         self.build()
         self.metrics = nn.ModuleDict(
             {f"{s}->{t}": nn.ModuleDict({m.name: m for m in domains[t].metrics()}) for s, t in self.directions}
@@ -163,6 +168,10 @@ class Method(L.LightningModule):
     def weight(self, term: str) -> float:
         """The weight of a loss term."""
         return float(getattr(self.config, f"w_{term}", 1.0))
+
+    def learning_rate_factor(self, epoch: int, epochs: int) -> float:
+        """What the learning rate is multiplied by in an epoch (from 0) of a stage of at most `epochs`."""
+        return 1.0
 
     # Helpers for methods ----------------------------------------------------------------------------------------------
 
@@ -245,6 +254,13 @@ class Method(L.LightningModule):
         if batch_idx == 0:
             torch.manual_seed(seed_of(self.init_seed, self.stage.name, self.current_epoch, self.global_rank))
 
+    def on_train_epoch_start(self) -> None:
+        """Sets the learning rate of the epoch; stateless, so that a resumed run has the same."""
+        factor = self.learning_rate_factor(self.current_epoch, cast(int, self.trainer.max_epochs))
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * factor
+
     def on_validation_start(self) -> None:
         """Stops before weights that are no numbers are scored or saved."""
         self._stop_if_diverged()
@@ -289,7 +305,8 @@ class Method(L.LightningModule):
         self._score(batch)
 
     def on_test_start(self) -> None:
-        """Forgets earlier scores."""
+        """Forgets earlier scores, and reseeds for methods that are random at test time."""
+        torch.manual_seed(seed_of(self.init_seed, "test", self.global_rank))
         for _, metric in self.all_metrics():
             metric.reset()
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from functools import partial
+from math import prod
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
-from lsmbench.domains import Image, Mask
 from lsmbench.losses import bce_to, reverse_gradient
-from lsmbench.methods.base import MethodConfig, Stage, Terms
-from lsmbench.methods.latent import LatentMethod, LatentViews
+from lsmbench.methods.base import Stage, Terms
+from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
+from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.patchgan import latent_discriminator
 from lsmbench.networks.presets import FILTERS
 from lsmbench.options import option
 
 
 @dataclass
-class LSMConfig(MethodConfig):
+class LSMConfig(LatentConfig):
     """The weights of eq. 11. The paper's tuned values are not published; these are the released code's own."""
 
     w_xx: float = option(1.0, "λ1, weight of reconstructing x", low=1e-4, high=10, source="released code; range App. B")
@@ -65,13 +67,16 @@ class LSM(LatentMethod):
     def build(self) -> None:
         """The family's networks, and a domain classifier on each latent space."""
         super().build()
-        filters = FILTERS[self.config.network]
+        self.classifiers = nn.ModuleDict(
+            {v: self.network(f"classifier_{v}", partial(self._classifier, v)) for v in (self.source, self.target)}
+        )
 
-        def classifier(view: str) -> nn.Module:
-            side = cast(Image | Mask, self.domains[view]).size // 4
-            return self.network(f"classifier_{view}", lambda: latent_discriminator(4 * filters, side, filters))
-
-        self.classifiers = nn.ModuleDict({view: classifier(view) for view in (self.source, self.target)})
+    def _classifier(self, view: str) -> nn.Module:
+        """A PatchGAN on maps, a multilayer perceptron on vectors and on the native encoder's codes of a few pixels."""
+        shape = self.code_shape(view)
+        if len(shape) == 1 or self.image_encoder == "native":
+            return VectorDiscriminator(prod(shape))
+        return latent_discriminator(shape[0], shape[-1], FILTERS[self.config.network])
 
     @property
     def stages(self) -> tuple[Stage, ...]:

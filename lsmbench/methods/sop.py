@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.latent import LatentMethod, LatentViews
+from lsmbench.methods.base import Terms
+from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
 from lsmbench.options import option
 
 
 @dataclass
-class SOPConfig(MethodConfig):
+class SOPConfig(LatentConfig):
     """The weights of the three terms, constant in training as the LSM paper has them."""
 
     w_xx: float = option(1.0, "λ1, weight of reconstructing x", low=1e-4, high=10, source="released code; range App. B")

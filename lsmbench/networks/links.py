@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import cast
 
 from torch import Tensor, nn
@@ -28,3 +29,23 @@ class ResnetLink(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """Map latents (B, channels, h, w) of one domain to the other's, same shape, unbounded."""
         return cast(Tensor, self.block(latent))
+
+
+class LinearLink(nn.Module):
+    """A link between latent spaces of any two shapes: flatten, one linear layer (LSM, App. B).
+
+    The released code follows it by batch normalisation and LeakyReLU; the paper does not.
+
+    Args:
+        source: Shape of a source code without the batch: (C, h, w) or (F,).
+        target: Shape of a target code.
+    """
+
+    def __init__(self, source: tuple[int, ...], target: tuple[int, ...]) -> None:
+        super().__init__()
+        self.target = target
+        self.linear = init_normal(nn.Linear(prod(source), prod(target)))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Map codes (B, *source) to (B, *target), unbounded."""
+        return cast(Tensor, self.linear(latent.flatten(1))).reshape(-1, *self.target)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-Norm = Literal["instance", "batch", "none"]
+Norm = Literal["instance", "batch", "layer", "none"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
@@ -16,19 +16,40 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     the same in training and in evaluation, and each sample is independent of its batch.
 
     Args:
-        norm: ``instance``, ``batch`` or ``none`` (the identity).
+        norm: ``instance``, ``batch``, ``layer`` (over all channels and pixels of a sample) or ``none`` (the identity).
         channels: Channels of the (B, channels, H, W) input; the shape does not change.
 
     Raises:
-        ValueError: If ``norm`` is none of the three.
+        ValueError: If ``norm`` is none of these.
     """
     if norm == "instance":
         return nn.InstanceNorm2d(channels, affine=False, track_running_stats=False)
     if norm == "batch":
         return nn.BatchNorm2d(channels)
+    if norm == "layer":
+        return nn.GroupNorm(1, channels)
     if norm == "none":
         return nn.Identity()
-    raise ValueError(f"unknown norm {norm!r}: choose 'instance', 'batch' or 'none'")
+    raise ValueError(f"unknown norm {norm!r}: choose 'instance', 'batch', 'layer' or 'none'")
+
+
+def vector_norm(norm: Norm, features: int) -> nn.Module:
+    """Make one normalisation layer of (B, features) vectors.
+
+    Args:
+        norm: ``batch``, ``layer`` or ``none``; a vector has no instance normalisation.
+        features: Length of the vectors.
+
+    Raises:
+        ValueError: If ``norm`` is none of these.
+    """
+    if norm == "batch":
+        return nn.BatchNorm1d(features)
+    if norm == "layer":
+        return nn.LayerNorm(features)
+    if norm == "none":
+        return nn.Identity()
+    raise ValueError(f"no norm {norm!r} for vectors: choose 'batch', 'layer' or 'none'")
 
 
 def conv_bias(norm: Norm) -> bool:

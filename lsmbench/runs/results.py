@@ -58,11 +58,13 @@ class Result:
         dataset: Name, fingerprint, views, and sample counts of train, val and test.
         supervision: Numbers of `pairs`, of view-only samples (`x`, `y`) and of validation pairs (`val_pairs`).
         selection: The rule, and per stage the chosen epoch (from 0), the monitored value's name, its direction and
-            its value, the number of epochs trained and whether early stopping ended the stage.
+            its value, that of the last epoch, the number of epochs trained, whether early stopping ended the stage, and
+            whether the stage's budget is the full one.
         scores: One entry per direction and metric; the first is the one that methods are compared by.
         validation: The primary metric's mean on the validation pairs, from the selected weights.
         cost: `wall_s` (whole run), `train_s`, `epochs`, `updates`, `parameters`, `peak_memory_mb`.
         environment: Versions, git commit, hardware.
+        warnings: What a reader of the scores has to know.
     """
 
     id: str

@@ -173,6 +173,7 @@ def _run(
             "device": trainer.strategy.root_device.type,
             "threads": torch.get_num_threads(),
         },
+        warnings=method.remarks,
     )
 
 
@@ -196,7 +197,8 @@ def _train_stage(
         mode = "max" if method.higher_is_better else "min"
         total = training.epochs * len(method.stages)
         log = EpochLog(folder / "log.csv", stage.name, number * training.epochs, total, rows, tell)
-        patience = training.patience if training.selection == "best_validation" else training.epochs
+        stops_early = training.selection == "best_validation" and not stage.full_budget
+        patience = training.patience if stops_early else training.epochs
         stopping = ResumableEarlyStopping(
             method.monitor, patience=patience, mode=mode, check_finite=False, check_on_train_epoch_end=False
         )
@@ -225,6 +227,8 @@ def _train_stage(
             "higher_is_better": method.higher_is_better,
             "epoch": chosen,
             "value": monitored[chosen],
+            "last": monitored[-1],
+            "budget": "full" if stage.full_budget else "early stopping",
             "epochs": len(monitored),
             "stopped_early": len(monitored) < training.epochs,
             "seconds_before": round(before, 3),
@@ -268,14 +272,15 @@ def _save_panel(method: Method, data: PairDataModule, folder: Path) -> None:
         batch = {name: view.to(method.device) for name, view in views.items()}
         predicted = method.eval().predict(batch, method.source, method.target)
     source, target = data.domains[method.source], data.domains[method.target]
+    pictures, truth = source.draw(views[method.source]), views[method.target]
     temporary = folder / f".{PANEL}"
     with temporary.open("wb") as file:
         np.savez_compressed(
             file,
             index=views["index"].numpy(),
-            x=source.draw(views[method.source]),
-            y=target.draw(views[method.target]),
-            prediction=target.draw(predicted),
+            x=pictures,
+            y=target.overlay(truth, pictures),
+            prediction=target.overlay(predicted, pictures, truth),
         )
     temporary.replace(folder / PANEL)
 

@@ -75,5 +75,5 @@ def test_norm_layers():
     assert not list(instance.buffers())
     assert isinstance(norm_layer("batch", 4), nn.BatchNorm2d)
     assert isinstance(norm_layer("none", 4), nn.Identity)
-    with pytest.raises(ValueError, match="unknown norm 'layer'"):
-        norm_layer("layer", 4)
+    with pytest.raises(ValueError, match="unknown norm 'spectral'"):
+        norm_layer("spectral", 4)

@@ -1,0 +1,107 @@
+"""pix2pix: a conditional GAN on pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from lsmbench.data.module import Batch
+from lsmbench.data.supervision import ViewSet
+from lsmbench.methods.base import Terms
+from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord, joined
+from lsmbench.networks.mlp import VectorDiscriminator
+from lsmbench.options import option
+
+
+@dataclass
+class Pix2PixConfig(GeneratorConfig):
+    """The paper's own defaults."""
+
+    gan: Literal["vanilla", "lsgan", "saturating"] = option("vanilla", "The adversarial loss", source="pix2pix, eq. 1")
+    supervised: Literal["l1", "task"] = option(
+        "l1",
+        "Loss on the pairs. l1: in the networks' range; task: the target domain's own, such as cross-entropy",
+        source="l1: pix2pix, eq. 3; task: LSM, §4.2",
+    )
+    w_xy: float = option(
+        100.0,
+        "λ, weight of the supervised loss",
+        low=1e-4,
+        high=1e3,
+        source="pix2pix, §6.1; 1 in LSM's released comparison",
+    )
+
+
+class Pix2Pix(GeneratorMethod):
+    """Supervised translation by a conditional GAN and an L1 loss on the pairs (Isola et al. 2017, eqs. 1 to 4).
+
+    The discriminator sees input and output together; landmarks are repeated as constant planes over the image (LSM,
+    App. B). Its fake pair is (x, G(x)): the LSM paper's G(y) is taken for a misprint. Discriminator, then generator; it
+    judges the fakes again after its update. Here the discriminator's loss is halved, as the paper's §3.3 says.
+
+    The paper's generator is a U-Net with batch normalisation and dropout. Where released code keeps dropout on at test
+    time (as the paper says) and normalises by the statistics of the test batch, this does neither by default;
+    `test_time_dropout` brings back the first. The other defaults are vanilla loss, 100·L1, constant then linearly
+    decaying learning rate.
+    """
+
+    Config = Pix2PixConfig
+    config: Pix2PixConfig
+    groups = ("discriminators", "generators")
+
+    @classmethod
+    def own_generator(cls, side: int) -> GeneratorWord:
+        """A U-Net; where its levels do not fit the side, a ResNet."""
+        return "unet" if side in (32, 64, 128) or side % 256 == 0 else super().own_generator(side)
+
+    @property
+    def uses(self) -> tuple[ViewSet, ...]:
+        """Pairs only."""
+        return (self.pair,)
+
+    def discriminator(self, source: str, target: str) -> nn.Module:
+        """Judges input and output together."""
+        x, y = self.domains[source], self.domains[target]
+        if x.is_vector and y.is_vector:
+            return VectorDiscriminator(x.shape[0] + y.shape[0])
+        return self.patch_discriminator(x.shape[0] + y.shape[0], planes=x.is_vector or y.is_vector)
+
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """Translates once for both groups, before either freezes the other's parameters."""
+        pairs = batch[self.pair]
+        x = self.domains[self.source].to_input(pairs[self.source])
+        output = self.generate(x, self.source, self.target)
+        return {"x": x, "y": pairs[self.target], "output": output, "fake": self.fakes(output, self.target)}
+
+    def losses_discriminators(self, views: dict[str, Tensor]) -> Terms:
+        """Eq. 1, for the discriminator: ½ [ℓ(D(x, y), 1) + ℓ(D(x, G(x)), 0)]."""
+
+        def judge() -> Tensor:
+            real = self.verdict(views["x"], self.domains[self.target].to_input(views["y"]))
+            return (
+                self.judgement(real, True) + self.judgement(self.verdict(views["x"], views["fake"].detach()), False)
+            ) / 2
+
+        return {"judge": judge}
+
+    def losses_generators(self, views: dict[str, Tensor]) -> Terms:
+        """Eq. 4: fooling the discriminator, and the supervised loss."""
+        return {
+            "adversarial": lambda: self.fooling(self.verdict(views["x"], views["fake"])),
+            "xy": lambda: self.supervised_loss(views),
+        }
+
+    def supervised_loss(self, views: dict[str, Tensor]) -> Tensor:
+        """Eq. 3, or the target domain's own loss."""
+        target = self.domains[self.target]
+        if self.config.supervised == "task":
+            return target.loss(views["output"], views["y"])
+        return F.l1_loss(views["fake"], target.to_input(views["y"]))
+
+    def verdict(self, x: Tensor, y: Tensor) -> Tensor:
+        """The discriminator's logits for input and output together."""
+        logits: Tensor = self.discriminators[self.target](joined(x, y))
+        return logits
