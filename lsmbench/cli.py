@@ -1,4 +1,4 @@
-"""The command line: `lsmbench list | train | bench | report`."""
+"""The command line: `lsmbench list | train | bench | report | data`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,19 @@ usage: lsmbench COMMAND [options]
   train     one method, once: lsmbench train --method lsm --dataset sit --paired 5
   bench     a grid of runs and its report: lsmbench bench quick
   report    tables and pictures again, from results alone: lsmbench report results/quick
+  data      what a dataset holds, and what is wrong with it: lsmbench data check sit
 
 lsmbench COMMAND --help documents every option of a command. For train it lists those of the dataset and
 method that are named: lsmbench train --method lsm --dataset sit --help
+"""
+
+DATA_USAGE = """\
+usage: lsmbench data COMMAND [options]
+
+  check     counts samples, names every mistake in files, draws some samples:
+            lsmbench data check 300w path/to/300w --output faces.png
+
+lsmbench data check DATASET --help documents every option of that dataset.
 """
 
 console = Console(soft_wrap=False)
@@ -59,14 +69,20 @@ def _dispatch(words: list[str]) -> int:
         "train": _train,
         "bench": _bench,
         "report": _report,
+        "data": _data,
     }
-    if not words or words[0] in ("-h", "--help", "help"):
-        console.print(USAGE, highlight=False, markup=False, end="")
-        return 0
-    if words[0] == "--version":
+    if words[:1] == ["--version"]:
         import lsmbench
 
         console.print(f"lsmbench {lsmbench.__version__}", highlight=False)
+        return 0
+    return _chosen(words, commands, USAGE)
+
+
+def _chosen(words: list[str], commands: Mapping[str, Callable[[list[str]], int]], usage: str) -> int:
+    """Runs the command that the first word names, or shows the usage."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        console.print(usage, highlight=False, markup=False, end="")
         return 0
     if words[0] not in commands:
         import difflib
@@ -213,6 +229,56 @@ def _report(words: list[str]) -> int:
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False)
     return 0
+
+
+def _data(words: list[str]) -> int:
+    return _chosen(words, {"check": _data_check}, DATA_USAGE)
+
+
+def _data_check(words: list[str]) -> int:
+    from lsmbench.data import DATASETS
+    from lsmbench.data.check import check
+    from lsmbench.runs.config import add_options, nearest, parse_arguments
+
+    parser = _parser(
+        "data check",
+        "Reads all of a dataset, counts its samples, names every mistake in its files, and draws up to 48 samples. "
+        "Exits with 0 if there is no problem, with 2 if there are some.",
+    )
+    parser.add_argument("dataset_name", metavar="DATASET", type=str, help=f"One of: {', '.join(DATASETS)}")
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", type=str, help="The dataset's folder, in place of --dataset.root"
+    )
+    parser.add_argument("--output", type=str, help="Contact sheet to write (default: data-check-DATASET.png)")
+    name = _first_plain(words)
+    if name is None and not {"-h", "--help"} & set(words):
+        raise UserError(f"data check: which dataset? lsmbench data check DATASET, one of: {', '.join(DATASETS)}.")
+    if name is not None:
+        if name not in DATASETS:
+            raise UserError(f"unknown dataset {name!r}{nearest(name, DATASETS)} Known: {', '.join(DATASETS)}.")
+        add_options(parser, "dataset.", DATASETS[name])
+    values = parse_arguments(parser, words).as_dict()
+    options = values.get("dataset", {})
+    if values["path"] is not None:
+        if "root" not in options:
+            raise UserError(f"data check: dataset {name} has no folder of its own; leave out {values['path']}.")
+        if options["root"]:
+            raise UserError("data check: the folder is named twice, by PATH and by --dataset.root; leave one out.")
+        options["root"] = values["path"]
+    dataset = DATASETS[values["dataset_name"]](**options)
+    sheet = Path(values["output"] or f"data-check-{dataset.name}.png")
+    return 0 if check(dataset, sheet, console) else 2
+
+
+def _first_plain(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one."""
+    following = iter(words)
+    for word in following:
+        if not word.startswith("-"):
+            return word
+        if "=" not in word and word not in ("-h", "--help"):
+            next(following, None)
+    return None
 
 
 def _parser(command: str, description: str) -> Any:

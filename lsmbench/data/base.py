@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lsmbench.data.files import Findings
 from lsmbench.domains import Domain
 from lsmbench.errors import UserError
 
@@ -25,6 +26,25 @@ class Split:
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     test: NDArray[np.int64]
+
+
+@dataclass
+class Inspection:
+    """What a look at all of a dataset's data found; `lsmbench data check` prints and draws it.
+
+    Attributes:
+        counts: Usable samples of each part, by the part's name.
+        facts: Further rows of the table, by their title, e.g. the pictures' sizes.
+        findings: What has to be mended, and what is worth knowing.
+        samples: The usable samples as `Dataset.load` gives them; empty if there are none.
+        names: What each usable sample is called, e.g. its file; empty if samples have no names.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+    samples: Arrays = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -76,6 +96,28 @@ class Dataset(ABC):
         if min(train, val, count - train - val) < 1:
             raise UserError(f"dataset {self.name}: {count} samples are too few to split 70/10/20; give at least 10.")
         return Split(order[:train], order[train : train + val], order[train + val :])
+
+    def inspect(self) -> Inspection:
+        """Looks at all of the data, and names every mistake instead of stopping at the first.
+
+        A dataset of the user's files overrides this: everything that `load` would refuse has to be among the problems,
+        and the samples without problems among the samples. Best let both call the same code.
+
+        Returns:
+            Here: what `load` gives, if it and the domains find nothing wrong with it, counted by the parts of `split`.
+        """
+        found = Inspection()
+        with found.findings.gathering():
+            arrays = self.load()
+            for view, domain in self.domains.items():
+                with found.findings.gathering():
+                    domain.check(arrays[view], f"dataset {self.name}, view {view}")
+            if found.findings.problems:
+                return found
+            found.samples = arrays
+            parts = self.split(len(arrays[self.source]), None)
+            found.counts = {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)}
+        return found
 
     def copies(self) -> NDArray[np.generic] | None:
         """The source's content in the form of the target, stored like it, for the copy floor; `None` if unknown."""

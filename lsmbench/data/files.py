@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,16 +94,17 @@ def open_picture(path: Path, exif: Exif = "refuse") -> Picture.Image:
     """
     try:
         with Picture.open(path) as opened:
-            orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
+            # Cameras also write 0 and other numbers that mean nothing.
+            turned = opened.getexif().get(EXIF_ORIENTATION) in range(2, 9)
             opened.load()
             picture = ImageOps.exif_transpose(opened) if exif == "apply" else opened.copy()
     except (OSError, SyntaxError, EOFError, ValueError, Picture.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as a picture ({error}). Get it again or remove it.") from error
     if 0 in picture.size:
         raise UserError(f"{path}: has no pixels.")
-    if exif == "refuse" and orientation != 1:
+    if exif == "refuse" and turned:
         raise UserError(
-            f"{path}: is stored turned (EXIF orientation {orientation}), so that its annotation may belong to the "
+            f"{path}: is stored turned or mirrored (EXIF orientation), so that its annotation may belong to the "
             "stored or to the shown picture. Say which by exif=ignore or exif=apply, or save it upright."
         )
     return picture
@@ -142,13 +144,13 @@ def read_pts(path: Path, points: int | None = None) -> NDArray[np.float64]:
     found: list[tuple[float, float]] = []
     for number, line in enumerate(lines, start=1):
         text = line.split("//")[0].replace(",", " ").strip()
-        key, colon, value = text.partition(":")
+        key, colon, value = (part.strip().lower() for part in text.partition(":"))
         if not text or text in "{}":
             continue
         if colon:
-            if key.strip() == "n_points" and value.strip().isdigit():
+            if key == "n_points" and value.isdigit():
                 said = int(value)
-            elif key.strip() not in ("version", "n_points"):
+            elif key != "version":
                 raise UserError(f"{path}: line {number}: expected two numbers, found {line.strip()!r}.")
             continue
         try:
@@ -205,8 +207,21 @@ def crop_square(
 
 
 def same_content(paths: Sequence[Path]) -> list[list[Path]]:
-    """Groups of files with the same bytes (SHA-256), largest first."""
+    """Groups of files with the same bytes (SHA-256), largest first; files of a size of their own are not read."""
+    sizes = Counter(path.stat().st_size for path in paths)
     groups: dict[bytes, list[Path]] = {}
     for path in paths:
-        groups.setdefault(hashlib.sha256(path.read_bytes()).digest(), []).append(path)
+        if sizes[path.stat().st_size] > 1:
+            groups.setdefault(hashlib.sha256(path.read_bytes()).digest(), []).append(path)
     return sorted((group for group in groups.values() if len(group) > 1), key=len, reverse=True)
+
+
+def spread(values: Iterable[float]) -> str:
+    """Least, median and greatest of some numbers, for a table: `120 / 200 / 240`."""
+    return " / ".join(f"{value:.0f}" for value in np.quantile(list(values), [0, 0.5, 1]))
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
