@@ -166,6 +166,7 @@ def _bench(words: list[str]) -> int:
     parser = _parser("bench", "Runs a benchmark and writes its report. Finished runs are kept, broken ones continued.")
     parser.add_argument("benchmark", nargs="?", default=None, help="A name from `lsmbench list`, or a YAML file")
     parser.add_argument("--dataset", type=str, help="The benchmark of this dataset (the same as naming it first)")
+    parser.add_argument("--data", type=str, help="Folder of the dataset's files, in place of dataset.root")
     parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
     parser.add_argument("--paired", type=str, help="Values of N in per cent, separated by commas")
     parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
@@ -183,7 +184,11 @@ def _bench(words: list[str]) -> int:
     if values.seeds:
         overrides["seeds"] = _numbers("--seeds", values.seeds, int)
     name = values.benchmark or values.dataset or "quick"
+    if values.data:
+        overrides = grids.merge(overrides, {"dataset": {"root": values.data}})
     benchmark = grids.load(name, values.size, overrides)
+    if values.data and benchmark.dataset["name"] == "folder":
+        benchmark.name += "-" + Path(values.data).resolve().name  # each folder of data keeps its own results
     if values.methods:
         wanted = [word.strip() for word in values.methods.split(",") if word.strip()]
         floors = [label for label, o in benchmark.methods.items() if o.get("name", label) == "floor"]

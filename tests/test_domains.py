@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.domains import Domain, Image, Mask
+from lsmbench.domains import Domain, Image, Landmarks, Mask
 from lsmbench.errors import UserError
 
 DOMAINS: list[Domain] = [
@@ -14,6 +14,8 @@ DOMAINS: list[Domain] = [
     Image(1, 8, reconstruction="l1"),
     Mask(2, 8),
     Mask(4, 8),
+    Landmarks(68),
+    Landmarks(5, eyes=None),
 ]
 
 
@@ -21,6 +23,8 @@ def stored(domain: Domain, count: int = 5) -> np.ndarray:
     rng = np.random.default_rng(0)
     if isinstance(domain, Image):
         return rng.integers(0, 256, (count, domain.channels, 8, 8), dtype=np.uint8)
+    if isinstance(domain, Landmarks):
+        return rng.random((count, domain.points, 2), dtype=np.float32)
     assert isinstance(domain, Mask)
     return rng.integers(0, domain.classes, (count, 8, 8), dtype=np.uint8)
 
@@ -34,6 +38,8 @@ def test_a_perfect_output_decides_to_the_view_and_scores_best(domain: Domain) ->
     assert fed.shape == (5, *domain.shape)
     if isinstance(domain, Image):
         output = torch.atanh(fed.clamp(-0.999999, 0.999999)) if domain.signed else torch.logit(fed, 1e-6)
+    elif isinstance(domain, Landmarks):
+        output = torch.logit(fed, 1e-6)
     else:
         output = (fed - 0.5) * 50
     assert torch.allclose(domain.activate(output), fed, atol=1e-4)
@@ -56,7 +62,7 @@ def test_activations_have_the_range_of_inputs_and_pictures_are_rgb(domain: Domai
     if isinstance(domain, Mask) and not domain.binary:
         assert torch.allclose(activated.sum(1), torch.ones(2, 8, 8))
     picture = domain.draw(domain.unpack(domain.views(stored(domain))))
-    assert picture.shape == (5, 8, 8, 3)
+    assert picture.shape == (5, *(256, 256) * domain.is_vector, *(8, 8) * (not domain.is_vector), 3)
     assert picture.dtype == np.uint8
 
 
@@ -77,6 +83,48 @@ def test_image_losses_by_hand() -> None:
     assert torch.allclose(Image(1, 8).loss(output, view), (torch.sigmoid(output) - view).pow(2).mean())
     l1 = Image(1, 8, signed=True, reconstruction="l1")
     assert torch.allclose(l1.loss(output, view), (torch.tanh(output) - (2 * view - 1)).abs().mean())
+
+
+def test_landmark_loss_by_hand_with_one_sigmoid() -> None:
+    view, output = torch.rand(3, 68, 2), torch.randn(3, 136) * 9
+    points = Landmarks(68).decide(output)
+    assert torch.allclose(Landmarks(68).loss(output, view), (torch.sigmoid(output).view(3, 68, 2) - view).pow(2).mean())
+    assert points.min() < 0.01
+    assert points.max() > 0.99, "a second sigmoid would confine points to (.5, .73)"
+    assert torch.equal(Landmarks(68).to_input(points), torch.sigmoid(output)), "x and y in turn, both ways"
+
+
+def test_landmarks_are_scored_by_both_units_the_chosen_one_first() -> None:
+    assert [m.name for m in Landmarks(68).metrics()] == ["nrmse", "nrmse_released"]
+    assert [m.name for m in Landmarks(68, eyes="released_code").metrics()] == ["nrmse_released", "nrmse"]
+    assert [m.name for m in Landmarks(21, eyes=(0, 5)).metrics()] == ["nrmse"]
+    truth = torch.rand(1, 68, 2)
+    values = []
+    for metric in Landmarks(68).metrics():
+        metric.update(truth + torch.tensor([0.03, 0.04]), truth, torch.tensor([0]))
+        values.append(metric.compute().item())
+    expected = [0.05 / (truth[0, a] - truth[0, b]).norm().item() for a, b in ((36, 45), (37, 46))]
+    assert values == pytest.approx(expected, rel=1e-4)
+
+
+def test_overlays_put_points_where_they_are() -> None:
+    truth = torch.tensor([[[0.25, 0.75], [0.5, 0.5]]])
+    guess = torch.tensor([[[0.75, 0.25], [0.5, 0.5]]])
+    ground = np.zeros((1, 64, 64, 3), np.uint8)
+    alone = Landmarks(2, eyes=None).overlay(truth, ground)[0]
+    both = Landmarks(2, eyes=None).overlay(guess, ground, truth)[0]
+    assert alone[192, 64, 2] > 200  # row, column: y, x; blue
+    assert not alone[64, 192].any()
+    assert both[192, 64, 2] > 200
+    assert both[64, 192, 0] > 200  # the prediction, orange
+    assert both[128 + 30, 128 - 30].any(), "a line joins a prediction to where it belongs"
+    mask = torch.zeros(1, 8, 8, dtype=torch.long)
+    assert np.array_equal(Mask(2, 8).overlay(mask, ground), Mask(2, 8).draw(mask))
+
+
+def test_the_constant_shape_is_the_mean() -> None:
+    array = stored(Landmarks(68))
+    assert np.allclose(Landmarks(68).constant(torch.from_numpy(array))[0], array.mean(0))
 
 
 def test_the_constant_mask_is_the_best_of_all_thresholded_frequencies() -> None:
@@ -118,6 +166,11 @@ def test_the_constant_image_is_the_mean() -> None:
         (Image(1, 4), np.zeros((3, 3, 4, 4), np.uint8), r"here: .*\(1, 4, 4\).*\(3, 4, 4\)"),
         (Image(1, 4), np.full((3, 1, 4, 4), 2.0, np.float32), r"here: .*\[0, 1\].*2"),
         (Image(1, 4), np.zeros((3, 1, 4, 4), np.int64), r"here: .*int64"),
+        (Landmarks(68), np.zeros((3, 67, 2), np.float32), r"here: expected 68 points.*\(67, 2\)"),
+        (Landmarks(68), np.zeros((3, 68, 2), np.int64), r"here: .*floats.*int64"),
+        (Landmarks(2, eyes=None), np.full((3, 2, 2), 1.5, np.float32), r"here: .*\[0, 1\].*3 of 3.*sample 0"),
+        (Landmarks(2, eyes=None), np.full((3, 2, 2), np.nan, np.float32), r"here: .*\[0, 1\]"),
+        (Landmarks(68), np.full((3, 68, 2), 0.5, np.float32), r"here: sample 0 has no size.*36 and 45"),
     ],
 )
 def test_unexpected_values_are_refused_by_name(domain: Domain, array: np.ndarray, message: str) -> None:

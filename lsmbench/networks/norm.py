@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 Norm = Literal["instance", "batch", "layer", "none"]
 
@@ -33,6 +34,20 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     raise ValueError(f"unknown norm {norm!r}: choose 'instance', 'batch', 'layer' or 'none'")
 
 
+class VectorBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of vectors that also takes a single one in training.
+
+    One vector has no variance, and PyTorch refuses it. With 1 % of pairs it happens that a step has one pair: it is
+    normalised by the running statistics, as in evaluation.
+    """
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Normalise (B, features)."""
+        if self.training and len(vectors) == 1:
+            return F.batch_norm(vectors, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(vectors)
+
+
 def vector_norm(norm: Norm, features: int) -> nn.Module:
     """Make one normalisation layer of (B, features) vectors.
 
@@ -44,7 +59,7 @@ def vector_norm(norm: Norm, features: int) -> nn.Module:
         ValueError: If ``norm`` is none of these.
     """
     if norm == "batch":
-        return nn.BatchNorm1d(features)
+        return VectorBatchNorm(features)
     if norm == "layer":
         return nn.LayerNorm(features)
     if norm == "none":

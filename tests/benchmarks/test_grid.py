@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 import yaml
 
 from lsmbench.benchmarks import grid as grids
+from lsmbench.data import DATASETS
 from lsmbench.errors import UserError
 
 SMALL: dict[str, Any] = {
@@ -97,18 +97,42 @@ def test_unknown_names_and_sizes_are_named(tmp_path: Path) -> None:
         grids.load(str(tmp_path / "absent.yaml"))
 
 
-@pytest.mark.parametrize("name", sorted(grids.available()))
-def test_every_benchmark_of_the_package_expands_at_every_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name == "sit-released" and not os.environ.get("LSMBENCH_DATA"):
+SIZES = [(name, size) for name in sorted(grids.available()) for size in [None, *(grids.load(name).sizes or {})]]
+NEED_FILES = {("sit-released", size) for size in (None, "paper", "small", "tiny")} | {("sss", "paper")}
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES)
+def test_every_benchmark_of_the_package_expands_at_every_size(
+    name: str, size: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LSMBENCH_DATA", raising=False)
+    benchmark = grids.load(name, size)
+    if (name, size) in NEED_FILES:
         with pytest.raises(UserError, match="LSMBENCH_DATA"):
-            grids.expand(grids.load(name))
+            grids.expand(benchmark)
         return
-    for size in [None, *(grids.load(name).sizes or {})]:
-        benchmark = grids.load(name, size)
-        monkeypatch.setitem(benchmark.dataset, "samples", 500)
-        grid = grids.expand(benchmark)
-        assert {r.label for r in grid.runs} | set(grid.skipped) == set(benchmark.methods)
-        assert any(o.get("name", m) == "floor" for m, o in benchmark.methods.items()), "no table without a floor"
+    kind = DATASETS[benchmark.dataset["name"]]
+    if "root" in kind.__dataclass_fields__ and kind.name != "sss":
+        with pytest.raises(UserError, match=r"LSMBENCH_DATA|root"):
+            grids.expand(benchmark)
+        monkeypatch.setitem(benchmark.dataset, "root", vars(kind.example(tmp_path))["root"])
+        benchmark.paired = [100]  # 1 % of 40 samples is no pair
+    else:
+        monkeypatch.setitem(benchmark.dataset, "samples", 300)
+    grid = grids.expand(benchmark)
+    assert {r.label for r in grid.runs} == set(benchmark.methods)
+    assert not grid.skipped
+    assert any(o.get("name", m) == "floor" for m, o in benchmark.methods.items()), "no table without a floor"
+
+
+def test_tables_1_and_3_are_typed_as_printed() -> None:
+    faces, slices = (grids.load(name).published or {} for name in ("300w", "sss"))
+    columns = (100, 60, 10, 5, 4, 3, 2, 1)
+    assert [faces["values"]["lsm"][n] for n in columns] == [0.0953, 0.105, 0.181, 0.222, 0.227, 0.243, 0.248, 0.265]
+    assert faces["values"]["cyclegan"] == {100: 0.230}, "printed in the first column only"
+    assert [slices["values"]["lsm"][n] for n in columns] == [0.838, 0.829, 0.769, 0.739, 0.723, 0.721, 0.670, 0.611]
+    assert set(slices["values"]["cyclegan"].values()) == {0.718}
+    assert grids.load("faces").published is None, "another data set's numbers are not shown beside drawn faces"
 
 
 def test_table_2_is_typed_as_printed() -> None:

@@ -43,3 +43,13 @@ def test_the_discriminator_judges_each_sample_alone():
     assert judge(x).shape == (3, 1)
     torch.testing.assert_close(judge(x)[1:2], judge(x[1:2]))
     assert count(judge) == 32 * 256 + 256 + 256 * 128 + 128 + 128 * 64 + 64 + 64 + 1
+
+
+def test_a_single_vector_is_normalised_by_the_running_statistics_in_training():
+    encoder = VectorEncoder(6, (5,), norm="batch")
+    for _ in range(20):
+        encoder(torch.randn(32, 6) * 3 + 1)
+    one = torch.randn(1, 6)
+    trained = encoder(one)
+    assert torch.equal(trained, encoder.eval()(one))
+    assert encoder.train()(torch.cat([one, one])).shape == (2, 5)
