@@ -225,8 +225,12 @@ def _whole(result: Result, run: PlannedRun) -> Result:
         raise TypeError("a section has another layout")
     if not all(isinstance(v, int | float) for v in (*result.supervision.values(), result.validation or 0.0)):
         raise TypeError("the supervision or the validation is not a number")
+    if not isinstance(result.dataset.get("views", {}), dict):
+        raise TypeError("the dataset's views are not named")
     result.cost = {key: float(value) for key, value in result.cost.items() if value is not None}
-    markup.epochs(result.selection)  # raises what a page could not show
+    # These raise what a page could not show.
+    markup.epochs(result.selection)
+    markup.validation(result)
     return result
 
 

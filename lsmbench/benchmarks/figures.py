@@ -16,8 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from PIL import Image as Picture
 
-from lsmbench.benchmarks.statistics import Row, Span, Table
+from lsmbench.benchmarks import markup
+from lsmbench.benchmarks.statistics import Column, Row, Table
 
 INK, SOFT, GRID, PAPER = "#1b2230", "#5d6675", "#dfe3ea", "#ffffff"
 FLOOR = "#7b8494"
@@ -25,6 +27,9 @@ FLOOR = "#7b8494"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to repeat with the colours
 DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
+
+LEGEND_COLUMNS, LEGEND_ROW = 4, 0.17  # entries side by side, inches
+LARGE = 128  # pixels; the size of SIT's images in the papers, of which smaller tiles show everything
 
 # No setting of the user's matplotlibrc may change the report.
 _STYLE: dict[str, Any] = {
@@ -92,10 +97,10 @@ def curves(table: Table) -> Figure:
     order = sorted(range(len(table.columns)), key=lambda i: table.columns[i].paired)
     at = np.arange(len(order), dtype=np.float64)
     looks = styles(table.rows)
-    with _settings():
+    with settings():
         figure = Figure(figsize=(6.6, 4.3), facecolor=PAPER)
         axes = figure.add_axes((0.105, 0.31, 0.875, 0.655))
-        _frame(axes)
+        frame(axes)
         handles: list[Line2D] = []
         for row in table.rows:
             handles += _method(axes, row, order, at, looks[row.label])
@@ -105,26 +110,16 @@ def curves(table: Table) -> Figure:
         if table.published and any(cell.published is not None for row in table.rows for cell in row.cells):
             handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.3, label="published, same colour"))
         columns = [table.columns[i] for i in order]
-        axes.set_xticks(at, [f"{c.paired:g} %{_pairs(c.pairs)}" for c in columns])
+        axes.set_xticks(at, [heading(column, "\n{}") for column in columns])
         axes.set_xlim(at[0] - 0.3, at[-1] + 0.3)
         axes.set_xlabel("training samples that are paired", color=INK, labelpad=7)
         better = "higher" if table.higher_is_better else "lower"
         axes.set_ylabel(f"{table.key.metric}, {table.key.source} → {table.key.target} ({better} is better)", color=INK)
         if handles:
-            figure.legend(
-                handles=handles,
-                loc="lower center",
-                bbox_to_anchor=(0.5, 0.005),
-                ncol=min(4, len(handles)),
-                frameon=False,
-                labelcolor=INK,
-                handlelength=2.6,
-                columnspacing=1.6,
-                fontsize=8.5,
-            )
-            extra = math.ceil(len(handles) / 4) - 2
+            legend(figure, handles)
+            extra = math.ceil(len(handles) / LEGEND_COLUMNS) - 2
             if extra > 0:  # a taller legend takes room of its own, not the curves'
-                _grow(figure, axes, 0.17 * extra)
+                _grow(figure, axes, LEGEND_ROW * extra)
     return figure
 
 
@@ -139,10 +134,11 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
         The figure.
     """
     scored = any(column.scores for column in columns)
-    size, gap, left, top, foot = 0.95, 0.07, 0.62, 0.45, 0.17 if scored else 0.0
+    large = is_large(columns)
+    size, gap, left, top, foot = 1.3 if large else 0.95, 0.07, 0.62, 0.45, 0.17 if scored else 0.0
     step = size + foot + gap
     width, height = left + len(columns) * (size + gap), top + len(indices) * step
-    with _settings():
+    with settings():
         figure = Figure(figsize=(width, height), facecolor=PAPER)
         for c, column in enumerate(columns):
             x = left + c * (size + gap)
@@ -165,7 +161,8 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
             for r in range(len(indices)):
                 y = height - top - r * step - size
                 axes = figure.add_axes((x / width, y / height, size / width, size / height))
-                axes.imshow(column.images[r], interpolation="nearest", aspect="equal")
+                # Tiles have fewer pixels than a large image: taking the nearest would tear thin lines.
+                axes.imshow(column.images[r], interpolation="auto" if large else "nearest", aspect="equal")
                 axes.set(xticks=[], yticks=[])
                 for spine in axes.spines.values():
                     spine.set(color=GRID, linewidth=0.8)
@@ -195,6 +192,11 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
     return figure
 
 
+def is_large(columns: Sequence[Translations]) -> bool:
+    """Whether images hold fine detail, such as points drawn over a photograph, and need larger tiles."""
+    return any(max(column.images.shape[1:3]) > LARGE for column in columns)
+
+
 def png(figure: Figure, dpi: int = 200) -> bytes:
     """Renders a figure as PNG; the same figure gives the same bytes.
 
@@ -206,8 +208,23 @@ def png(figure: Figure, dpi: int = 200) -> bytes:
         The file's content.
     """
     buffer = io.BytesIO()
-    with _settings():
+    with settings():
         FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def jpeg(picture: bytes) -> bytes:
+    """Compresses a PNG of photographs to about a fifth, with thin coloured lines still in their colour.
+
+    Args:
+        picture: The PNG's content.
+
+    Returns:
+        The JPEG's.
+    """
+    buffer = io.BytesIO()
+    with Picture.open(io.BytesIO(picture)) as opened:
+        opened.convert("RGB").save(buffer, format="JPEG", quality=85, subsampling=0)
     return buffer.getvalue()
 
 
@@ -222,16 +239,56 @@ def svg(figure: Figure) -> str:
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with _settings():
+    with settings():
         FigureCanvasAgg(figure).print_figure(buffer, format="svg", metadata=nothing)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _settings() -> AbstractContextManager[None]:
+def settings() -> AbstractContextManager[None]:
+    """What every figure is drawn with, whatever the user's own settings."""
     return matplotlib.style.context(["default", _STYLE])
 
 
-def _frame(axes: Axes) -> None:
+def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Puts a legend below everything."""
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.005),
+        ncol=min(LEGEND_COLUMNS, len(handles)),
+        frameon=False,
+        labelcolor=INK,
+        handlelength=2.6,
+        columnspacing=1.6,
+        fontsize=8.5,
+    )
+
+
+def entry(row: Row, look: Style) -> Line2D:
+    """A method in a legend."""
+    return Line2D(
+        [], [], color=look.colour, linestyle=stroke(row), linewidth=1.7, marker=look.marker, markersize=5.5,
+        label=row.label,
+    )  # fmt: skip
+
+
+def floor_entry(row: Row, dash: Any) -> Line2D:
+    """A floor in a legend."""
+    return Line2D([], [], color=FLOOR, linestyle=dash, linewidth=1.3, label=row.label)
+
+
+def stroke(row: Row) -> Literal["-.", "-"]:
+    """A method's line: broken where the score is no function of N."""
+    return "-." if row.independent else "-"
+
+
+def heading(column: Column, pairs: str = " ({})") -> str:
+    """What an N is called in figures, with its number of pairs."""
+    return f"{column.paired:g} %" + (pairs.format(markup.count(column.pairs, "pair")) if column.pairs else "")
+
+
+def frame(axes: Axes) -> None:
+    """Gives axes the figures' look: a foot, lines across, and nothing else."""
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -247,29 +304,22 @@ def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64],
     if all(cell.mean is None for cell in cells):
         return []
     mean, sd = _numbers(cell.mean for cell in cells), _numbers(cell.sd for cell in cells)
-    axes.fill_between(at, mean - sd, mean + sd, color=look.colour, alpha=0.16, linewidth=0)
-    # A band between two points needs both: one alone is drawn as a bar.
-    axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
-    style: Literal["-.", "-"] = "-." if row.independent else "-"
-    (line,) = axes.plot(at, mean, color=look.colour, linestyle=style, linewidth=1.7, label=row.label, zorder=3)
+    if row.independent:  # not a function of N, so that its line ends at no N
+        if not math.isnan(sd[0]):
+            axes.axhspan(mean[0] - sd[0], mean[0] + sd[0], color=look.colour, alpha=0.16, linewidth=0)
+        axes.axhline(mean[0], color=look.colour, linestyle=stroke(row), linewidth=1.7, zorder=3)
+    else:
+        axes.fill_between(at, mean - sd, mean + sd, color=look.colour, alpha=0.16, linewidth=0)
+        # A band between two points needs both: one alone is drawn as a bar.
+        axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
+        axes.plot(at, mean, color=look.colour, linestyle=stroke(row), linewidth=1.7, zorder=3)
     whole = np.array([cell.finished >= cell.expected for cell in cells])
     for mask, face in ((whole, look.colour), (~whole, PAPER)):
         axes.plot(
             at[mask], mean[mask], color=look.colour, marker=look.marker, markerfacecolor=face, linestyle="none",
             markersize=5.5, markeredgewidth=1.3, zorder=4,
         )  # fmt: skip
-    return [
-        Line2D(
-            [],
-            [],
-            color=look.colour,
-            linestyle=style,
-            linewidth=1.7,
-            marker=look.marker,
-            markersize=5.5,
-            label=line.get_label(),
-        )
-    ]
+    return [entry(row, look)]
 
 
 def _floor(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], dash: Any) -> list[Line2D]:
@@ -280,7 +330,7 @@ def _floor(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], 
         axes.axhline(float(mean[0]), color=FLOOR, linestyle=dash, linewidth=1.3, zorder=2)
     else:
         axes.plot(at, mean, color=FLOOR, linestyle=dash, linewidth=1.3, zorder=2)
-    return [Line2D([], [], color=FLOOR, linestyle=dash, linewidth=1.3, label=row.label)]
+    return [floor_entry(row, dash)]
 
 
 def _published(
@@ -291,6 +341,9 @@ def _published(
         if np.isnan(values).all():
             continue
         look = looks[row.label]
+        if any(cell.published_any_n for cell in row.cells):
+            axes.axhline(values[0], color=look.colour, linestyle=":", linewidth=1.3, zorder=2)
+            continue
         known = ~np.isnan(values)
         axes.plot(at[known], values[known], color=look.colour, linestyle=":", linewidth=1.3, zorder=2)
         axes.plot(
@@ -305,13 +358,6 @@ def _grow(figure: Figure, axes: Axes, inches: float) -> None:
     axes.set_position(
         (box.x0, (box.y0 * height + inches) / (height + inches), box.width, box.height * height / (height + inches))
     )
-
-
-def _pairs(pairs: Span | None) -> str:
-    if pairs is None:
-        return ""
-    number = f"{pairs.low:.0f}" if pairs.low == pairs.high else f"{pairs.low:.0f}–{pairs.high:.0f}"
-    return f"\n{number} pair{'' if number == '1' else 's'}"
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:

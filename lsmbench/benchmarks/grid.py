@@ -169,7 +169,9 @@ def _with_base(path: Path) -> dict[str, Any]:
     base = values.pop("extends", None)
     if base is None:
         return values
-    inherited = _with_base(path.parent / str(base))
+    beside = path.parent / str(base)
+    # A user's file may extend one of the package's by its name alone, wherever it lies.
+    inherited = _with_base(beside if beside.exists() else available().get(beside.stem, beside))
     # Sizes and methods are lists of choices: a file that names its own means only those.
     return merge({k: v for k, v in inherited.items() if k not in {"sizes", "methods"} & values.keys()}, values)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lsmbench.benchmarks.statistics import Span, Table
+from lsmbench.benchmarks.statistics import Row, Span, Table
 from lsmbench.runs.results import Result
 
 _TEX = {
@@ -37,13 +37,15 @@ _TEX = {
     "“": "``",
     "”": "''",
 } | {character: "\\" + character for character in "&%$#_{}"}
+BEST_VALIDATION = "best_validation"
 _GREEK_CAPITALS = {"gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega"}
 
 
 def decimals(values: Iterable[float]) -> int:
-    """How many decimals show three significant digits of the largest value."""
-    largest = max(map(abs, values), default=1.0)
-    return 3 if largest == 0 else min(8, max(0, 3 - math.ceil(math.log10(largest))))
+    """How many decimals show three significant digits of the middle value; one gone astray does not count."""
+    sizes = sorted(map(abs, values))
+    typical = sizes[len(sizes) // 2] if sizes else 1.0
+    return 3 if typical == 0 else min(8, max(0, 3 - math.ceil(math.log10(typical))))
 
 
 def duration(seconds: float | None) -> str:
@@ -97,12 +99,16 @@ def notes(table: Table) -> list[str]:
     if any(cell.finished < cell.expected for cell in cells):
         said.append("k/n: only k of the n runs have a score so far; a mean over fewer seeds is not the final one.")
     if any(row.independent for row in table.rows):
-        said.append("† uses no pairs: the same runs are shown at every N.")
+        said.append(
+            "† uses no pairs, so that its score does not depend on N: it is trained once per seed, and the same mean ± "
+            "standard deviation over these seeds stands in every column."
+        )
     if any(cell.at_floor for cell in cells):
         said.append("‡ no better than the best floor (trivial predictor) at this N.")
     said.append("Time and updates are means over a row's runs.")
     if table.rules:
         said.append(f"Selection rule: {rules(table)}.")
+    said += _exceptions(table)
     if table.val_pairs:
         example = ""
         scarcest = min((c for c in table.columns if c.pairs), key=lambda column: column.paired, default=None)
@@ -112,9 +118,37 @@ def notes(table: Table) -> list[str]:
         said.append(f"Validation pairs: {span(table.val_pairs)} per run. They count as supervision{example}.")
     if table.published and any(cell.published is not None for cell in cells):
         said.append(f"Published values: {table.published.source}.")
+        if any(cell.published_any_n for cell in cells):
+            said.append("Published for any N: the paper prints one value of a method that uses no pairs.")
         if table.published.note:
             said.append(f"Published values stem from another setting: {table.published.note}")
     return said
+
+
+def _exceptions(table: Table) -> list[str]:
+    """What the selection rule means for methods that do not stop early, and for those that use no pairs."""
+    said = []
+    full = [row for row in table.rows if row.full_budget]
+    if full:
+        by_validation = all(row.rules == (BEST_VALIDATION,) for row in full)
+        tested = ", and the epoch that validated best is tested" if by_validation else ""
+        said.append(
+            f"{_names(full)}: trained for the whole budget of epochs, without stopping early (LSM, App. C){tested}."
+        )
+    free = [row for row in table.rows if row.independent and BEST_VALIDATION in row.rules]
+    if free and (table.val_pairs is None or table.val_pairs.high > 0):
+        said.append(f"{_names(free)}: no pairs in training, but choosing the epoch by validation pairs is supervision.")
+    return said
+
+
+def validation(result: Result) -> str:
+    """The validation score of the selected epoch and, where it is known, of the last one."""
+    if result.validation is None:
+        return "–"
+    # The score is that of the last stage which monitored it; later stages may have monitored a loss.
+    stages = [s for s in result.selection.get("stages", []) if s.get("value") == result.validation]
+    last = stages[-1].get("last") if stages else None
+    return f"{result.validation:.4g}" + ("" if last is None else f" / {last:.4g}")
 
 
 def epochs(selection: dict[str, Any]) -> str:
@@ -145,6 +179,11 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     """Escapes text for LaTeX; letters that pdflatex cannot set are spelled in ASCII."""
     return "".join(map(_latex_character, line(text)))
+
+
+def _names(rows: Sequence[Row]) -> str:
+    *most, last = [row.label for row in rows]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _latex_character(character: str) -> str:

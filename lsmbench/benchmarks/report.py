@@ -19,10 +19,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lsmbench import __version__
-from lsmbench.benchmarks import figures, markup
+from lsmbench.benchmarks import distributions, figures, markup
 from lsmbench.benchmarks.contents import RUNS, Contents, Problem, doubts, environments, read, read_panels, run_warnings
+from lsmbench.benchmarks.distributions import Distributions
 from lsmbench.benchmarks.statistics import Cell, Column, Manifest, PlannedRun, Row, Table
 from lsmbench.runs.results import Result, write_bytes, write_text
+
+_EMBEDDED = 1_000_000  # bytes; larger pictures would make a page that is slow to load and to send
 
 # Braces and percent signs are LaTeX's own.
 _TEX_TAGS: dict[str, Any] = {
@@ -45,6 +48,7 @@ class ReportPaths:
         tex: The tables for a paper.
         csv: Every score of every run and test sample.
         curves: The figure of scores over N as PNG and SVG; empty without a score.
+        distributions: The figure of the errors' distributions as PNG and SVG; empty where scores are no errors.
         panels: Pictures of translations, one per N.
     """
 
@@ -53,6 +57,7 @@ class ReportPaths:
     tex: Path
     csv: Path
     curves: tuple[Path, ...]
+    distributions: tuple[Path, ...]
     panels: tuple[Path, ...]
 
 
@@ -61,10 +66,20 @@ class _Picture:
     name: str
     label: str
     data: bytes
+    columns: int
+    large: bool
+
+    @property
+    def least(self) -> int:
+        """Width on a page, in pixels; a narrower one is scrolled."""
+        return self.columns * (130 if self.large else 75)
 
     @property
     def uri(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self.data).decode()
+        kind, data = "png", self.data
+        if len(data) > _EMBEDDED:
+            kind, data = "jpeg", figures.jpeg(data)
+        return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def write_report(folder: Path) -> ReportPaths:
@@ -84,27 +99,36 @@ def write_report(folder: Path) -> ReportPaths:
     primary = tables[0]
     pictures, problems = _pictures(contents, primary)
     scored = any(cell.mean is not None for row in (*primary.rows, *primary.floors) for cell in row.cells)
-    png, svg = folder / "curves.png", folder / "curves.svg"
+    shown = distributions.of(primary, contents.results)
+    plots = {"curves": figures.curves(primary)} if scored else {}
+    plots |= {"ced": distributions.figure(shown)} if shown else {}
+    files = {name: (folder / f"{name}.png", folder / f"{name}.svg") for name in ("curves", "ced")}
     paths = ReportPaths(
         html=folder / "report.html",
         markdown=folder / "report.md",
         tex=folder / "table.tex",
         csv=folder / "scores.csv",
-        curves=(png, svg) if scored else (),
+        curves=files["curves"] if "curves" in plots else (),
+        distributions=files["ced"] if "ced" in plots else (),
         panels=tuple(folder / picture.name for picture in pictures),
     )
     # Pictures of an earlier report, which this one does not show.
-    for stale in {*folder.glob("panel-N*.png"), png, svg} - {*paths.curves, *paths.panels}:
+    drawable = {*folder.glob("panel-N*.png"), *files["curves"], *files["ced"]}
+    for stale in drawable - {*paths.curves, *paths.distributions, *paths.panels}:
         stale.unlink(missing_ok=True)
     for picture in pictures:
         write_bytes(folder / picture.name, picture.data)
-    page = _page(contents, tables, problems) | {"panels": pictures, "figure": ""}
-    if scored:
-        figure = figures.curves(primary)
-        drawing = figures.svg(figure)
-        write_text(svg, drawing)
-        write_bytes(png, figures.png(figure))
-        page["figure"] = _inline(drawing)
+    drawings = {name: figures.svg(plot) for name, plot in plots.items()}
+    for name, plot in plots.items():
+        png, svg = files[name]
+        write_text(svg, drawings[name])
+        write_bytes(png, figures.png(plot))
+    page = _page(contents, tables, problems) | {
+        "panels": pictures,
+        "legend": _legend(contents, primary) if pictures else "",
+        "figure": _inline(drawings["curves"], "curves", "Mean score over N, one line per method") if scored else "",
+        "distributions": _distributions_view(shown, drawings["ced"]) if shown else None,
+    }
     write_text(paths.csv, _scores_csv(contents, primary))
     write_text(paths.tex, _render("table.tex.j2", page))
     write_text(paths.markdown, _render("report.md.j2", page))
@@ -225,6 +249,7 @@ def _row_view(row: Row, decimals: int, colour: str, floor: bool) -> dict[str, An
         "skipped": row.skipped,
         "cells": [_cell_view(cell, decimals) for cell in row.cells],
         "has_published": any(cell.published is not None for cell in row.cells),
+        "published_any_n": any(cell.published_any_n for cell in row.cells),
         "time": markup.duration(row.wall_s),
         "seconds": row.wall_s,
         "updates": "–" if row.updates is None else f"{row.updates:,.0f}",
@@ -262,8 +287,34 @@ def _cell_view(cell: Cell, decimals: int) -> dict[str, Any]:
         "failed": len(cell.failures),
         "best": cell.best,
         "at_floor": cell.at_floor,
-        "published": number(cell.published),
+        "published": number(cell.published) + (" (any N)" if cell.published_any_n else ""),
         "sort": cell.mean,
+    }
+
+
+def _distributions_view(shown: Distributions, drawing: str) -> dict[str, Any]:
+    looks = figures.styles(shown.table.rows)
+    lines = [(*line, looks[line[0].label].colour, False) for line in shown.rows if not line[0].skipped]
+    lines += [(*line, figures.FLOOR, True) for line in shown.floors]
+    decimals = markup.decimals(one.median for _, line, _, _ in lines for one in line if one)
+    return {
+        "figure": _inline(drawing, "ced", "Share of test samples within an error, one line per method"),
+        "columns": [f"{column.paired:g} %" for column in shown.columns],
+        "wide": len(shown.columns) > 1,
+        "rows": [
+            {
+                "label": row.label,
+                "mark": " †" if row.independent and not floor else "",
+                "colour": colour,
+                "floor": floor,
+                "cells": [
+                    (f"{one.median:.{decimals}f}", f"{one.area(shown.limit):.3f}") if one else ("–", "–")
+                    for one in line
+                ],
+            }
+            for row, line, colour, floor in lines
+        ],
+        "notes": distributions.notes(shown),
     }
 
 
@@ -296,11 +347,10 @@ def _result_view(result: Result | None, table: Table) -> dict[str, str]:
     else:
         undefined = sum(map(math.isnan, score.values)) if score else 0
         view |= {"score": f"{mean:.4g}" + (f" ({undefined} undefined)" if undefined else ""), "sort": repr(mean)}
-    if result.validation is not None:
-        view["validation"] = f"{result.validation:.4g}"
     if "parameters" in result.cost:
         view["parameters"] = f"{result.cost['parameters']:,.0f}"
     return view | {
+        "validation": markup.validation(result),
         "epoch": markup.epochs(result.selection),
         "time": markup.duration(result.cost.get("wall_s")),
         "seconds": repr(result.cost.get("wall_s", "")),
@@ -328,7 +378,10 @@ def _published_elsewhere(manifest: Manifest) -> str:
     ours = {run.method for run in manifest.runs}
     parts = []
     for method, values in manifest.published.values.items():
-        rest = [f"{v:g} at {n:g} %" for n, v in values.items() if n in manifest.paired]
+        if method in manifest.published.any_n:
+            rest = [f"{next(iter(values.values())):g} at any N"]
+        else:
+            rest = [f"{v:g} at {n:g} %" for n, v in values.items() if n in manifest.paired]
         if rest and method not in ours:
             parts.append(f"{method} {', '.join(rest)}")
     return "; ".join(parts)
@@ -364,8 +417,17 @@ def _pictures(contents: Contents, table: Table) -> tuple[list[_Picture], list[Pr
                 )
             )
         figure = figures.panel(columns, [int(index) for index in panel["index"]])
-        pictures.append(_Picture(f"panel-N{n:g}.png", f"{n:g} %", figures.png(figure, dpi=170)))
+        data, large = figures.png(figure, dpi=170), figures.is_large(columns)
+        pictures.append(_Picture(f"panel-N{n:g}.png", f"{n:g} %", data, len(columns), large))
     return pictures, problems
+
+
+def _legend(contents: Contents, table: Table) -> str:
+    """What the marks in the pictures of translations mean; empty where there are none."""
+    domains = (result.dataset.get("views", {}).get(table.key.target, "") for result in contents.results)
+    if not any(str(domain).startswith("Landmarks(") for domain in domains):
+        return ""
+    return "Points: truth blue, prediction orange, with a yellow line to where each belongs."
 
 
 def _scores_csv(contents: Contents, table: Table) -> str:
@@ -400,14 +462,24 @@ def _render(template: str, page: dict[str, Any]) -> str:
     return environment.get_template(template).render(page=page)
 
 
-def _inline(drawing: str) -> str:
-    """Makes an SVG fit to stand inside the page: no prologue, the page's colours, a width that follows the window."""
+def _inline(drawing: str, name: str, label: str) -> str:
+    """Makes an SVG fit to stand inside the page.
+
+    Args:
+        drawing: The SVG.
+        name: Set before its ids, which are unique only within it.
+        label: What it shows, for who cannot see it.
+
+    Returns:
+        The SVG without prologue, in the page's colours, as wide as the window lets it.
+    """
     body = drawing[drawing.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
     for size in ("width", "height"):
         body = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", body, count=1)
-    body = body.replace("<svg", '<svg role="img" aria-label="Mean score over N, one line per method"', 1)
+    body = re.sub(r'( id="| href="#|url\(#)', rf"\g<1>{name}-", body)
+    body = body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     colours = {figures.INK: "ink", figures.SOFT: "soft", figures.GRID: "line", figures.PAPER: "card"}
     for colour, variable in colours.items():
         body = body.replace(colour, f"var(--{variable})")

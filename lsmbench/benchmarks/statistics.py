@@ -45,12 +45,20 @@ class Published:
         metric: The metric's word.
         values: Method, then N, then the value.
         note: How the paper's setting differs from the benchmark's; empty if it does not.
+        any_n: Methods without pairs whose one value the paper means for every N.
     """
 
     source: str
     metric: str
     values: dict[str, dict[float, float]]
     note: str = ""
+    any_n: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for method in self.any_n:
+            values = set(self.values.get(method, {}).values())
+            if len(values) != 1:
+                raise ValueError(f"published.any_n: {method} has {len(values)} different values, expected one")
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ class Manifest:
                 for method, values in said["values"].items()
             },
             note=str(said.get("note") or ""),
+            any_n=tuple(str(method) for method in said.get("any_n") or ()),
         )
         return cls(
             name=str(raw["name"]),
@@ -217,6 +226,7 @@ class Cell:
         wall_s: Mean wall time of a run.
         updates: Mean number of updates of a run.
         published: The value that a paper reports.
+        published_any_n: Whether the paper's value is not this N's own but holds for every N.
         independent: Whether the runs use no pairs, so that the same ones stand at every N.
         best: Whether the mean is the best of its column; says nothing about significance.
         at_floor: Whether the mean is no better than the best floor of its column.
@@ -235,6 +245,7 @@ class Cell:
     wall_s: float | None
     updates: float | None
     published: float | None = None
+    published_any_n: bool = False
     independent: bool = False
     best: bool = False
     at_floor: bool = False
@@ -258,6 +269,7 @@ class Row:
         updates: Mean number of updates of the row's runs.
         parameters: Number of trained parameters.
         rules: Selection rules that the runs followed.
+        full_budget: Whether the runs train for all their epochs, whatever the validation says.
         skipped: Why the method is not run; empty if it is.
     """
 
@@ -269,6 +281,7 @@ class Row:
     updates: float | None
     parameters: Span | None
     rules: tuple[str, ...]
+    full_budget: bool = False
     skipped: str = ""
 
     @property
@@ -393,8 +406,9 @@ def _table(
         for label, floor, runs in _by_label(method, manifest.runs, found, failed):
             if floor and not runs:
                 continue  # a trivial predictor that the dataset does not have
-            said = published.values.get(method, {}) if published and not floor else {}
-            cells = [replace(_cell(n, runs, key, found, failed), published=said.get(n)) for n in manifest.paired]
+            cells = [_cell(n, runs, key, found, failed) for n in manifest.paired]
+            if published and not floor:
+                cells = [_with_published(cell, published, method) for cell in cells]
             done = [found[run.id] for run in runs if run.id in found]
             row = Row(
                 method=method,
@@ -405,6 +419,7 @@ def _table(
                 updates=_mean(r.cost.get("updates") for r in done),
                 parameters=Span.of(r.cost["parameters"] for r in done if "parameters" in r.cost),
                 rules=_rules(done),
+                full_budget=any(_has_full_budget(result) for result in done),
                 skipped="" if runs else skipped.get(method, ""),
             )
             (floors if floor else rows).append(row)
@@ -450,6 +465,13 @@ def _cell(
         updates=_mean(r.cost.get("updates") for r in results),
         independent=all(run.paired is None for run in runs) and bool(runs),
     )
+
+
+def _with_published(cell: Cell, published: Published, method: str) -> Cell:
+    values = published.values.get(method, {})
+    if cell.independent and method in published.any_n:
+        return replace(cell, published=next(iter(values.values())), published_any_n=True)
+    return replace(cell, published=values.get(cell.paired))
 
 
 def _column(paired: float, manifest: Manifest, users: Sequence[Result], floor: float | None) -> Column:
@@ -511,6 +533,10 @@ def _reaches(mean: float | None, bar: float | None, higher: bool) -> bool:
 
 def _setting(result: Result) -> tuple[str, str]:
     return result.protocol, str(result.dataset.get("fingerprint"))
+
+
+def _has_full_budget(result: Result) -> bool:
+    return any(stage.get("budget") == "full" for stage in result.selection.get("stages", []))
 
 
 def _rules(results: Iterable[Result]) -> tuple[str, ...]:

@@ -97,6 +97,21 @@ def test_unknown_names_and_sizes_are_named(tmp_path: Path) -> None:
         grids.load(str(tmp_path / "absent.yaml"))
 
 
+def test_a_users_file_can_extend_one_of_the_packages_from_anywhere(tmp_path: Path) -> None:
+    folder = DATASETS["folder"].example(tmp_path / "files")
+    path = tmp_path / "mine.yaml"
+    said = {
+        "extends": "folder.yaml",
+        "name": "mine",
+        "title": "Mine",
+        "dataset": {"root": vars(folder)["root"], "size": 32},
+    }
+    path.write_text(yaml.safe_dump({**said, "paired": [100], "size": None}))
+    benchmark = grids.load(str(path))
+    assert benchmark.name == "mine"
+    assert "lsm" in {run.label for run in grids.expand(benchmark).runs}
+
+
 SIZES = [(name, size) for name in sorted(grids.available()) for size in [None, *(grids.load(name).sizes or {})]]
 NEED_FILES = {("sit-released", size) for size in (None, "paper", "small", "tiny")} | {("sss", "paper")}
 

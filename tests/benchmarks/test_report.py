@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -40,7 +41,9 @@ class Benchmark:
             "training": {"init_seed": seed or 0},
         }
 
-    def add(self, run, method, paired, seed, values, kind=None, panel=False, scores=(), name=None, **more):
+    def add(
+        self, run, method, paired, seed, values, kind=None, panel=False, scores=(), name=None, metric="iou", **more
+    ):
         home = self.plan(run, method, paired, seed)
         result = Result(
             id=run,
@@ -49,7 +52,7 @@ class Benchmark:
             dataset={"name": "sit", "fingerprint": "f00d", "train": 70, "val": 7, "test": len(values)},
             supervision={"pairs": int(paired or 0), "x": 10, "y": 10, "val_pairs": 7},
             selection={"rule": "best_validation", "stages": [{"stage": "main", "epoch": 4, "epochs": 9}]},
-            scores=[Score("iou", "x", "y", "IoU", True, list(range(len(values))), list(values)), *scores],
+            scores=[Score(metric, "x", "y", "unit", metric == "iou", list(range(len(values))), list(values)), *scores],
             validation=0.5,
             cost={"wall_s": 30.0, "updates": 1200, "parameters": 10},
             environment=ENVIRONMENT,
@@ -288,6 +291,11 @@ def test_damaged_files_are_named_and_skipped(benchmark):
     other = json.loads((runs / "b100-1" / "result.json").read_text())
     (runs / "b100-1" / "result.json").write_text(json.dumps({**other, "scores": []}))
     (runs / "b5-0" / "result.json").write_text(json.dumps({**other, "id": "b5-0", "supervision": {"pairs": "many"}}))
+    odd = {
+        **json.loads((runs / "c-0" / "result.json").read_text()),
+        "selection": {"stages": [{"value": 0.5, "last": "x"}]},
+    }
+    (runs / "c-0" / "result.json").write_text(json.dumps(odd))
     paths = benchmark.write()
     for text in (paths.html.read_text(), paths.markdown.read_text()):
         text = text.replace("\\", "")
@@ -296,8 +304,9 @@ def test_damaged_files_are_named_and_skipped(benchmark):
         assert "runs/b5-1/failure.json" in text
         assert "runs/b100-1/result.json: holds no scores" in text
         assert "runs/b5-0/result.json: the supervision" in text
+        assert "runs/c-0/result.json" in text
         assert str(benchmark.folder) not in text
-    assert "5 of 10 runs finished, 4 damaged, 1 to come" in paths.markdown.read_text()
+    assert "4 of 10 runs finished, 5 damaged, 1 to come" in paths.markdown.read_text()
 
 
 def test_a_result_in_another_run_s_folder_is_not_used(benchmark):
@@ -348,6 +357,58 @@ def test_differing_environments_pair_counts_and_test_samples_are_warned_about(be
     assert "numbers of training pairs differ between runs: 5–6." in text
     assert "numbers of validation pairs differ between runs: 7–9." in text
     assert "different selection rules: best_validation (lsm, base_line, cyclegan, sop); last (sop)." in text
+
+
+def test_a_method_without_pairs_has_its_mean_and_spread_in_every_column(benchmark):
+    benchmark.add("c-1", "cyclegan", None, 1, [0.45, 0.45])
+    paths = benchmark.write()
+    lines = paths.markdown.read_text().splitlines()
+    assert "| cyclegan † | 0.400 ± 0.071 | 0.400 ± 0.071 | 30 s | 1,200 |" in lines
+    note, *_ = [line for line in lines if line.startswith("- †")]
+    assert "does not depend on N: it is trained once per seed, and the same mean ± standard deviation" in note
+    assert "Dash-dotted: methods that use no pairs (†)." in paths.html.read_text()
+
+
+def test_a_value_published_for_any_n_stands_in_every_column(benchmark):
+    values = {"lsm": {"100": 0.732}, "cyclegan": {"100": 0.303}, "base_line": {"100": 0.535}, "unrun": {"60": 0.4}}
+    benchmark.more["published"] = {"source": "s", "metric": "iou", "values": values, "any_n": ["cyclegan", "unrun"]}
+    paths = benchmark.write()
+    lines = paths.markdown.read_text().splitlines()
+    assert "| *cyclegan, published* | *0.303 (any N)* | *0.303 (any N)* |  |  |" in lines
+    assert "| *base\\_line, published* | *0.535* | – |  |  |" in lines
+    assert "- Also published: unrun 0.4 at any N." in lines
+    assert "- Published for any N: the paper prints one value of a method that uses no pairs." in lines
+    assert paths.html.read_text().count("published 0.303 (any\u00a0N)") == 2
+    assert "\\quad\\emph{published} & \\multicolumn{2}{c}{\\emph{0.303 (any N)}} & & \\\\" in paths.tex.read_text()
+
+
+def stage(value, last, budget):
+    said = {"stage": "main", "epoch": 4, "epochs": 9, "value": value, "last": last, "budget": budget}
+    return {"rule": "best_validation", "stages": [{"stage": "first", "value": 1.0, "last": 2.0}, said]}
+
+
+def test_validation_of_the_last_epoch_and_methods_that_use_their_whole_budget(benchmark):
+    benchmark.add("p", "pix2pix", 5.0, 0, [0.6, 0.6], selection=stage(0.5, 0.25, "full"))
+    benchmark.add("s", "sop", 5.0, 0, [0.6, 0.6], selection=stage(0.5, None, "early stopping"))
+    benchmark.add("c-1", "cyclegan", None, 1, [0.45, 0.45], selection=stage(0.5, 0.4, "full"))
+    text = benchmark.write().markdown.read_text()
+    row = {line.split("|")[1].strip().partition("]")[0][1:]: line for line in text.splitlines() if "](runs/" in line}
+    assert "| 0.5 / 0.25 | 4 of 9 |" in row["p"]
+    assert "| 0.5 | 4 of 9 |" in row["s"]  # no value is known of the last epoch
+    assert "| 0.5 | 4 of 9 |" in row["b5-0"]  # an older result
+    assert (
+        "- cyclegan and pix2pix: trained for the whole budget of epochs, without stopping early (LSM, App. C), and the "
+        "epoch that validated best is tested."
+    ) in text
+    assert "- cyclegan: no pairs in training, but choosing the epoch by validation pairs is supervision." in text
+
+
+def test_without_validation_pairs_or_selection_nothing_is_said_of_them(benchmark):
+    shutil.rmtree(benchmark.folder / "runs" / "c-0")
+    benchmark.add("c-1", "cyclegan", None, 1, [0.4, 0.4], selection={"rule": "last", "stages": [{"budget": "full"}]})
+    text = benchmark.write().markdown.read_text()
+    assert "- cyclegan: trained for the whole budget of epochs, without stopping early (LSM, App. C)." in text
+    assert "choosing the epoch" not in text
 
 
 def test_a_benchmark_without_results_has_a_report_that_says_so(tmp_path):

@@ -187,6 +187,32 @@ def test_published_values_stand_in_the_table_of_their_metric():
     assert cell(other, "lsm", 5.0).published is None
 
 
+def test_a_value_published_for_any_n_holds_at_every_n_of_a_method_without_pairs_only():
+    values = {"cyclegan": {"60": 0.23}, "lsm": {"5": 0.15}}
+    said = {"source": "A paper", "metric": "iou", "values": values, "any_n": ["cyclegan", "lsm"]}
+    runs = [("c", "cyclegan", None, 0), ("a", "lsm", 5.0, 0)]
+    results = [result("c", "cyclegan", [0.3]), result("a", "lsm", [0.5])]
+    table = tabulate(manifest(runs, published=said), results)[0]
+    free, bound = table.rows
+    assert [(found.published, found.published_any_n) for found in free.cells] == [(0.23, True)] * 2
+    assert [(found.published, found.published_any_n) for found in bound.cells] == [(None, False), (0.15, False)]
+    table = tabulate(manifest(runs, published={**said, "any_n": None}), results)[0]
+    assert [found.published for found in table.rows[0].cells] == [None, None]
+
+
+@pytest.mark.parametrize("values", [{}, {"5": 0.2, "100": 0.3}])
+def test_a_value_for_any_n_must_be_one(values):
+    said = {"source": "A paper", "metric": "iou", "values": {"cyclegan": values}, "any_n": ["cyclegan"]}
+    with pytest.raises(ValueError, match=f"cyclegan has {len(values)} different values, expected one"):
+        manifest(LSM, published=said)
+
+
+def test_a_row_knows_whether_its_runs_use_the_full_budget():
+    full = {"rule": "best_validation", "stages": [{"stage": "a"}, {"stage": "b", "budget": "full"}]}
+    table = tabulate(manifest(TWO), [result("a", "lsm", [0.5], selection=full), result("b", "baseline", [0.4])])[0]
+    assert [row.full_budget for row in table.rows] == [True, False]
+
+
 def test_without_results_there_is_an_empty_table():
     (table,) = tabulate(manifest(LSM), [])
     assert table.key.metric == "iou"

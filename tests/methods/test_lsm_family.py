@@ -12,11 +12,13 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
 
 from lsmbench.data.module import Batch
-from lsmbench.domains import Image, Mask
+from lsmbench.domains import Image, Landmarks, Mask
 from lsmbench.methods import IODA, LSM, SOP, Baseline, Method
-from lsmbench.methods.latent import LatentMethod, LatentViews
+from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
 from lsmbench.methods.lsm import LSMConfig
 from lsmbench.methods.sop import SOPConfig
+from lsmbench.networks.convnet import ConvEncoder
+from lsmbench.networks.mlp import VectorDiscriminator
 from tests.conftest import loader
 
 DOMAINS = {"x": Image(1, 32), "y": Mask(2, 32)}
@@ -280,3 +282,35 @@ def test_no_work_is_thrown_away_in_a_step() -> None:
     found = counted(method, batch(pairs, x_only, y_only, size=64))
     assert found <= needed
     assert found >= 0.9 * needed, "the reckoning is off: first layers save their input's gradient, nothing else does"
+
+
+# Landmarks
+
+FACES = {"x": Image(3, 64), "y": Landmarks(68)}
+
+
+def test_landmarks_bring_the_native_encoder_and_linear_links() -> None:
+    method = LSM(FACES, LSMConfig(network="small"))
+    assert method.image_encoder == "native"
+    assert method.code_shape("x") == (256, 2, 2)
+    assert method.code_shape("y") == (1024,)
+    assert isinstance(method.encoders["x"], ConvEncoder)
+    assert method.links["xy"].linear.weight.shape == (1024, 1024)
+    assert {type(c) for c in method.classifiers.values()} == {VectorDiscriminator}
+    assert LSM(DOMAINS, LSMConfig(network="tiny")).image_encoder == "resnet"
+    assert Baseline(DOMAINS, LatentConfig(network="tiny", image_encoder="native")).code_shape("x") == (128, 1, 1)
+
+
+def test_a_resnet_of_faces_needs_a_link_of_67_million_weights() -> None:
+    assert Baseline(FACES, LatentConfig(image_encoder="resnet")).links["xy"].linear.weight.numel() == 65_536 * 1024
+
+
+def test_a_step_on_faces_costs_no_more_than_its_losses_need() -> None:
+    """LSM at paper size, 64 px, 11 pairs, 10 x-only, 11 y-only; the authors' step counts 563 GFLOP."""
+    shown = {"x": torch.rand(32, 3, 64, 64), "y": torch.rand(32, 68, 2)}
+    faces: Batch = {
+        ("x", "y"): {v: shown[v][:11] for v in shown},
+        ("x",): {"x": shown["x"][11:21]},
+        ("y",): {"y": shown["y"][11:22]},
+    }
+    assert counted(LSM(FACES, LSMConfig()), faces) / 1e9 <= 236

@@ -1,0 +1,810 @@
+import dataclasses
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
+
+from lsmbench.data import DATASETS, folder
+from lsmbench.data.folder import Folder
+from lsmbench.data.module import PairDataModule
+from lsmbench.data.supervision import SupervisionConfig
+from lsmbench.domains import Image, Landmarks, Mask
+from lsmbench.errors import UserError
+from lsmbench.metrics import ForegroundIoU
+from lsmbench.options import options_of
+
+REAL_DATA = os.environ.get("LSMBENCH_DATA")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LSMBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    made = tmp_path / "mine"
+    made.mkdir()
+    return made
+
+
+def save(path, pixels, mode=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = pixels if isinstance(pixels, Picture.Image) else Picture.fromarray(pixels)
+    (picture.convert(mode) if mode else picture).save(path, **options)
+
+
+def grey(seed=0, width=40, height=36):
+    return np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
+
+
+def labels(classes=3, width=40, height=36):
+    return (np.arange(width * height).reshape(height, width) // 100 % classes).astype(np.uint8)
+
+
+def masks_in(root, count=12, classes=3):
+    for i in range(count):
+        save(root / "images" / f"{i:02}.png", grey(i))
+        save(root / "masks" / f"{i:02}.png", labels(classes))
+
+
+def refused(root, *patterns, **options):
+    with pytest.raises(UserError) as caught:
+        Folder(str(root), size=32, **options).load()
+    text = str(caught.value)
+    for pattern in patterns:
+        assert pattern in text, text
+    return text
+
+
+# Layouts
+
+
+def test_images_with_masks(root):
+    masks_in(root)
+    dataset = Folder(str(root), size=32)
+    assert dataset.domains == {"x": Image(1, 32), "y": Mask(3, 32)}
+    arrays = dataset.load()
+    assert {v: (a.shape, a.dtype) for v, a in arrays.items()} == {
+        "x": ((12, 1, 32, 32), np.uint8),
+        "y": ((12, 32, 32), np.uint8),
+    }
+    assert set(np.unique(arrays["y"])) == {0, 1, 2}
+
+
+def test_a_run_can_be_configured_from_it(root):
+    masks_in(root)
+    dataset = Folder(str(root), size=32)
+    before = dataclasses.asdict(dataset)
+    assert dataset.domains
+    dataset.load()
+    assert dataclasses.asdict(dataset) == before == {o.name: getattr(dataset, o.name) for o in options_of(Folder)}
+    assert dataset == Folder(str(root), size=32)
+    data = PairDataModule(dataset, SupervisionConfig())
+    assert sum(len(indices) for indices in data.supervision.groups.values()) == 4
+    batch = next(iter(data.test_dataloader()))
+    assert batch["x"].shape == (3, 1, 32, 32)
+
+
+@pytest.mark.parametrize("place", ["landmarks", "images"])
+def test_images_with_pts(root, place):
+    for i in range(10):
+        save(root / "images" / f"{i}.jpg", grey(i))
+        write_pts(root / place / f"{i}.pts", [(1 + i, 2), (30, 20.5), (7, 36)])
+    dataset = Folder(str(root), size=32)
+    assert dataset.domains == {"x": Image(1, 32), "y": Landmarks(3, None)}
+    y = dataset.load()["y"]
+    assert y.dtype == np.float32
+    assert y[4] == pytest.approx(np.array([(4.5 / 40, 1.5 / 36), (29.5 / 40, 20 / 36), (6.5 / 40, 35.5 / 36)]))
+
+
+def write_pts(path, points, header=True):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{x} {y}" for x, y in points]
+    path.write_text("\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}"] if header else lines))
+
+
+def write_csv(path, rows, points=2):
+    header = ",".join(["file", *(f"{a}{n + 1}" for n in range(points) for a in "xy")])
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+def test_images_with_csv(root):
+    for i in range(10):
+        save(root / "images" / f"{i}.png", grey(i))
+    write_csv(root / "landmarks.csv", [f"{i}{'.png' * (i % 2)},{i},0,39,35" for i in reversed(range(10))])
+    dataset = Folder(str(root), size=32, eyes="0,1")
+    assert dataset.domains["y"] == Landmarks(2, (0, 1))
+    y = dataset.load()["y"]
+    assert y[:, 0, 0] == pytest.approx((np.arange(10) + 0.5) / 40), "samples are in the pictures' order"
+    assert y[0, 1] == pytest.approx(np.array([39.5 / 40, 35.5 / 36]))
+
+
+def test_faces_have_eyes(root):
+    shape = [(5 + i % 30, 5 + i % 25) for i in range(68)]
+    for i in range(10):
+        save(root / "images" / f"{i}.png", grey(i))
+        write_pts(root / "landmarks" / f"{i}.pts", shape)
+    expected = {"auto": "outer", "outer": "outer", "released_code": "released_code", "box": None, "3, 40": (3, 40)}
+    for eyes, meant in expected.items():
+        assert Folder(str(root), size=32, eyes=eyes).domains["y"] == Landmarks(68, meant)
+    refused(root, "eyes=70,80; there are 68 points", eyes="70,80")
+
+
+def test_images_with_images(root):
+    for i in range(10):
+        save(root / "A" / f"{i}.png", grey(i))
+        save(root / "B" / f"{i}.jpg", np.full((20, 30, 3), (250, 10, 10), np.uint8))
+    dataset = Folder(str(root), size=32, reconstruction="l1")
+    assert dataset.domains == {"x": Image(1, 32, reconstruction="l1"), "y": Image(3, 32, reconstruction="l1")}
+    assert np.abs(dataset.load()["y"].mean((0, 2, 3)) - (250, 10, 10)).max() < 3
+    assert Folder(str(root), size=32, channels=3).domains["x"] == Image(3, 32)
+
+
+def side_by_side(root, count=10, width=64):
+    for i in range(count):
+        pixels = np.zeros((32, width, 3), np.uint8)
+        pixels[:, : width // 2] = (10 * i, 0, 0)
+        pixels[:, width // 2 :] = (0, 200, 0)
+        save(root / f"{i}.png", pixels)
+
+
+def test_side_by_side(root):
+    side_by_side(root)
+    arrays = Folder(str(root), size=32).load()
+    assert (arrays["x"][5] == np.array([50, 0, 0])[:, None, None]).all()
+    assert (arrays["y"][5] == np.array([0, 200, 0])[:, None, None]).all()
+    turned = Folder(str(root), size=32, side_by_side="x_right").load()
+    assert np.array_equal(turned["x"], arrays["y"])
+    assert np.array_equal(turned["y"], arrays["x"])
+
+
+def test_pictures_with_pts_beside_them_are_not_cut_in_halves(root):
+    for i in range(10):
+        save(root / f"{i}.png", grey(i, 60, 30))
+        write_pts(root / f"{i}.pts", [(1, 1), (60, 30)], header=False)
+    assert Folder(str(root), size=32).load()["y"][0] == pytest.approx(
+        np.array([(0.5 / 60, 0.5 / 30), (59.5 / 60, 29.5 / 30)])
+    )
+
+
+# Parts
+
+
+def parts_in(root, **counts):
+    for offset, (part, count) in enumerate(counts.items()):
+        for i in range(count):
+            save(root / part / "images" / f"{i:02}.png", np.full((36, 40), 50 * offset + i, np.uint8))
+            save(root / part / "masks" / f"{i:02}.png", labels())
+
+
+def shown(root, seed=None):
+    """The parts' grey values, which tell where samples come from: 0 to 49 the first folder, 50 to 99 the second …"""
+    dataset = Folder(str(root), size=32)
+    x = dataset.load()["x"][:, 0, 0, 0]
+    split = dataset.split(len(x), seed)
+    assert sorted(np.concatenate([split.train, split.val, split.test])) == list(range(len(x)))
+    return [sorted(x[getattr(split, part)].tolist()) for part in ("train", "val", "test")]
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_parts(root, seed):
+    parts_in(root, train=5, val=2, test=3)
+    assert shown(root, seed) == [[0, 1, 2, 3, 4], [50, 51], [100, 101, 102]]
+
+
+def test_validation_is_drawn_from_train(root):
+    parts_in(root, train=32, test=3)
+    train, val, test = shown(root)
+    assert (len(train), len(val), test) == (28, 4, [50, 51, 52])
+    assert shown(root) == [train, val, test]
+    assert shown(root, 1)[1] != val
+    assert np.ptp(val) > 4, "not neighbours"
+
+
+def test_val_is_tested_on_where_there_is_no_test(root):
+    parts_in(root, train=16, val=3)
+    train, val, test = shown(root)
+    assert (len(train), len(val), test) == (14, 2, [50, 51, 52])
+    assert "val/ is the test part" in " ".join(Folder(str(root), size=32).inspect().findings.notes)
+
+
+def test_train_alone_is_split(root):
+    parts_in(root, train=20)
+    assert [len(part) for part in shown(root)] == [14, 2, 4]
+
+
+def test_without_parts_files_are_drawn(root):
+    masks_in(root, 40)
+    dataset = Folder(str(root), size=32)
+    split = dataset.split(40, None)
+    assert (len(split.train), len(split.val), len(split.test)) == (28, 4, 8)
+    assert np.ptp(split.test) > 10, "a row of names is often one class"
+    assert np.array_equal(split.test, dataset.split(40, None).test)
+    assert not np.array_equal(split.test, dataset.split(40, 1).test)
+
+
+def test_parts_of_other_layouts(root):
+    parts_in(root, train=3)
+    for i in range(3):
+        save(root / "test" / f"{i}.png", grey(i, 64, 32))
+    refused(root, "all parts must be laid out alike", "train/: images/ with masks/", "test/: pictures that show both")
+
+
+def test_no_train(root):
+    parts_in(root, val=3, test=3)
+    refused(root, "holds val/ and test/, but no train/")
+
+
+def test_another_word_for_val(root):
+    parts_in(root, train=3, valid=3, test=3)
+    refused(root, f"{root / 'valid'}: is not read; rename it to val")
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    ("pixels", "channels"),
+    [
+        (Picture.fromarray(grey()), 1),
+        (Picture.fromarray(grey()).convert("1"), 1),
+        (Picture.fromarray(grey()).convert("LA"), 2),
+        (Picture.fromarray(grey()).convert("P"), 3),
+        (Picture.fromarray(grey()).convert("RGB"), 3),
+        (Picture.fromarray(grey()).convert("RGBA"), 4),
+    ],
+)
+def test_modes(root, pixels, channels):
+    masks_in(root, 10)
+    for i in range(10):
+        save(root / "images" / f"{i:02}.png", pixels)
+    dataset = Folder(str(root), size=36, fit="crop")
+    x = dataset.load()["x"]
+    assert x.shape == (10, channels, 36, 36)
+    assert x.dtype == np.uint8
+    if pixels.mode != "1":
+        assert np.array_equal(x[0, 0], grey()[:, 2:38])
+    for wanted in (1, 2, 3, 4):
+        assert Folder(str(root), size=32, channels=wanted).load()["x"].shape == (10, wanted, 32, 32)
+
+
+def test_a_fourth_channel_is_no_transparency(root):
+    masks_in(root, 10)
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[..., 0] = 200
+    for i in range(10):
+        save(root / "images" / f"{i:02}.png", pixels)
+        save(root / "masks" / f"{i:02}.png", labels(3, 64, 64))
+    assert (Folder(str(root), size=32).load()["x"][0, 0] == 200).all()
+
+
+def test_16_bits(root):
+    masks_in(root, 10)
+    ramp = np.linspace(0, 65535, 36 * 36).reshape(36, 36).astype(np.uint16)
+    for i in range(10):
+        save(root / "images" / f"{i:02}.png", np.pad(ramp, ((0, 0), (2, 2))))
+    x = Folder(str(root), size=36, fit="crop").load()["x"]
+    assert x.dtype == np.float32
+    assert x[0, 0] == pytest.approx(ramp / 65535, abs=1e-6)
+    assert (x.min(), x.max()) == (0, 1)
+    rgb = Folder(str(root), size=36, fit="crop", channels=3).load()["x"]
+    assert np.array_equal(rgb, np.repeat(x, 3, 1))
+    assert (Folder(str(root), size=36, channels=4).load()["x"][:, 3] == 1).all()
+
+
+def test_8_and_16_bits(root):
+    masks_in(root, 10)
+    save(root / "images" / "00.png", np.full((36, 40), 65535, np.uint16))
+    save(root / "images" / "01.png", np.full((36, 40), 255, np.uint8))
+    dataset = Folder(str(root), size=32)
+    x = dataset.load()["x"]
+    assert x.dtype == np.float32
+    assert (x[:2] == 1).all()
+    assert "8 and of 16 bits are mixed" in " ".join(dataset.inspect().findings.notes)
+
+
+def test_reduced_pictures_are_averaged(root):
+    masks_in(root, 10)
+    checks = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
+    for i in range(10):
+        save(root / "images" / f"{i:02}.png", checks)
+        save(root / "masks" / f"{i:02}.png", labels(3, 256, 256))
+    assert np.abs(Folder(str(root), size=32).load()["x"].astype(int) - 128).max() < 8
+
+
+# Masks
+
+
+def masks_as(root, saved, count=10):
+    for i in range(count):
+        save(root / "images" / f"{i}.png", grey(i, 36, 36))
+        save(root / "masks" / f"{i}.png", saved)
+
+
+def test_palette_masks_hold_indices(root):
+    indexed = Picture.fromarray(labels(4, 36, 36))
+    indexed.putpalette([255, 255, 255, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    assert indexed.mode == "P"
+    masks_as(root, indexed)
+    dataset = Folder(str(root), size=36)
+    assert dataset.domains["y"] == Mask(4, 36)
+    assert np.array_equal(dataset.load()["y"][0], labels(4, 36, 36))
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+@pytest.mark.parametrize("how", ["1 bit", "0 and 255", "0 and 1", "16 bit"])
+def test_two_classes(root, how, classes):
+    two = labels(2, 36, 36)
+    saved = {
+        "1 bit": Picture.fromarray(two * 255).convert("1"),
+        "0 and 255": Picture.fromarray(two * 255),
+        "0 and 1": Picture.fromarray(two),
+        "16 bit": Picture.fromarray(two.astype(np.uint16)),
+    }[how]
+    masks_as(root, saved)
+    save(root / "masks" / "9.png", np.zeros((36, 36), np.uint8))  # one without foreground
+    dataset = Folder(str(root), size=36, classes=classes)
+    assert dataset.domains["y"] == Mask(2, 36)
+    y = dataset.load()["y"]
+    assert np.array_equal(y[0], two)
+    assert not y[9].any()
+
+
+def test_labels_are_never_mixed(root):
+    steps = np.zeros((61, 61), np.uint8)
+    steps[20:, 10:] = 5
+    masks_as(root, steps)
+    for i in range(10):
+        save(root / "images" / f"{i}.png", grey(i, 61, 61))
+    for fit in ("stretch", "crop", "pad"):
+        for size in (16, 32, 128):
+            y = Folder(str(root), size=size, fit=fit, classes=6).load()["y"]
+            assert set(np.unique(y)) == {0, 5}
+            assert (y[0] == 5).mean() == pytest.approx((steps == 5).mean(), abs=0.08)
+
+
+def test_the_greatest_label_counts_even_if_it_vanishes_in_resizing(root):
+    mask = labels(2, 36, 36)
+    mask[0, 0] = 2
+    masks_as(root, mask)
+    dataset = Folder(str(root), size=16)
+    assert 2 not in dataset.load()["y"]
+    assert dataset.domains["y"] == Mask(3, 16)
+
+
+# Geometry
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (65, 64), (64, 64), (23, 31), (201, 100)])
+@pytest.mark.parametrize("layout", ["pts", "csv"])
+def test_points_and_masks_follow_the_picture(tmp_path, fit, width, height, layout):
+    """A dot planted in the picture is found where its landmark is, and where its mask is."""
+    size, rng = 64, np.random.default_rng(width)
+    marked, masked = tmp_path / "marked", tmp_path / "masked"
+    side = min(width, height)
+    low = np.array([(width - side) // 2 + 4, (height - side) // 2 + 4])
+    dots = rng.integers(low, low + side - 8, (10, 2))
+    corner = low + 1
+    for i, (column, row) in enumerate(dots.tolist()):
+        pixels = np.zeros((height, width), np.uint8)
+        pixels[row - 1 : row + 2, column - 1 : column + 2] = 255
+        for root in (marked, masked):
+            save(root / "images" / f"{i}.png", pixels)
+        save(masked / "masks" / f"{i}.png", pixels)
+        if layout == "pts":
+            write_pts(marked / "landmarks" / f"{i}.pts", [(column + 1, row + 1), tuple(corner + 1)])
+    if layout == "csv":
+        rows = [f"{i}.png,{c},{r},{corner[0]},{corner[1]}" for i, (c, r) in enumerate(dots.tolist())]
+        write_csv(marked / "landmarks.csv", rows)
+    arrays = Folder(str(marked), size=size, fit=fit).load()
+    planted = arrays["y"][:, 0] * size
+    centres = np.arange(size) + 0.5
+    coarse = max(width, height) / size
+    masks = Folder(str(masked), size=size, fit=fit).load()["y"]
+    for picture, mask, (x, y) in zip(arrays["x"][:, 0].astype(float), masks, planted, strict=True):
+        for seen, tolerance in ((picture, 0.12), (mask, 0.5 + 0.5 / coarse)):
+            assert (seen * centres).sum() / seen.sum() == pytest.approx(x, abs=tolerance)
+            assert (seen * centres[:, None]).sum() / seen.sum() == pytest.approx(y, abs=tolerance)
+
+
+def test_fits_differ(root):
+    masks_in(root, 10)
+    for i in range(10):
+        save(root / "images" / f"{i:02}.png", np.full((32, 64), 90, np.uint8))
+        save(root / "masks" / f"{i:02}.png", np.ones((32, 64), np.uint8))
+    pad = Folder(str(root), size=32, fit="pad", classes=2).load()
+    assert (pad["x"][:, :, 9:23] == 90).all()
+    assert not pad["x"][:, :, :7].any()
+    assert pad["y"][0].sum() == 32 * 16
+    for fit in ("stretch", "crop"):
+        assert (Folder(str(root), size=32, fit=fit, classes=2).load()["y"] == 1).all()
+
+
+def test_points_that_are_cut_off(root):
+    for i in range(10):
+        save(root / "images" / f"{i}.png", grey(i, 60, 30))
+        write_pts(root / "landmarks" / f"{i}.pts", [(20, 10), (30, 20), (2 if i == 3 else 40, 10)])
+    assert Folder(str(root), size=32).load()["y"].shape == (10, 3, 2)
+    text = refused(root, "3.pts: point 2 (counted from 0) lies in the part of 3.png that fit=crop cuts off", fit="crop")
+    assert "1 problem" in text
+
+
+# What is refused
+
+
+def test_no_root():
+    with pytest.raises(UserError, match=r"make bench DATASET=folder DATA=PATH.*images/ with masks/.*A/ with B/"):
+        Folder()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 12}, "size=12"),
+        ({"size": 30}, "size=30"),
+        ({"classes": 1}, "classes=1"),
+        ({"classes": 300}, "classes=300"),
+        ({"channels": 5}, "channels=5"),
+        ({"fit": "zoom"}, "fit=zoom.*stretch, crop, pad"),
+        ({"exif": "turn"}, "exif=turn.*refuse, apply, ignore"),
+        ({"side_by_side": "left"}, "side_by_side=left.*x_left"),
+        ({"reconstruction": "l2"}, "reconstruction=l2"),
+        ({"eyes": "inner"}, "eyes=inner.*outer, released_code, box"),
+        ({"eyes": "3,3"}, "eyes=3,3.*two different points"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(UserError, match=message):
+        Folder("somewhere", **options)
+
+
+def test_options_that_do_not_apply(root):
+    side_by_side(root)
+    refused(root, "2 problems", "classes=3 does not apply", "eyes=box does not apply", classes=3, eyes="box")
+
+
+def test_no_such_folder(root):
+    refused(root / "nowhere", "no such folder")
+    (root / "file").write_text("")
+    refused(root / "file", "is a file")
+
+
+def test_none_of_the_layouts(root):
+    refused(root, "holds none of the layouts; found nothing", "images/ with masks/")
+    (root / "pictures").mkdir()
+    (root / "notes.txt").write_text("")
+    refused(root, "found notes.txt, pictures/.", "A/ with B/")
+    (root / "images").mkdir()
+    refused(root, "found images/, notes.txt, pictures/.")
+
+
+def test_two_layouts(root):
+    masks_in(root, 3)
+    (root / "landmarks").mkdir()
+    refused(root, "holds images/ with masks/ and images/ with landmarks/; expected one")
+
+
+def test_empty_folders(root):
+    (root / "images").mkdir()
+    (root / "masks").mkdir()
+    refused(root, f"{root / 'images'}: holds no pictures (.png", "found nothing")
+    save(root / "images" / "1.png", grey())
+    refused(root, f"{root / 'masks'}: expected a mask for each picture, of the same stem", "no file of that kind")
+
+
+def test_names_that_do_not_match_at_all_are_one_problem(root):
+    for i in range(9):
+        save(root / "images" / f"{i}.png", grey())
+        save(root / "masks" / f"{i}_mask.png", labels())
+    text = refused(root, "1 problem", "found 0_mask.png, 1_mask.png", "0.png, 1.png", "Rename")
+    assert len(text.splitlines()) == 2
+
+
+def test_everything_wrong_is_named_at_once(root):
+    masks_in(root, 12)
+    (root / "masks" / "00.png").unlink()
+    (root / "images" / "01.png").unlink()
+    path = root / "images" / "02.png"
+    path.write_bytes(path.read_bytes()[:300])
+    path = root / "masks" / "03.png"
+    path.write_bytes(path.read_bytes()[:60])
+    save(root / "images" / "04.png", grey(), "RGB")
+    save(root / "masks" / "05.png", labels(3, 20, 18))
+    save(root / "masks" / "06.png", labels(7))
+    save(root / "masks" / "07.png", labels(), "RGB")
+    turned = Picture.Exif()
+    turned[0x0112] = 6
+    save(root / "images" / "08.png", grey(), exif=turned)
+    (root / "images" / "09.png").write_bytes(b"no picture")
+    save(root / "masks" / "10.png", np.full((36, 40), 300, np.uint16))
+    save(root / "images" / "11.jpg", grey())
+    text = refused(
+        root,
+        f"dataset folder, {root}: 12 problems.",
+        "images/00.png: has no mask of the same stem",
+        "masks/01.png: has no picture of the same stem",
+        "images/02.png: cannot be read as a picture",
+        "masks/03.png: cannot be read as a picture",
+        "images/04.png: has 3 channels, most others have 1; channels=1 converts all",
+        "masks/05.png: has 20×18 px, but its picture 05.png has 40×36",
+        "masks/06.png: holds the labels 3, 4, 5, 6; expected 0 to 2",
+        "masks/07.png: is a mask in mode RGB",
+        "images/08.png: is stored turned",
+        "images/09.png: cannot be read as a picture",
+        "masks/10.png: holds labels from 300 to 300; expected class numbers from 0 to 255",
+        "images/11.png: has the same stem as 11.jpg",
+        classes=3,
+    )
+    inspection = Folder(str(root), size=32, classes=3).inspect()
+    assert [problem in text for problem in inspection.findings.problems] == [True] * 12
+    assert inspection.names == ["images/11.jpg"]
+
+
+def test_masks_in_colours(root):
+    masks_in(root, 10)
+    save(root / "masks" / "03.png", np.stack([labels(), labels() * 2, labels()], -1))
+    save(root / "masks" / "04.png", labels(), "RGB")
+    refused(root, "03.png: is a mask in mode RGB", "palette PNG", "Its channels are equal: save it as grey", "2 prob")
+
+
+def test_masks_saved_as_jpeg(root):
+    masks_in(root, 10)
+    (root / "masks" / "03.png").unlink()
+    save(root / "masks" / "03.jpg", labels())
+    refused(root, "03.jpg: is a JPEG, which changes labels")
+
+
+def test_an_ignored_label(root):
+    masks_in(root, 10)
+    mask = labels()
+    mask[0] = 255
+    save(root / "masks" / "03.png", mask)
+    refused(root, "the label 255 lies beside others in 1 of 10 masks (03.png)", "classes=256")
+    assert Folder(str(root), size=32, classes=256).domains["y"] == Mask(256, 32)
+    refused(root, "03.png: holds the labels 255; expected 0 to 2", classes=3)
+
+
+def test_labels_that_are_greys(root):
+    masks_as(root, labels(2, 36, 36) * 127)
+    refused(root, "labels are 0, 127, which would make 128 classes", "classes=128")
+
+
+def test_masks_without_foreground(root):
+    masks_as(root, np.zeros((36, 36), np.uint8))
+    refused(root, "all masks hold class 0 only")
+
+
+@pytest.mark.parametrize("exif", ["apply", "ignore"])
+def test_turned_photos(root, exif):
+    turned = Picture.Exif()
+    turned[0x0112] = 6
+    for i in range(10):
+        save(root / "images" / f"{i}.jpg", grey(i), exif=turned)
+        save(root / "masks" / f"{i}.png", labels(3, 36, 40) if exif == "apply" else labels())
+    assert Folder(str(root), size=32, exif=exif).load()["y"].shape == (10, 32, 32)
+    assert refused(root, "10 problems").count("stored turned") == 10
+
+
+def test_wrong_landmarks(root):
+    for i in range(12):
+        save(root / "images" / f"{i}.png", grey(i))
+        write_pts(root / "landmarks" / f"{i}.pts", [(1, 1), (20, 20), (30, 30)])
+    write_pts(root / "landmarks" / "1.pts", [(1, 1), (20, 20)])
+    (root / "landmarks" / "2.pts").write_text("1 one")
+    write_pts(root / "landmarks" / "3.pts", [(1, 1), (20, 20), (41.5, 3)])
+    write_pts(root / "landmarks" / "4.pts", [(9, 9)] * 3)
+    (root / "landmarks" / "5.pts").unlink()
+    write_pts(root / "landmarks" / "99.pts", [(1, 1)])
+    refused(
+        root,
+        "6 problems",
+        "1.pts: has 2 points, most others have 3",
+        "2.pts: line 1: expected two numbers",
+        "3.pts: point 2 (counted from 0) lies outside its picture 3.png of 40×36 px",
+        "4.pts, 4.png: sample 0 has no size",
+        "5.png: has no .pts file",
+        "99.pts: has no picture",
+    )
+
+
+def test_landmarks_and_eyes(root):
+    for i in range(10):
+        save(root / "images" / f"{i}.png", grey(i))
+        write_pts(root / "landmarks" / f"{i}.pts", [(3, 4)])
+    refused(root, "1 problem", "holds one point")
+    for i in range(10):
+        write_pts(root / "landmarks" / f"{i}.pts", [(3, 4), (9, 9), (3, 4)])
+    refused(root, "eyes=outer needs 68 points, found 3", eyes="outer")
+    refused(root, "eyes=1,3; there are 3 points, numbered from 0 to 2", eyes="1,3")
+    refused(root, "10 problems", "0.pts, 0.png: sample 0 has no size", eyes="0,2")
+
+
+def test_wrong_csv(root):
+    for i in range(10):
+        save(root / "images" / f"{i}.png", grey(i))
+    rows = [f"{i}.png,1,2,30,4" for i in range(10)]
+    rows[1] = "1.png,1,2,x,4"
+    rows[2] = "two.png,1,2,30,4"
+    rows[3] = "3.png,1,2,30"
+    rows[4] = "3.png,1,2,30,4"
+    rows[5] = "5.png,1,2,nan,4"
+    rows[6] = "6.png,1,2,300,4"
+    write_csv(root / "landmarks.csv", rows)
+    refused(
+        root,
+        "8 problems",
+        "landmarks.csv: line 3: 1.png: expected numbers, found 'x'",
+        "line 4: names 'two.png', but there is no such picture",
+        "line 5: 3.png has 3 numbers, but the header names 4",
+        "line 6: 3.png has a row already, line 5",
+        "line 7: 5.png: expected finite numbers",
+        "landmarks.csv: point 1 (counted from 0) lies outside its picture 6.png",
+        "images/2.png: has no row in",
+        "images/4.png: has no row in",
+    )
+    for text in ("", "name,x1,y1\n", "file,x1,y1,x2\n", "file;x1;y1\n", "0.png,1,2\n"):
+        (root / "landmarks.csv").write_text(text)
+        refused(root, "landmarks.csv: expected the header file,x1,y1,x2,y2")
+    (root / "landmarks.csv").write_bytes(b"file,x1,y1\n\xff\xfe")
+    refused(root, "landmarks.csv: cannot be read as CSV")
+
+
+def test_wrong_side_by_side_files(root):
+    side_by_side(root)
+    save(root / "3.png", np.zeros((32, 63, 3), np.uint8))
+    save(root / "4.png", np.zeros((64, 64, 3), np.uint8))
+    save(root / "5.png", np.zeros((32, 64), np.uint8))
+    refused(
+        root, "3 problems", "3.png: is 63 px wide; expected an even number", "4.png: has 64×64 px", "5.png: has 1 chan"
+    )
+
+
+def test_ordinary_pictures_are_not_cut_in_halves(root):
+    for i in range(10):
+        save(root / f"{i}.png", grey(i, 64, 64))
+    text = refused(root, "1 problem", "none is wider than high (0.png: 64×64 px)", "side_by_side=x_left")
+    assert len(text.splitlines()) == 2
+    assert Folder(str(root), size=32, side_by_side="x_left").load()["x"].shape == (10, 1, 32, 32)
+
+
+def test_pictures_of_more_than_16_bits(root):
+    masks_in(root, 10)
+    (root / "images" / "00.png").unlink()
+    save(root / "images" / "00.tif", np.zeros((36, 40), np.float32))
+    (root / "images" / "01.png").unlink()
+    save(root / "images" / "01.tif", np.full((36, 40), 70000, np.int32))
+    refused(root, "2 problems", "00.tif: holds numbers beyond 16 bits", "01.tif: holds numbers beyond 16 bits")
+
+
+def test_too_few_samples(root):
+    masks_in(root, 5)
+    dataset = Folder(str(root), size=32)
+    with pytest.raises(UserError, match="5 samples are too few"):
+        dataset.split(5, None)
+    assert "5 samples are too few" in dataset.inspect().findings.problems[0]
+
+
+# Looking, caching, examples
+
+
+def test_inspection(root):
+    masks_in(root, 20)
+    (root / "images" / "07.png").write_bytes((root / "images" / "03.png").read_bytes())
+    dataset = Folder(str(root), size=32)
+    inspection = dataset.inspect()
+    assert inspection.findings.problems == []
+    assert inspection.counts == {"train": 14, "val": 2, "test": 4}
+    assert inspection.facts["layout"] == "images/ with masks/"
+    assert inspection.facts["picture sizes"] == "40×36 (20)"
+    assert inspection.facts["labels"] == "0 in 20 masks, 1 in 20 masks, 2 in 20 masks"
+    assert inspection.names[3] == "images/03.png"
+    assert all(np.array_equal(inspection.samples[view], array) for view, array in dataset.load().items())
+    notes = "\n".join(inspection.findings.notes)
+    assert "20 of 20 pictures are not square and change their proportions" in notes
+    assert "The same picture 2 times: images/03.png, images/07.png." in notes
+
+
+def test_inspection_of_what_is_refused(root):
+    masks_in(root, 20)
+    (root / "masks" / "07.png").write_bytes(b"")
+    dataset = Folder(str(root), size=32)
+    inspection = dataset.inspect()
+    assert len(inspection.findings.problems) == 1
+    assert len(inspection.samples["x"]) == 19
+    assert dataset.domains["y"] == Mask(3, 32), "so that usable samples can be drawn"
+    with pytest.raises(UserError, match=r"07\.png"):
+        dataset.load()
+    assert "no such folder" in Folder(str(root / "nowhere")).inspect().findings.problems[0]
+
+
+def test_leaks_are_told(root):
+    parts_in(root, train=12, test=3)
+    (root / "test" / "images" / "00.png").write_bytes((root / "train" / "images" / "05.png").read_bytes())
+    notes = "\n".join(Folder(str(root), size=32).inspect().findings.notes)
+    assert "train/images/05.png, test/images/00.png. They lie in several parts" in notes
+
+
+def test_files_are_decoded_once_and_anew_when_they_change(root, monkeypatch):
+    masks_in(root, 10)
+    opened = []
+    monkeypatch.setattr(folder, "open_picture", lambda *a, real=folder.open_picture: opened.append(a) or real(*a))
+    first = Folder(str(root), size=32)
+    assert first.domains
+    assert len(opened) == 20
+    again = Folder(str(root), size=32, reconstruction="l1")
+    assert again.domains["x"] == Image(1, 32, reconstruction="l1")
+    assert np.array_equal(again.load()["x"], first.load()["x"])
+    assert len(opened) == 20
+    save(root / "masks" / "04.png", labels(5))
+    os.utime(root / "masks" / "04.png", ns=(time.time_ns(), time.time_ns() + 10**9))
+    assert Folder(str(root), size=32).domains["y"] == Mask(5, 32)
+
+
+def test_hidden_and_other_files_do_not_matter(root):
+    masks_in(root, 10)
+    for name in (".DS_Store", "images/.hidden.png", "images/Thumbs.db", "masks/read.me"):
+        (root / name).write_bytes(b"")
+    assert len(Folder(str(root), size=32).load()["x"]) == 10
+
+
+def test_the_example(tmp_path):
+    first = Folder.example(tmp_path)
+    arrays = first.load()
+    assert arrays["x"].shape == (40, 1, 32, 32)
+    assert first.domains == {"x": Image(1, 32), "y": Mask(3, 32)}
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    assert Folder.example(tmp_path) == first
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}, "kept"
+
+
+def test_it_is_listed_and_documented():
+    assert DATASETS["folder"] is Folder
+    assert [o.name for o in options_of(Folder)] == [f.name for f in dataclasses.fields(Folder)]
+    assert all(o.help for o in options_of(Folder))
+    assert Folder.__doc__.splitlines()[0].endswith(".")
+
+
+# Real data
+
+
+def real(*place, **options):
+    if not REAL_DATA:
+        pytest.skip("LSMBENCH_DATA is not set")
+    path = os.path.join(REAL_DATA, *place)
+    if not os.path.isdir(path):
+        pytest.skip(f"{path} is missing")
+    return Folder(path, **options)
+
+
+@pytest.mark.real_data
+def test_chest_radiographs():
+    dataset = real("chest_xray", "montgomery", size=64)
+    assert dataset.domains == {"x": Image(1, 64), "y": Mask(2, 64)}
+    arrays = dataset.load()
+    assert arrays["x"].shape == (138, 1, 64, 64)
+    y = torch.from_numpy(np.array(arrays["y"]))
+    assert 0.2 < y.float().mean() < 0.35, "lungs"
+    assert arrays["x"][:, 0][arrays["y"] == 1].mean() < arrays["x"][:, 0][arrays["y"] == 0].mean() + 20
+    split = dataset.split(138, None)
+    constant = Mask(2, 64).constant(y[split.train]).expand(len(split.test), -1, -1)
+    assert 0.5 < ForegroundIoU(2).score(constant, y[split.test]).mean() < 0.85
+    inspection = dataset.inspect()
+    assert inspection.findings.problems == []
+    assert sum(inspection.counts.values()) == 138
+
+
+@pytest.mark.real_data
+def test_facades():
+    dataset = real("facades", size=32)
+    assert dataset.domains == {"x": Image(3, 32), "y": Image(3, 32)}
+    arrays = dataset.load()
+    split = dataset.split(len(arrays["x"]), None)
+    assert (len(split.train), len(split.val), len(split.test)) == (350, 50, 106)
+    blue = arrays["y"][:, 2].mean() - arrays["y"][:, 0].mean()
+    assert blue > 40, "the labels' ground is blue; they are on the right"
+    assert abs(arrays["x"][:, 2].mean() - arrays["x"][:, 0].mean()) < 40
