@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from lsmbench.data.base import Dataset
@@ -195,22 +194,3 @@ class GeneratorMethod(LatentNetworks):
 
 def _signed(domain: Domain) -> Domain:
     return dataclasses.replace(domain, signed=True) if isinstance(domain, Image) else domain
-
-
-def joined(first: Tensor, second: Tensor) -> Tensor:
-    """Two views as one input of a discriminator, along the channels; a vector becomes one constant plane a number.
-
-    Args:
-        first: (B, C, H, W) or (B, F).
-        second: (B, C, H, W) or (B, F).
-
-    Returns:
-        (B, C₁ + C₂, H, W), or (B, F₁ + F₂) for two vectors.
-    """
-    maps = [x for x in (first, second) if x.ndim == 4]
-    if maps:
-        height, width = maps[0].shape[-2:]
-        first, second = (
-            x if x.ndim == 4 else x[:, :, None, None].expand(-1, -1, height, width) for x in (first, second)
-        )
-    return torch.cat([first, second], 1)

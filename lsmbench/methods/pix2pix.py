@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
 from lsmbench.methods.base import Terms
-from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord, joined
+from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.options import option
 
@@ -102,6 +103,8 @@ class Pix2Pix(GeneratorMethod):
         return F.l1_loss(views["fake"], target.to_input(views["y"]))
 
     def verdict(self, x: Tensor, y: Tensor) -> Tensor:
-        """The discriminator's logits for input and output together."""
-        logits: Tensor = self.discriminators[self.target](joined(x, y))
-        return logits
+        """The discriminator's logits for input and output together; a vector beside a map is repeated over it."""
+        discriminator = self.discriminators[self.target]
+        if x.ndim == y.ndim:
+            return cast(Tensor, discriminator(torch.cat([x, y], 1)))
+        return cast(Tensor, discriminator(x, y) if y.ndim == 2 else discriminator(y, x))

@@ -44,11 +44,13 @@ class PatchGAN(nn.Module):
         body.append(nn.Conv2d(widths[-1], 1, 4, padding=1))
         self.body = init_normal(nn.Sequential(*body))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, planes: Tensor | None = None) -> Tensor:
         """Judge patches.
 
         Args:
-            x: (B, in_channels, H, W), any range.
+            x: (B, C, H, W), any range.
+            planes: (B, F): numbers that stand for F further channels, each constant over the image; C + F are the
+                ``in_channels``. The result is that of repeating them, for a fraction of the work.
 
         Returns:
             Logits (B, 1, H // 2**layers - 2, W // 2**layers - 2), no sigmoid: above 0 means real.
@@ -63,7 +65,24 @@ class PatchGAN(nn.Module):
                 f"a PatchGAN of {self.layers} layers needs sides of at least {least}, "
                 f"but its input is {height}×{width} (height×width)"
             )
-        return cast(Tensor, self.body(x))
+        if planes is None:
+            return cast(Tensor, self.body(x))
+        return cast(Tensor, self.body[1:](self._first(x, planes)))
+
+    def _first(self, x: Tensor, planes: Tensor) -> Tensor:
+        """The first convolution, that of the constant planes at one place of each kind: borders, corners, inside."""
+        first = cast(nn.Conv2d, self.body[0])
+        of_x, of_planes = first.weight[:, : x.shape[1]], first.weight[:, x.shape[1] :]
+        out = nn.functional.conv2d(x, of_x, first.bias, stride=2, padding=1)
+        small = planes[:, :, None, None].expand(-1, -1, 8, 8)
+        kinds = nn.functional.conv2d(small, of_planes, stride=2, padding=1)  # rows 0 and 3 see the border's zeros
+        rows, columns = (self._kinds(side, length) for side, length in zip(x.shape[2:], out.shape[2:], strict=True))
+        return out + kinds[:, :, rows][:, :, :, columns]
+
+    @staticmethod
+    def _kinds(side: int, length: int) -> list[int]:
+        """For each place of the output, which place of the small one sees the same borders."""
+        return [0, *[1] * (length - 2), 3 if side % 2 == 0 else 1]
 
 
 def latent_discriminator(channels: int, side: int, filters: int = 64, norm: Norm = "instance") -> PatchGAN:

@@ -18,7 +18,6 @@ from lsmbench.domains import Domain, Image, Landmarks, Mask
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods import Baseline, CycleGAN, Method, Pix2Pix
 from lsmbench.methods.cyclegan import CycleGANConfig
-from lsmbench.methods.generators import joined
 from lsmbench.methods.latent import LatentConfig
 from lsmbench.methods.pix2pix import Pix2PixConfig
 from tests.conftest import loader
@@ -229,14 +228,13 @@ def test_the_latent_generator_is_the_baselines_network(make: Any, domains: dict[
     assert torch.equal(method.translate(x, "x", "y"), baseline.translate(x, "x", "y"))
 
 
-def test_landmarks_are_repeated_over_the_image_for_the_discriminator() -> None:
-    x, y = torch.rand(2, 3, 4, 5), torch.rand(2, 136)
-    both = joined(x, y)
-    assert both.shape == (2, 139, 4, 5)
-    assert torch.equal(both[:, 3 + 7], y[:, 7, None, None].expand(2, 4, 5))
-    assert joined(y, y).shape == (2, 272)
-    discriminator = Pix2Pix({"x": Image(3, 64), "y": Landmarks(68)}, Pix2PixConfig()).discriminators["y"]
-    assert next(discriminator.parameters()).shape == (64, 139, 4, 4)
+def test_landmarks_are_judged_as_planes_repeated_over_the_image() -> None:
+    method = Pix2Pix({"x": Image(3, 64), "y": Landmarks(68)}, Pix2PixConfig(network="tiny"))
+    discriminator = method.discriminators["y"]
+    assert next(discriminator.parameters()).shape[1] == 3 + 136
+    x, y = torch.rand(2, 3, 64, 64), torch.rand(2, 136)
+    repeated = torch.cat([x, y[:, :, None, None].expand(-1, -1, 64, 64)], 1)
+    torch.testing.assert_close(method.verdict(x, y), discriminator(repeated))
 
 
 @pytest.mark.parametrize(("norm", "visible"), [("auto", True), ("none", True), ("instance", False)])
@@ -245,9 +243,9 @@ def test_instance_normalisation_would_hide_landmarks_from_the_discriminator(norm
     judge = Pix2Pix(domains, Pix2PixConfig(discriminator_norm=norm)).discriminators["y"]
     g = torch.Generator().manual_seed(0)
     x, y = torch.rand(8, 3, 64, 64, generator=g), torch.rand(8, 136, generator=g)
-    base = judge(joined(x, y))
-    by_y = (judge(joined(x, y.flip(0))) - base).abs().mean()
-    by_x = (judge(joined(x.flip(0), y)) - base).abs().mean()
+    base = judge(x, y)
+    by_y = (judge(x, y.flip(0)) - base).abs().mean()
+    by_x = (judge(x.flip(0), y) - base).abs().mean()
     assert (by_y > by_x) == visible
 
 

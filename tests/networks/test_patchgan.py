@@ -93,3 +93,11 @@ def test_an_input_that_leaves_no_patch_is_refused():
 def test_a_patchgan_without_layers_is_refused():
     with pytest.raises(ValueError, match="at least one layer, not 0"):
         PatchGAN(1, layers=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 27)])
+def test_numbers_given_as_planes_are_judged_like_repeated_channels(height, width):
+    judge = PatchGAN(2 + 5, filters=4, layers=2, norm="batch").double()
+    x, planes = torch.rand(3, 2, height, width).double(), torch.randn(3, 5).double()
+    repeated = torch.cat([x, planes[:, :, None, None].expand(-1, -1, height, width)], 1)
+    torch.testing.assert_close(judge(x, planes), judge(repeated))
