@@ -71,7 +71,9 @@ class Pix2Pix(GeneratorMethod):
         return self.patch_discriminator(x.shape[0] + y.shape[0], planes=x.is_vector or y.is_vector)
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Translates once for both groups, before either freezes the other's parameters."""
+        """Translates once for both groups, before either freezes the other's parameters; empty without pairs."""
+        if self.pair not in batch:
+            return {}
         pairs = batch[self.pair]
         x = self.domains[self.source].to_input(pairs[self.source])
         output = self.generate(x, self.source, self.target)
@@ -81,6 +83,8 @@ class Pix2Pix(GeneratorMethod):
         """Eq. 1, for the discriminator: ½ [ℓ(D(x, y), 1) + ℓ(D(x, G(x)), 0)]."""
 
         def judge() -> Tensor:
+            if not views:
+                return self.nothing("discriminators")
             real = self.verdict(views["x"], self.domains[self.target].to_input(views["y"]))
             return (
                 self.judgement(real, True) + self.judgement(self.verdict(views["x"], views["fake"].detach()), False)
@@ -90,6 +94,8 @@ class Pix2Pix(GeneratorMethod):
 
     def losses_generators(self, views: dict[str, Tensor]) -> Terms:
         """Eq. 4: fooling the discriminator, and the supervised loss."""
+        if not views:
+            return {"xy": lambda: self.nothing("generators")}
         return {
             "adversarial": lambda: self.fooling(self.verdict(views["x"], views["fake"])),
             "xy": lambda: self.supervised_loss(views),
