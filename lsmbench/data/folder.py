@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +18,14 @@ from PIL import ImageDraw
 from lsmbench.data.base import Arrays, Dataset, Inspection, Split
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.files import (
-    PICTURES,
     Exif,
     Findings,
-    by_stem,
     few,
     open_picture,
-    pictures_in,
     read_pts,
     same_content,
 )
+from lsmbench.data.layouts import ACCEPTED, Kind, Points, Sample, all_of, layout_of, match
 from lsmbench.domains import EYES, Domain, Image, Landmarks, Mask
 from lsmbench.errors import UserError
 from lsmbench.options import option
@@ -42,16 +39,10 @@ _CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _FACE_POINTS = 68
 _SEED = 0
 _HOW = "Name it by --dataset.root=PATH, or make bench DATASET=folder DATA=PATH."
-_ACCEPTED = (
-    "Accepted are images/ with masks/ (PNG, class numbers); images/ with landmarks/ (.pts files), with landmarks.csv, "
-    "or with .pts files beside the pictures; A/ with B/ (pictures both); or pictures alone, each showing both views "
-    "side by side. All of them also inside train/, val/ and test/, as in train/images and train/masks."
-)
 
 Fit = Literal["stretch", "crop", "pad"]
 Eyes = Literal["outer", "released_code"] | tuple[int, int] | None
 Bytes = NDArray[np.uint8]
-Points = NDArray[np.float64]
 
 
 @dataclass
@@ -122,7 +113,7 @@ class Folder(Dataset):
     def __post_init__(self) -> None:
         """Checks the options."""
         if not self.root:
-            raise UserError(f"dataset {self.name}: no folder is given. {_HOW} {_ACCEPTED}")
+            raise UserError(f"dataset {self.name}: no folder is given. {_HOW} {ACCEPTED}")
         if self.size < 16 or self.size % 4:
             raise UserError(
                 f"dataset {self.name}: size={self.size}; expected a number of pixels of at least 16, divisible by 4."
@@ -262,15 +253,15 @@ class Folder(Dataset):
         if not root.exists():
             raise UserError(f"{root}: no such folder. {_HOW}")
         if not root.is_dir():
-            raise UserError(f"{root}: is a file; expected a folder. {_HOW} {_ACCEPTED}")
+            raise UserError(f"{root}: is a file; expected a folder. {_HOW} {ACCEPTED}")
         present = [part for part in _PARTS if (root / part).is_dir()]
         if present and "train" not in present:
             raise UserError(
-                f"{root}: holds {_and([f'{part}/' for part in present])}, but no train/. Add it, or put all files "
-                f"together, to be split 70/10/20. {_ACCEPTED}"
+                f"{root}: holds {all_of([f'{part}/' for part in present])}, but no train/. Add it, or put all files "
+                f"together, to be split 70/10/20. {ACCEPTED}"
             )
         try:
-            layouts = [_layout(root / part) for part in present] if present else [_layout(root)]
+            layouts = [layout_of(root / part) for part in present] if present else [layout_of(root)]
             kinds = {layout.kind for layout in layouts}
             if len(kinds) > 1:
                 said = "; ".join(f"{p}/: {layout.title}" for p, layout in zip(present, layouts, strict=True))
@@ -284,7 +275,7 @@ class Folder(Dataset):
             for index, layout in enumerate(layouts):
                 part = _PARTS.index(present[index]) if len(present) > 1 else 0
                 part = 2 if part == 1 and "test" not in present else part
-                found.samples += _match(layout, part, findings)
+                found.samples += match(layout, part, findings)
         except OSError as error:
             raise UserError(f"{error.filename or root}: cannot be read ({error.strerror or error}).") from error
         self._refuse_idle_options(found, findings)
@@ -292,7 +283,7 @@ class Folder(Dataset):
 
     def _refuse_idle_options(self, found: _Found, findings: Findings) -> None:
         """An option that says something of data which is not there is a mistake: in the option or in the folder."""
-        kinds: dict[str, tuple[object, tuple[_Kind, ...]]] = {
+        kinds: dict[str, tuple[object, tuple[Kind, ...]]] = {
             "classes": (0, ("masks",)),
             "eyes": ("auto", ("pts", "csv")),
             "side_by_side": ("auto", ("sides",)),
@@ -301,7 +292,7 @@ class Folder(Dataset):
             if getattr(self, field) != default and found.kind not in needed:
                 findings.problems.append(
                     f"{found.root}: {field}={getattr(self, field)} does not apply to {found.title}, which was found "
-                    f"there. Leave the option out, or correct the folder. {_ACCEPTED}"
+                    f"there. Leave the option out, or correct the folder. {ACCEPTED}"
                 )
 
     def _decode(self, found: _Found, findings: Findings) -> list[_Decoded]:
@@ -322,7 +313,7 @@ class Folder(Dataset):
             return self._settle_points(decoded, findings)
         return self._settle_halves(decoded, findings)
 
-    def _decode_one(self, kind: _Kind, sample: _Sample, findings: Findings) -> _Decoded | None:
+    def _decode_one(self, kind: Kind, sample: Sample, findings: Findings) -> _Decoded | None:
         """Decodes one sample; what is wrong with either of its files is gathered, and `None` returned."""
         x: NDArray[np.generic] | None = None
         y: NDArray[np.generic] | None = None
@@ -433,7 +424,7 @@ class Folder(Dataset):
             first = decoded[0]
             findings.problems.append(
                 f"{first.sample.picture.parent}: holds pictures only, and none is wider than high "
-                f"({first.sample.picture.name}: {_px(first.size)} px); {remedy}. {_ACCEPTED}"
+                f"({first.sample.picture.name}: {_px(first.size)} px); {remedy}. {ACCEPTED}"
             )
             return decoded
         for d in decoded:
@@ -501,27 +492,6 @@ class Folder(Dataset):
         return _Facts({"x": image("x"), "y": target}, parts)
 
 
-_Kind = Literal["masks", "pts", "csv", "images", "sides"]
-
-
-class _Layout(NamedTuple):
-    """How one folder is laid out."""
-
-    kind: _Kind
-    title: str
-    pictures: Path
-    annotations: Path
-
-
-class _Sample(NamedTuple):
-    """One sample's files. `annotation` is where its target is read from; `points`, if that has been done already."""
-
-    part: int
-    picture: Path
-    annotation: Path
-    points: Points | None = None
-
-
 class _Facts(NamedTuple):
     """What is known of a folder once it has been read: `parts` (0, 1, 2) of the samples, if it has parts of its own."""
 
@@ -534,9 +504,9 @@ class _Found:
     """The folder's files, matched, and the parts that it has."""
 
     root: Path
-    kind: _Kind
+    kind: Kind
     title: str
-    samples: list[_Sample]
+    samples: list[Sample]
     parts: list[str]
 
     @property
@@ -549,139 +519,11 @@ class _Found:
 class _Decoded:
     """One sample as arrays, with its picture's size and the labels that its mask has before it is resized."""
 
-    sample: _Sample
+    sample: Sample
     size: tuple[int, int]
     x: NDArray[np.generic]
     y: NDArray[np.generic]
     labels: frozenset[int]
-
-
-# Which files there are
-
-
-def _layout(folder: Path) -> _Layout:
-    """Tells a folder's layout from the names in it.
-
-    Raises:
-        UserError: If it has none of them, or several.
-    """
-    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    folders = {name for name in names if (folder / name).is_dir()}
-    images, found = folder / "images", []
-    if "images" in folders:
-        if "masks" in folders:
-            found.append(_Layout("masks", "images/ with masks/", images, folder / "masks"))
-        if "landmarks" in folders:
-            found.append(_Layout("pts", "images/ with landmarks/", images, folder / "landmarks"))
-        if "landmarks.csv" in names:
-            found.append(_Layout("csv", "images/ with landmarks.csv", images, folder / "landmarks.csv"))
-        if not found and any(p.suffix.lower() == ".pts" for p in images.iterdir()):
-            found.append(_Layout("pts", "images/ with .pts files in it", images, images))
-    if {"A", "B"} <= folders:
-        found.append(_Layout("images", "A/ with B/", folder / "A", folder / "B"))
-    if not found and any(Path(name).suffix.lower() in PICTURES for name in names):
-        if any(name.lower().endswith(".pts") for name in names):
-            found.append(_Layout("pts", "pictures with .pts files", folder, folder))
-        else:
-            found.append(_Layout("sides", "pictures that show both views side by side", folder, folder))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(
-            f"{folder}: holds {_and([layout.title for layout in found])}; expected one of them. Move the others."
-        )
-    shown = few([name + "/" if name in folders else name for name in names]) or "nothing"
-    raise UserError(f"{folder}: holds none of the layouts; found {shown}. {_ACCEPTED}")
-
-
-def _match(layout: _Layout, part: int, findings: Findings) -> list[_Sample]:
-    """The samples of one folder; what has no counterpart is a problem."""
-    pictures = pictures_in(layout.pictures, findings)
-    if not pictures:
-        found = few([p.name for p in sorted(layout.pictures.iterdir())]) or "nothing"
-        findings.problems.append(
-            f"{layout.pictures}: holds no pictures ({', '.join(PICTURES)}); found {found}. Put them there."
-        )
-        return []
-    if layout.kind == "sides":
-        return [_Sample(part, path, path) for path in pictures.values()]
-    if layout.kind == "csv":
-        rows = _read_csv(layout.annotations, pictures, findings)
-        matched = [_Sample(part, pictures[stem], layout.annotations, points) for stem, points in rows.items()]
-        return sorted(matched, key=lambda sample: sample.picture)
-    what = {"masks": "mask", "pts": ".pts file", "images": "counterpart"}[layout.kind]
-    if layout.kind == "pts":
-        points = (p for p in sorted(layout.annotations.iterdir()) if p.suffix.lower() == ".pts")
-        annotations = by_stem(points, findings)
-    else:
-        annotations = pictures_in(layout.annotations, findings)
-    both = [stem for stem in pictures if stem in annotations]
-    if not both:
-        found = few([p.name for p in annotations.values()]) or "no file of that kind"
-        findings.problems.append(
-            f"{layout.annotations}: expected a {what} for each picture, of the same stem; found {found} for "
-            f"{few([p.name for p in pictures.values()])}. Rename them."
-        )
-        return []
-    for stem in sorted(pictures.keys() - set(both)):
-        findings.problems.append(
-            f"{pictures[stem]}: has no {what} of the same stem in {layout.annotations}. Add it, or remove the picture."
-        )
-    for stem in sorted(annotations.keys() - set(both)):
-        findings.problems.append(
-            f"{annotations[stem]}: has no picture of the same stem in {layout.pictures}. Add it, or remove this file."
-        )
-    return [_Sample(part, pictures[stem], annotations[stem]) for stem in both]
-
-
-def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, Points]:
-    """Points by the stem of their picture, in pixels from its top left corner; rows that are wrong are left out."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        findings.problems.append(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.")
-        return {}
-    header = [cell.strip().lower() for cell in rows[0][1]] if rows else []
-    count = (len(header) - 1) // 2
-    if count < 1 or header != ["file", *(f"{axis}{n}" for n in range(1, count + 1) for axis in "xy")]:
-        findings.problems.append(
-            f"{path}: expected the header file,x1,y1,x2,y2,… separated by commas, found {few(header) or 'nothing'}."
-        )
-        return {}
-    stems = {p.name: stem for stem, p in pictures.items()}
-    named: dict[str, int] = {}
-    points: dict[str, Points] = {}
-    for number, row in rows[1:]:
-        with findings.gathering():
-            name = row[0].strip()
-            stem = stems.get(name, name)
-            if stem not in pictures:
-                raise UserError(f"{path}: line {number}: names {name!r}, but there is no such picture. Correct it.")
-            if stem in named:
-                raise UserError(f"{path}: line {number}: {name} has a row already, line {named[stem]}. Remove one.")
-            named[stem] = number
-            if len(row) != len(header):
-                raise UserError(
-                    f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
-                )
-            points[stem] = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
-    for stem in pictures:
-        if stem not in named:
-            findings.problems.append(f"{pictures[stem]}: has no row in {path}. Add it, or remove the picture.")
-    return points
-
-
-def _numbers(cells: Iterable[str], origin: str) -> Points:
-    values = []
-    for cell in cells:
-        try:
-            values.append(float(cell))
-        except ValueError as error:
-            raise UserError(f"{origin}: expected numbers, found {cell!r}.") from error
-    if not np.isfinite(values).all():
-        raise UserError(f"{origin}: expected finite numbers, found nan or inf.")
-    return np.array(values)
 
 
 # What is in them
@@ -779,7 +621,7 @@ def _fitted(picture: Picture.Image, fit: Fit, size: int, resample: Picture.Resam
     return np.asarray(picture.resize((size, size), resample, box=(left, top, left + width, top + height)))
 
 
-def _place(points: Points, size: tuple[int, int], fit: Fit, sample: _Sample) -> NDArray[np.float32]:
+def _place(points: Points, size: tuple[int, int], fit: Fit, sample: Sample) -> NDArray[np.float32]:
     """Points as shares of what is shown of their picture, shape (P, 2) in [0, 1].
 
     Raises:
@@ -825,7 +667,7 @@ def _alike(
 
 def _describe(found: _Found, decoded: Sequence[_Decoded]) -> dict[str, str]:
     """Rows for the table of `lsmbench data check`."""
-    facts = {"layout": found.title + (f", in {_and([f'{part}/' for part in found.parts])}" if found.parts else "")}
+    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if found.parts else "")}
     if not decoded:
         return facts
     sizes = Counter(d.size for d in decoded).most_common()
@@ -868,10 +710,6 @@ def _note(dataset: Folder, found: _Found, decoded: Sequence[_Decoded], findings:
 
 def _px(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]}"
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _example(i: int) -> tuple[Picture.Image, Picture.Image]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,13 @@ def test_a_users_file_can_extend_one_of_the_packages_from_anywhere(tmp_path: Pat
     benchmark = grids.load(str(path))
     assert benchmark.name == "mine"
     assert "lsm" in {run.label for run in grids.expand(benchmark).runs}
+
+
+def test_every_benchmark_is_packaged() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    packaged = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert {Path(path).stem for path in packaged} == {path.stem for path in root.glob("benchmarks/*.yaml")}
 
 
 SIZES = [(name, size) for name in sorted(grids.available()) for size in [None, *(grids.load(name).sizes or {})]]

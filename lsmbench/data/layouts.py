@@ -1,0 +1,172 @@
+"""How the files of a user's folder are laid out, and which of them belong together."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsmbench.data.files import PICTURES, Findings, by_stem, few, pictures_in
+from lsmbench.errors import UserError
+
+Points = NDArray[np.float64]
+
+ACCEPTED = (
+    "Accepted are images/ with masks/ (PNG, class numbers); images/ with landmarks/ (.pts files), with landmarks.csv, "
+    "or with .pts files beside the pictures; A/ with B/ (pictures both); or pictures alone, each showing both views "
+    "side by side. All of them also inside train/, val/ and test/, as in train/images and train/masks."
+)
+
+Kind = Literal["masks", "pts", "csv", "images", "sides"]
+
+
+class Layout(NamedTuple):
+    """How one folder is laid out."""
+
+    kind: Kind
+    title: str
+    pictures: Path
+    annotations: Path
+
+
+class Sample(NamedTuple):
+    """One sample's files. `annotation` is where its target is read from; `points`, if that has been done already."""
+
+    part: int
+    picture: Path
+    annotation: Path
+    points: Points | None = None
+
+
+def layout_of(folder: Path) -> Layout:
+    """Tells a folder's layout from the names in it.
+
+    Raises:
+        UserError: If it has none of them, or several.
+    """
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    folders = {name for name in names if (folder / name).is_dir()}
+    images, found = folder / "images", []
+    if "images" in folders:
+        if "masks" in folders:
+            found.append(Layout("masks", "images/ with masks/", images, folder / "masks"))
+        if "landmarks" in folders:
+            found.append(Layout("pts", "images/ with landmarks/", images, folder / "landmarks"))
+        if "landmarks.csv" in names:
+            found.append(Layout("csv", "images/ with landmarks.csv", images, folder / "landmarks.csv"))
+        if not found and any(p.suffix.lower() == ".pts" for p in images.iterdir()):
+            found.append(Layout("pts", "images/ with .pts files in it", images, images))
+    if {"A", "B"} <= folders:
+        found.append(Layout("images", "A/ with B/", folder / "A", folder / "B"))
+    if not found and any(Path(name).suffix.lower() in PICTURES for name in names):
+        if any(name.lower().endswith(".pts") for name in names):
+            found.append(Layout("pts", "pictures with .pts files", folder, folder))
+        else:
+            found.append(Layout("sides", "pictures that show both views side by side", folder, folder))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(
+            f"{folder}: holds {all_of([layout.title for layout in found])}; expected one of them. Move the others."
+        )
+    shown = few([name + "/" if name in folders else name for name in names]) or "nothing"
+    raise UserError(f"{folder}: holds none of the layouts; found {shown}. {ACCEPTED}")
+
+
+def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
+    """The samples of one folder; what has no counterpart is a problem."""
+    pictures = pictures_in(layout.pictures, findings)
+    if not pictures:
+        found = few([p.name for p in sorted(layout.pictures.iterdir())]) or "nothing"
+        findings.problems.append(
+            f"{layout.pictures}: holds no pictures ({', '.join(PICTURES)}); found {found}. Put them there."
+        )
+        return []
+    if layout.kind == "sides":
+        return [Sample(part, path, path) for path in pictures.values()]
+    if layout.kind == "csv":
+        rows = _read_csv(layout.annotations, pictures, findings)
+        matched = [Sample(part, pictures[stem], layout.annotations, points) for stem, points in rows.items()]
+        return sorted(matched, key=lambda sample: sample.picture)
+    what = {"masks": "mask", "pts": ".pts file", "images": "counterpart"}[layout.kind]
+    if layout.kind == "pts":
+        points = (p for p in sorted(layout.annotations.iterdir()) if p.suffix.lower() == ".pts")
+        annotations = by_stem(points, findings)
+    else:
+        annotations = pictures_in(layout.annotations, findings)
+    both = [stem for stem in pictures if stem in annotations]
+    if not both:
+        found = few([p.name for p in annotations.values()]) or "no file of that kind"
+        findings.problems.append(
+            f"{layout.annotations}: expected a {what} for each picture, of the same stem; found {found} for "
+            f"{few([p.name for p in pictures.values()])}. Rename them."
+        )
+        return []
+    for stem in sorted(pictures.keys() - set(both)):
+        findings.problems.append(
+            f"{pictures[stem]}: has no {what} of the same stem in {layout.annotations}. Add it, or remove the picture."
+        )
+    for stem in sorted(annotations.keys() - set(both)):
+        findings.problems.append(
+            f"{annotations[stem]}: has no picture of the same stem in {layout.pictures}. Add it, or remove this file."
+        )
+    return [Sample(part, pictures[stem], annotations[stem]) for stem in both]
+
+
+def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, Points]:
+    """Points by the stem of their picture, in pixels from its top left corner; rows that are wrong are left out."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        findings.problems.append(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.")
+        return {}
+    header = [cell.strip().lower() for cell in rows[0][1]] if rows else []
+    count = (len(header) - 1) // 2
+    if count < 1 or header != ["file", *(f"{axis}{n}" for n in range(1, count + 1) for axis in "xy")]:
+        findings.problems.append(
+            f"{path}: expected the header file,x1,y1,x2,y2,… separated by commas, found {few(header) or 'nothing'}."
+        )
+        return {}
+    stems = {p.name: stem for stem, p in pictures.items()}
+    named: dict[str, int] = {}
+    points: dict[str, Points] = {}
+    for number, row in rows[1:]:
+        with findings.gathering():
+            name = row[0].strip()
+            stem = stems.get(name, name)
+            if stem not in pictures:
+                raise UserError(f"{path}: line {number}: names {name!r}, but there is no such picture. Correct it.")
+            if stem in named:
+                raise UserError(f"{path}: line {number}: {name} has a row already, line {named[stem]}. Remove one.")
+            named[stem] = number
+            if len(row) != len(header):
+                raise UserError(
+                    f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
+                )
+            points[stem] = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
+    for stem in pictures:
+        if stem not in named:
+            findings.problems.append(f"{pictures[stem]}: has no row in {path}. Add it, or remove the picture.")
+    return points
+
+
+def _numbers(cells: Iterable[str], origin: str) -> Points:
+    values = []
+    for cell in cells:
+        try:
+            values.append(float(cell))
+        except ValueError as error:
+            raise UserError(f"{origin}: expected numbers, found {cell!r}.") from error
+    if not np.isfinite(values).all():
+        raise UserError(f"{origin}: expected finite numbers, found nan or inf.")
+    return np.array(values)
+
+
+def all_of(words: Sequence[str]) -> str:
+    """Words as a list in a sentence: a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
