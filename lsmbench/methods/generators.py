@@ -89,6 +89,9 @@ class GeneratorMethod(LatentNetworks):
         """Generators other than `latent` translate maps to maps; a PatchGAN needs 24 px."""
         options = cast(GeneratorConfig, config)
         kind = cls.generator_for(options, dataset.domains)
+        for view, domain in dataset.domains.items():
+            if not domain.is_vector and domain.shape[-1] < 24:
+                return False, f"needs sides of 24 px for its discriminators, and {view} has {domain.shape[-1]}"
         if kind == "latent":
             return super().supports(dataset, config)
         for view, domain in dataset.domains.items():

@@ -66,7 +66,7 @@ class LatentNetworks(Method):
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """Needs sides that its image encoder can halve often enough."""
-        return cls._fits(dataset.domains, _image_encoder(cast(LatentConfig, config), dataset.domains))
+        return cls._fits(dataset.domains, image_encoder(cast(LatentConfig, config), dataset.domains))
 
     @classmethod
     def _fits(cls, domains: dict[str, Domain], encoder: str) -> tuple[bool, str]:
@@ -118,7 +118,7 @@ class LatentNetworks(Method):
     @property
     def image_encoder(self) -> str:
         """`resnet` or `native`, after `auto` is resolved."""
-        return _image_encoder(self.config, self.domains)
+        return image_encoder(self.config, self.domains)
 
     def code_shape(self, view: str) -> Shape:
         """Shape of a view's code without the batch: (C, h, w), or (F,) for a vector."""
@@ -210,7 +210,8 @@ class LatentMethod(LatentNetworks):
         return self.domains[view].loss(self.decoders[view](views.code(view)), views.visible[view])
 
 
-def _image_encoder(config: LatentConfig, domains: dict[str, Domain]) -> str:
+def image_encoder(config: LatentConfig, domains: dict[str, Domain]) -> str:
+    """`resnet` or `native`, after `auto` is resolved."""
     if config.image_encoder != "auto":
         return config.image_encoder
     return "native" if any(domain.is_vector for domain in domains.values()) else "resnet"

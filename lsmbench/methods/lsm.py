@@ -6,16 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lsmbench.data.base import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
 from lsmbench.losses import bce_to, reverse_gradient
-from lsmbench.methods.base import Stage, Terms
-from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
+from lsmbench.methods.base import MethodConfig, Stage, Terms
+from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews, image_encoder
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.patchgan import latent_discriminator
 from lsmbench.networks.presets import FILTERS
@@ -63,6 +64,15 @@ class LSM(LatentMethod):
     groups = ("classifiers", "mappers")
     reconstructs = True
     both_ways = True
+
+    @classmethod
+    def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
+        """As the family; the classifiers of a ResNet's codes need images of 32 px."""
+        encoder = image_encoder(cast(LatentConfig, config), dataset.domains)
+        for view, domain in dataset.domains.items():
+            if encoder == "resnet" and not domain.is_vector and domain.shape[-1] < 32:
+                return False, f"needs sides of 32 px for its domain classifiers, and {view} has {domain.shape[-1]}"
+        return super().supports(dataset, config)
 
     def build(self) -> None:
         """The family's networks, and a domain classifier on each latent space."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L  # noqa: N812
 import pytest
@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lsmbench.data.module import Batch
 from lsmbench.domains import Domain, Image, Landmarks, Mask
 from lsmbench.losses import fooling, judged_as
-from lsmbench.methods import Baseline, CycleGAN, Method, Pix2Pix
+from lsmbench.methods import LSM, Baseline, CycleGAN, Method, Pix2Pix
 from lsmbench.methods.cyclegan import CycleGANConfig
 from lsmbench.methods.latent import LatentConfig
 from lsmbench.methods.pix2pix import Pix2PixConfig
@@ -277,6 +277,16 @@ def test_generators_of_images_refuse_landmarks_and_say_what_to_use() -> None:
         supported, reason = kind.supports(Faces(), config)  # type: ignore[arg-type]
         assert not supported
         assert "generator=latent" in reason
+
+
+@pytest.mark.parametrize(("kind", "least"), [(Pix2Pix, 24), (CycleGAN, 24), (LSM, 32)])
+def test_images_too_small_for_a_discriminator_are_refused_before_training(kind: type[Method], least: int) -> None:
+    class Small:
+        domains: ClassVar[dict[str, Domain]] = {"x": Image(1, least - 4), "y": Mask(2, least - 4)}
+
+    supported, reason = kind.supports(Small(), kind.Config(generator="latent") if kind is not LSM else kind.Config())  # type: ignore[arg-type,call-arg]
+    assert not supported
+    assert f"{least} px" in reason
 
 
 # Learning rate, pool, cost
