@@ -40,10 +40,12 @@ class Pix2Pix(GeneratorMethod):
     """Supervised translation by a conditional GAN and an L1 loss on the pairs (Isola et al. 2017, eqs. 1 to 4).
 
     The discriminator sees input and output together; landmarks are repeated as constant planes over the image (LSM,
-    App. B). Its instance normalisation, which the papers have, would all but hide such planes: before training, another
+    App. B). Instance normalisation, which the papers have, would all but hide such planes: before training, another
     face's landmarks change its verdict 0.40 times as much as another photo does with it, 1.56 times with batch
-    normalisation and 2.32 times without any (16 HELEN faces, 64 filters), hence none by default then. Its fake pair is (x, G(x)): the LSM paper's G(y) is taken for a misprint. Discriminator, then generator; it
-    judges the fakes again after its update. Here the discriminator's loss is halved, as the paper's §3.3 says.
+    normalisation and 2.32 times without any (16 HELEN faces, 64 filters), hence none by default then.
+
+    The fake pair is (x, G(x)): the LSM paper's G(y) is taken for a misprint. Discriminator, then generator; it judges
+    the fakes again after its update. The discriminator's loss is halved, as the paper's §3.3 says.
 
     The paper's generator is a U-Net with batch normalisation and dropout. Where released code keeps dropout on at test
     time (as the paper says) and normalises by the statistics of the test batch, this does neither by default;
