@@ -14,6 +14,7 @@ from lsmbench.data.supervision import ViewSet
 from lsmbench.methods.base import Terms
 from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord
 from lsmbench.networks.mlp import VectorDiscriminator
+from lsmbench.networks.norm import Norm
 from lsmbench.options import option
 
 
@@ -72,7 +73,9 @@ class Pix2Pix(GeneratorMethod):
         x, y = self.domains[source], self.domains[target]
         if x.is_vector and y.is_vector:
             return VectorDiscriminator(x.shape[0] + y.shape[0])
-        return self.patch_discriminator(x.shape[0] + y.shape[0], planes=x.is_vector or y.is_vector)
+        planes = x.is_vector or y.is_vector
+        auto: Norm = "none" if planes else "batch" if self.generator == "unet" else "instance"
+        return self.patch_discriminator(x.shape[0] + y.shape[0], auto)
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Translates once for both groups, before either freezes the other's parameters; empty without pairs."""

@@ -249,6 +249,16 @@ def test_instance_normalisation_would_hide_landmarks_from_the_discriminator(norm
     assert (by_y > by_x) == visible
 
 
+@pytest.mark.parametrize(
+    ("generator", "parameters"), [("unet", 41_828_995 + 2_768_705), ("resnet6", 7_837_699 + 2_767_809)]
+)
+def test_pix2pix_has_as_many_parameters_as_the_released_one(generator: Any, parameters: int) -> None:
+    """Batch normalisation beside the U-Net of 128 px, instance normalisation beside the ResNet."""
+    domains: dict[str, Domain] = {"x": Image(3, 128), "y": Image(3, 128)}
+    method = Pix2Pix(domains, Pix2PixConfig(generator=generator))
+    assert sum(p.numel() for p in method.parameters()) == parameters
+
+
 def test_own_generators_work_in_the_papers_range() -> None:
     own, latent = pix2pix(generator="unet"), pix2pix(generator="latent")
     assert own.domains["x"] == Image(3, 32, signed=True)
