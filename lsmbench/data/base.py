@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lsmbench.data.files import Findings
 from lsmbench.domains import Domain
 from lsmbench.errors import UserError
+from lsmbench.options import options_of
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -58,6 +59,28 @@ class Dataset(ABC):
     name: ClassVar[str]
     source: ClassVar[str] = "x"
     target: ClassVar[str] = "y"
+
+    def __post_init__(self) -> None:
+        """Checks the options that datasets have in common; override to check others besides.
+
+        Raises:
+            UserError: If an option has none of its choices, `size` is below 16 or not divisible by 4, `samples` is
+                below 10, or `data_seed` is negative.
+        """
+        least = {"size": 16, "samples": 10, "data_seed": 0}
+        why = {"samples": ", since they are split 70/10/20"}
+        for o in options_of(type(self)):
+            value = getattr(self, o.name)
+            if o.choices and value not in o.choices:
+                raise UserError(f"dataset {self.name}: {o.name}={value}; expected one of: {', '.join(o.choices)}.")
+            if o.name == "size" and (value < 16 or value % 4):
+                raise UserError(
+                    f"dataset {self.name}: size={value}; expected a number of pixels of at least 16, divisible by 4."
+                )
+            if value is not None and o.name in least and value < least[o.name]:
+                raise UserError(
+                    f"dataset {self.name}: {o.name}={value}; expected at least {least[o.name]}{why.get(o.name, '')}."
+                )
 
     @property
     @abstractmethod

@@ -96,23 +96,9 @@ class Faces(Dataset):
 
     def __post_init__(self) -> None:
         """Checks the options."""
-        if self.size < 16 or self.size % 4:
-            raise UserError(
-                f"dataset faces: size={self.size}; expected a number of pixels of at least 16, divisible by 4."
-            )
-        if self.samples < 10:
-            raise UserError(
-                f"dataset faces: samples={self.samples}; expected at least 10, since they are split 70/10/20."
-            )
+        super().__post_init__()
         if not 0 <= self.margin <= 1:
             raise UserError(f"dataset faces: margin={self.margin}; expected a number from 0 to 1.")
-        if self.data_seed < 0:
-            raise UserError(f"dataset faces: data_seed={self.data_seed}; expected 0 or a positive number.")
-        for field, allowed in (("eyes", ("outer", "released_code")), ("reconstruction", ("mse", "l1"))):
-            if getattr(self, field) not in allowed:
-                raise UserError(
-                    f"dataset faces: {field}={getattr(self, field)}; expected one of: {', '.join(allowed)}."
-                )
 
     @property
     def domains(self) -> dict[str, Domain]:

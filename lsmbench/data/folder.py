@@ -112,26 +112,13 @@ class Folder(Dataset):
 
     def __post_init__(self) -> None:
         """Checks the options."""
+        super().__post_init__()
         if not self.root:
             raise UserError(f"dataset {self.name}: no folder is given. {_HOW} {ACCEPTED}")
-        if self.size < 16 or self.size % 4:
-            raise UserError(
-                f"dataset {self.name}: size={self.size}; expected a number of pixels of at least 16, divisible by 4."
-            )
         if not (self.classes == 0 or 2 <= self.classes <= 256):
             raise UserError(f"dataset {self.name}: classes={self.classes}; expected 2 to 256, or 0 to infer them.")
         if not 0 <= self.channels <= 4:
             raise UserError(f"dataset {self.name}: channels={self.channels}; expected 1 to 4, or 0 to keep them.")
-        for field, allowed in (
-            ("fit", ("stretch", "crop", "pad")),
-            ("side_by_side", ("auto", "x_left", "x_right")),
-            ("exif", ("refuse", "apply", "ignore")),
-            ("reconstruction", ("mse", "l1")),
-        ):
-            if getattr(self, field) not in allowed:
-                raise UserError(
-                    f"dataset {self.name}: {field}={getattr(self, field)}; expected one of: {', '.join(allowed)}."
-                )
         self._eyes()
 
     @property

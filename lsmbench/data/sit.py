@@ -85,19 +85,7 @@ class SIT(Dataset):
 
     def __post_init__(self) -> None:
         """Checks the options."""
-        if self.size < 16 or self.size % 4:
-            raise UserError(
-                f"dataset sit: size={self.size}; expected a number of pixels of at least 16, divisible by 4."
-            )
-        if self.samples < 10:
-            raise UserError(
-                f"dataset sit: samples={self.samples}; expected at least 10, since they are split 70/10/20."
-            )
-        if self.data_seed < 0:
-            raise UserError(f"dataset sit: data_seed={self.data_seed}; expected 0 or a positive number.")
-        for field, allowed in (("variant", ("generated", "released")), ("reconstruction", ("mse", "l1"))):
-            if getattr(self, field) not in allowed:
-                raise UserError(f"dataset sit: {field}={getattr(self, field)}; expected one of: {', '.join(allowed)}.")
+        super().__post_init__()
         if self.variant == "released" and self.size > _NATIVE:
             raise UserError(
                 f"dataset sit: size={self.size}, but the released pairs have {_NATIVE} px; give a size of at most "

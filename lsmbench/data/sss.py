@@ -74,22 +74,6 @@ class SSS(Dataset):
         choices=("mse", "l1"),
     )
 
-    def __post_init__(self) -> None:
-        """Checks the options."""
-        if self.size < 16 or self.size % 4:
-            raise UserError(
-                f"dataset sss: size={self.size}; expected a number of pixels of at least 16, divisible by 4."
-            )
-        if self.samples < 10:
-            raise UserError(
-                f"dataset sss: samples={self.samples}; expected at least 10, since they are split 70/10/20."
-            )
-        if self.data_seed < 0:
-            raise UserError(f"dataset sss: data_seed={self.data_seed}; expected 0 or a positive number.")
-        for field, allowed in (("variant", ("generated", "folder")), ("reconstruction", ("mse", "l1"))):
-            if getattr(self, field) not in allowed:
-                raise UserError(f"dataset sss: {field}={getattr(self, field)}; expected one of: {', '.join(allowed)}.")
-
     @property
     def domains(self) -> dict[str, Domain]:
         """A grey image and a four-class mask."""

@@ -140,10 +140,7 @@ class ThreeHundredW(Dataset):
 
     def __post_init__(self) -> None:
         """Checks the options."""
-        if self.size < 16 or self.size % 4:
-            raise UserError(
-                f"dataset 300w: size={self.size}; expected a number of pixels of at least 16, divisible by 4."
-            )
+        super().__post_init__()
         if not 0 <= self.margin <= 2:
             raise UserError(f"dataset 300w: margin={self.margin:g}; expected a share of the face from 0 to 2.")
         unknown = [word for word in self._wanted if word not in _PARTS]
@@ -152,14 +149,6 @@ class ThreeHundredW(Dataset):
                 f"dataset 300w: parts={self.parts}: unknown: {', '.join(unknown) or 'an empty list'}. Expected all, or "
                 f"some of {', '.join(_PARTS)}, separated by commas."
             )
-        for field, allowed in (
-            ("split_by", ("random", "official")),
-            ("eyes", tuple(EYES)),
-            ("reconstruction", ("mse", "l1")),
-            ("exif", ("refuse", "apply", "ignore")),
-        ):
-            if getattr(self, field) not in allowed:
-                raise UserError(f"dataset 300w: {field}={getattr(self, field)}; expected one of: {', '.join(allowed)}.")
 
     @property
     def domains(self) -> dict[str, Domain]:
