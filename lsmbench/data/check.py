@@ -38,7 +38,8 @@ def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
     if sheet.suffix.lower() != ".png" or sheet.is_dir():
         raise UserError(f"--output {sheet}: expected the name of a .png file.")
     inspection = dataset.inspect()
-    console.print(_table(dataset, inspection))
+    console.print(f"[bold]dataset {dataset.name}[/]", highlight=False)
+    console.print(_table(inspection))
     findings = inspection.findings
     for title, lines, style in (("problems", findings.problems, "bold red"), ("notes", findings.notes, "bold")):
         if lines:
@@ -91,11 +92,8 @@ def contact_sheet(dataset: Dataset, inspection: Inspection) -> Picture.Image:
     return sheet
 
 
-def _table(dataset: Dataset, inspection: Inspection) -> Table:
-    table = Table(
-        title=f"dataset {dataset.name}", title_justify="left", title_style="bold", show_header=False, box=None,
-        pad_edge=False,
-    )  # fmt: skip
+def _table(inspection: Inspection) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
     parts = {f"samples of {part}": str(count) for part, count in inspection.counts.items()}
     total = {"samples": str(sum(inspection.counts.values()))}
     for title, value in {**parts, **total, **inspection.facts}.items():
