@@ -148,8 +148,15 @@ class Dataset(ABC):
 
 
 def fingerprint(dataset: Dataset, arrays: Arrays) -> str:
-    """SHA-256 (first 16 hex digits) over the views' domains and values."""
+    """SHA-256 (first 16 hex digits) over the views' domains and values, and the dataset's own split.
+
+    The split belongs to it: moving a file from `train/` to `val/` may leave all values as they are.
+    """
     digest = hashlib.sha256()
+    split = dataset.split(len(arrays[dataset.source]), None)
+    for part in (split.train, split.val, split.test):
+        digest.update(f"{len(part)}:".encode())
+        digest.update(np.ascontiguousarray(part, dtype=np.int64).data)
     for view in sorted(arrays):
         array = np.ascontiguousarray(arrays[view])
         digest.update(f"{view}:{dataset.domains[view]!r}:{array.dtype}:{array.shape}".encode())

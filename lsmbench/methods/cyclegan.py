@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.module import Batch
+from lsmbench.errors import UserError
 from lsmbench.methods.base import Terms
 from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod
 from lsmbench.networks.pool import ImagePool
@@ -35,7 +36,7 @@ class CycleGANConfig(GeneratorConfig):
 
 @dataclass
 class CycleViews:
-    """Both views as network inputs, their translations, and these translated back.
+    """Both views as network inputs, and their translations.
 
     Attributes:
         real: Network inputs by view; a view that no sample of the batch shows is absent.
@@ -66,6 +67,8 @@ class CycleGAN(GeneratorMethod):
 
     def build(self) -> None:
         """Generators, discriminators, and a pool of fakes of each view."""
+        if self.config.pool < 0:
+            raise UserError(f"method.pool: expected 0 or more samples, found {self.config.pool}.")
         super().build()
         x, y = self.domains[self.source], self.domains[self.target]
         self.pools = nn.ModuleDict(

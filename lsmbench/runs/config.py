@@ -82,8 +82,13 @@ class RunConfig:
         }
 
     def identity(self, fingerprint: str) -> str:
-        """The run's name: method, N, seed, and a hash of configuration, data and protocol version."""
-        canonical = json.dumps([PROTOCOL, fingerprint, _canonical(self.to_dict())], sort_keys=True)
+        """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
+
+        Where the dataset's files lie (`dataset.root`) is left out: the fingerprint says what they hold.
+        """
+        values = self.to_dict()
+        values["dataset"].pop("root", None)
+        canonical = json.dumps([PROTOCOL, fingerprint, _canonical(values)], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
         return f"{self.method_name}-N{self.supervision.paired:g}-s{self.training.init_seed}-{digest}"
 

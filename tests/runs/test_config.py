@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lsmbench.data import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
 from lsmbench.runs.config import (
@@ -15,6 +16,7 @@ from lsmbench.runs.config import (
     run_parser,
     sections,
 )
+from lsmbench.runs.run import data_of
 
 
 def parse(*words: str) -> object:
@@ -98,3 +100,27 @@ def test_identity_depends_on_everything_but_the_machine() -> None:
         config_from_dict({**values, "dataset": {"name": "sit", "samples": 400}}).identity("f"),
     ]
     assert len({*others, *same}) == 6
+
+
+def test_a_moved_folder_is_the_same_run_and_another_split_of_it_is_not(tmp_path: Path) -> None:
+    first, second = (tmp_path / name for name in ("here", "there"))
+    for root in (first, second):
+        kind = DATASETS["folder"]
+        kind.example(root / "train")
+        for view in ("images", "masks"):
+            for part, chosen in (("val", "3?.png"), ("test", "2?.png")):
+                (root / part / view).mkdir(parents=True)
+                for path in sorted((root / "train" / view).glob(chosen)):
+                    path.rename(root / part / view / path.name)
+
+    def identity(root: Path) -> str:
+        config = config_from_dict(
+            {"dataset": {"name": "folder", "root": str(root), "size": 32}, "method": {"name": "baseline"}}
+        )
+        return config.identity(data_of(config).fingerprint)
+
+    before = identity(first)
+    assert before == identity(second)
+    for view in ("images", "masks"):  # the last of train becomes the first of val: the values and their order stay
+        (second / "train" / view / "19.png").rename(second / "val" / view / "19.png")
+    assert before != identity(second)
