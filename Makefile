@@ -23,6 +23,7 @@ endef
 
 # What `make bench` hands on: make bench DATASET=sit METHODS=lsm,sop PAIRED=100,10 SEEDS=0,1 SIZE=small JOBS=2
 OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $(if $(METHODS),--methods $(METHODS)) $(if $(PAIRED),--paired $(PAIRED)) \
+  $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
   $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SIZE),--size $(SIZE)) $(if $(DEVICE),--device $(DEVICE)) \
   $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET))
 
@@ -30,7 +31,7 @@ OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= SEEDS= SIZE= DEVICE= JOBS= OUTPUT= SET=\"training.epochs=20 …\""
+	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICE= JOBS= OUTPUT= SET=\"training.epochs=20 …\""
 	@echo "  without DATASET it runs the default benchmark, benchmarks/quick.yaml"
 
 setup: ## Install lsmbench into .venv

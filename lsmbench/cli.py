@@ -1,4 +1,4 @@
-"""The command line: `lsmbench list | train | bench | report | data`."""
+"""The command line: `lsmbench list | train | bench | report | select | data`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ usage: lsmbench COMMAND [options]
   train     one method, once: lsmbench train --method lsm --dataset sit --paired 5
   bench     a grid of runs and its report: lsmbench bench quick
   report    tables and pictures again, from results alone: lsmbench report results/quick
+  select    which photos of a folder to annotate: lsmbench select photos -k 20
   data      what a dataset holds, and what is wrong with it: lsmbench data check sit
 
 lsmbench COMMAND --help documents every option of a command. For train it lists those of the dataset and
@@ -69,6 +70,7 @@ def _dispatch(words: list[str]) -> int:
         "train": _train,
         "bench": _bench,
         "report": _report,
+        "select": _select,
         "data": _data,
     }
     if words[:1] == ["--version"]:
@@ -148,7 +150,7 @@ def _train(words: list[str]) -> int:
         console.print(f"Finished before: {folder}. To compute it again, name another folder with --output.")
     for score in result.scores:
         console.print(
-            f"{score.source} → {score.target}  {score.metric} {score.mean:.4f}  ({score.unit}; "
+            f"{score.source} → {score.target}  {score.metric} {score.value:.4f}  ({score.unit}; "
             f"{len(score.values)} test samples)",
             highlight=False,
         )
@@ -169,6 +171,8 @@ def _bench(words: list[str]) -> int:
     parser.add_argument("--data", type=str, help="Folder of the dataset's files, in place of dataset.root")
     parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
     parser.add_argument("--paired", type=str, help="Values of N in per cent, separated by commas")
+    parser.add_argument("--paired-count", type=str, help="Numbers of pairs in place of N, separated by commas")
+    parser.add_argument("--selection", type=str, help="How pairs are selected: random, k_medoids or both, with a comma")
     parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
     parser.add_argument("--size", type=str, help="A size of the benchmark, such as paper, small or tiny")
     parser.add_argument("--set", type=str, nargs="+", default=[], help="Further options: training.epochs=20 …")
@@ -179,8 +183,14 @@ def _bench(words: list[str]) -> int:
     overrides: dict[str, Any] = {}
     for word in values.set:
         overrides = grids.merge(overrides, _setting(word))
+    if values.paired and values.paired_count:
+        raise UserError("--paired and --paired-count say the same; leave one out.")
     if values.paired:
-        overrides["paired"] = _numbers("--paired", values.paired, float)
+        overrides |= {"paired": _numbers("--paired", values.paired, float), "paired_count": None}
+    if values.paired_count:
+        overrides["paired_count"] = _numbers("--paired-count", values.paired_count, int)
+    if values.selection:
+        overrides["selection"] = [word.strip() for word in values.selection.split(",") if word.strip()]
     if values.seeds:
         overrides["seeds"] = _numbers("--seeds", values.seeds, int)
     name = values.benchmark or values.dataset or "quick"
@@ -234,6 +244,12 @@ def _report(words: list[str]) -> int:
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False)
     return 0
+
+
+def _select(words: list[str]) -> int:
+    from lsmbench.select import select
+
+    return select(words, errors)
 
 
 def _data(words: list[str]) -> int:

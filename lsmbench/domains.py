@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
 
 import numpy as np
@@ -24,7 +24,19 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.errors import UserError
-from lsmbench.metrics import NRMSE, ForegroundIoU, MeanAbsoluteError, MeanSquaredError, SampleMetric
+from lsmbench.metrics import (
+    NRMSE,
+    ClassAccuracy,
+    ColourAccuracy,
+    ForegroundIoU,
+    MeanAbsoluteError,
+    MeanIoU,
+    MeanSquaredError,
+    PixelAccuracy,
+    SampleMetric,
+)
+from lsmbench.palettes import Palette
+from lsmbench.segmenters import Segmenter
 
 # Colours of classes 1, 2, 3 … in pictures (class 0 is black): distinct also to colour-blind eyes (Okabe and Ito).
 CLASS_COLOURS = np.array(
@@ -46,6 +58,38 @@ class Domain(ABC):
     """A kind of view. Subclasses are frozen dataclasses, so that a domain can be compared and printed."""
 
     kind: ClassVar[str]
+    nearest: ClassVar[bool] = False
+    """Whether a resized view takes its pixels as they are, since what lies between two of them means nothing."""
+
+    @property
+    def label_count(self) -> int | None:
+        """Number of classes, if each pixel of a view belongs to one; else `None`."""
+        return None
+
+    def to_labels(self, view: Tensor) -> Tensor:
+        """Views as class labels, int64 (B, H, W), 255 where a pixel has none.
+
+        Raises:
+            TypeError: If pixels have no classes.
+        """
+        raise TypeError(f"{self.kind} views have no classes")
+
+    def from_labels(self, labels: Tensor) -> Tensor:
+        """Class labels, int64 (B, H, W), as views.
+
+        Raises:
+            TypeError: If pixels have no classes.
+        """
+        raise TypeError(f"{self.kind} views have no classes")
+
+    def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """A decided view and the truth in the form in which the metrics compare them.
+
+        Args:
+            prediction: Decided views.
+            truth: True views; or what the dataset gives in place of them (`Dataset.truth`).
+        """
+        return prediction, truth
 
     @property
     @abstractmethod
@@ -194,6 +238,136 @@ class Image(Domain):
         return np.ascontiguousarray(rgb.permute(0, 2, 3, 1).numpy())
 
 
+Absent = Literal["zero", "ignore"]
+
+
+@dataclass(frozen=True)
+class LabelColours(Image):
+    """Label maps as colour images, the way image-to-image GANs make them (Shukla et al., §4.1).
+
+    Networks see and give colours. A prediction becomes labels by the nearest colour of a class; pixels without a class
+    (void) are shown to networks in their colour, but no prediction is void, and none is scored there.
+
+    Attributes:
+        palette: The classes' colours.
+        absent: What classes count in means over classes that do not occur at all.
+    """
+
+    palette: Palette = field(kw_only=True)
+    absent: Absent = field(default="zero", kw_only=True)
+    kind: ClassVar[str] = "label colours"
+    nearest: ClassVar[bool] = True
+
+    @property
+    def label_count(self) -> int:
+        """The number of classes, without void."""
+        return len(self.palette)
+
+    def check(self, stored: NDArray[np.generic], origin: str) -> None:
+        """Checks for uint8 (N, 3, H, W) that holds colours of the palette only."""
+        super().check(stored, origin)
+        if stored.dtype != np.uint8:
+            raise UserError(f"{origin}: expected label colours as uint8, found {stored.dtype}.")
+        for number, picture in enumerate(np.moveaxis(np.asarray(stored, np.uint8), 1, -1)):
+            if strange := self.palette.unknown(picture):
+                (colour, near), more = strange[0], len(strange) - 1
+                raise UserError(
+                    f"{origin}: sample {number} holds the colour {colour}"
+                    + (f" and {more} more that are" if more else ", which is")
+                    + f" not in the palette {self.palette.name} (nearest: {near}). Correct the map or the palette."
+                )
+
+    def to_labels(self, view: Tensor) -> Tensor:
+        """By the nearest colour, void included."""
+        return self.palette.decode(view, void=True).long()
+
+    def from_labels(self, labels: Tensor) -> Tensor:
+        """The classes' colours in [0, 1]."""
+        table = torch.from_numpy(self.palette.encode(np.arange(256).reshape(1, 256))).to(labels.device)[:, 0]
+        return table.T[labels].movedim(-1, 1).float() / 255.0
+
+    def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels, uint8 (B, H, W), at the truth's resolution.
+
+        Where the truth is a map of labels of another size, as in Cityscapes' full resolution, the predicted colours are
+        resized to it bilinearly before they are decoded (§4.1.2, which names no filter).
+        """
+        if truth.ndim == 4:
+            return self.palette.decode(prediction), self.palette.decode(truth, void=True)
+        decoded = []
+        for one in prediction:  # full resolution is large: one sample at a time
+            decoded.append(self.palette.decode(_resized(one[None], truth.shape[1:]))[0])
+        return torch.stack(decoded), truth
+
+    def metrics(self) -> list[SampleMetric]:
+        """Pixel accuracy, mean class accuracy and mean IoU, of one confusion matrix over all test pixels."""
+        return _label_metrics(self.label_count, self.absent)
+
+    def constant(self, views: Tensor) -> Tensor:
+        """Each pixel's most frequent class, which has the best pixel accuracy."""
+        labels = self.palette.decode(views, void=True)
+        counts = torch.stack([(labels == c).sum(0) for c in range(len(self.palette))])
+        return self.from_labels(counts.argmax(0)[None])
+
+
+@dataclass(frozen=True)
+class MapImage(Image):
+    """Drawn maps, which have few colours but no list of them: scored by the share of pixels of nearly the true colour.
+
+    Shukla et al., §4.2.2, after UNIT.
+    """
+
+    kind: ClassVar[str] = "map"
+
+    def metrics(self) -> list[SampleMetric]:
+        """Colour accuracy; MSE and L1 in [0, 1]."""
+        return [ColourAccuracy(), *super().metrics()]
+
+    def constant(self, views: Tensor) -> Tensor:
+        """At each pixel that of the set's most frequent colours which is nearly right most often."""
+        steps = (self.unpack(views) * 255).round()
+        coarse = steps[:, :, ::4, ::4].movedim(1, -1).reshape(-1, self.channels).div(8, rounding_mode="floor")
+        kinds, counts = torch.unique(coarse, dim=0, return_counts=True)  # type: ignore[no-untyped-call]
+        frequent = kinds[counts.argsort(descending=True, stable=True)[:16]] * 8 + 4
+        right = torch.stack([(steps - c[:, None, None]).abs().amax(1).lt(20).sum(0) for c in frequent])
+        best: Tensor = frequent[right.argmax(0)].movedim(-1, 0)[None] / 255.0
+        return best.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class SegmentedPhoto(Image):
+    """Photos that are judged by what a segmenter sees in them: labels → photo (Shukla et al., §6.4).
+
+    Attributes:
+        segmenter: The network that tells the classes of pixels.
+        absent: What classes count in means over classes that do not occur at all.
+    """
+
+    segmenter: Segmenter = field(kw_only=True)
+    absent: Absent = field(default="zero", kw_only=True)
+
+    def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """What the segmenter sees in the prediction, resized to the true labels' size; and these, uint8 (B, H, W)."""
+        if truth.ndim != 3:
+            raise TypeError("a segmented photo is compared with labels: the dataset has to give them as its truth")
+        seen = [self.segmenter.labels(_resized(one[None], truth.shape[1:]))[0] for one in prediction]
+        return torch.stack(seen), truth
+
+    def metrics(self) -> list[SampleMetric]:
+        """As for label colours."""
+        return _label_metrics(self.segmenter.classes, self.absent)
+
+
+def _label_metrics(classes: int, absent: Absent) -> list[SampleMetric]:
+    return [PixelAccuracy(classes), ClassAccuracy(classes, absent), MeanIoU(classes, absent)]
+
+
+def _resized(pictures: Tensor, size: Sequence[int]) -> Tensor:
+    if list(pictures.shape[2:]) == list(size):
+        return pictures
+    return F.interpolate(pictures, tuple(size), mode="bilinear", align_corners=False)
+
+
 @dataclass(frozen=True)
 class Mask(Domain):
     """Segmentation masks: views are class indices, int64 (B, H, W); stored as uint8.
@@ -209,6 +383,20 @@ class Mask(Domain):
     classes: int
     size: int
     kind: ClassVar[str] = "mask"
+    nearest: ClassVar[bool] = True
+
+    @property
+    def label_count(self) -> int:
+        """The number of classes."""
+        return self.classes
+
+    def to_labels(self, view: Tensor) -> Tensor:
+        """A mask is a map of labels."""
+        return view
+
+    def from_labels(self, labels: Tensor) -> Tensor:
+        """A mask is a map of labels."""
+        return labels
 
     @property
     def binary(self) -> bool:

@@ -56,6 +56,22 @@ def fooling(logits: Tensor, kind: GANLoss) -> Tensor:
     return -bce_to(logits, 0.0) if kind == "saturating" else judged_as(logits, True, kind)
 
 
+def relativistic(more: Tensor, less: Tensor) -> Tensor:
+    """Cross-entropy of samples being more real than others (Jolicoeur-Martineau 2018; Shukla et al., eqs. 1 and 2).
+
+    −E log sigmoid(C(a) − C(b)) over all pairings of a sample a with a sample b, patch by patch. The equations as
+    printed lack the minus sign. A discriminator minimises it for (real, fake), a generator for (fake, real).
+
+    Args:
+        more: Logits of the samples that should look more real, (A, ...).
+        less: Logits of the others, (B, ...), of the same shape but for the number of samples.
+
+    Returns:
+        Mean over pairings and patches, a scalar; ln 2 where both look alike.
+    """
+    return F.softplus(less[None] - more[:, None]).mean()
+
+
 class _ReverseGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:

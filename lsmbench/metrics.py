@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class SampleMetric(Metric):
         """Mean over the samples for which the metric is defined."""
         return torch.nanmean(dim_zero_cat(self.values).double()).float()
 
+    def pooled(self) -> float | None:
+        """The value over all samples together, where that is what counts and not the mean of the samples' scores."""
+        return None
+
     def per_sample(self) -> tuple[list[int], list[float]]:
         """The samples' numbers in ascending order, and the score of each."""
         indices, values = dim_zero_cat(self.indices).cpu(), dim_zero_cat(self.values).cpu()
@@ -80,6 +84,126 @@ class ForegroundIoU(SampleMetric):
             predicted, true = (prediction == label).flatten(1), (target == label).flatten(1)
             ious.append((predicted & true).sum(1) / (predicted | true).sum(1))  # 0/0 = NaN: absent from both
         return torch.stack(ious, 1).nanmean(1)
+
+
+class ConfusionMetric(SampleMetric):
+    """A score of one confusion matrix over all pixels of all samples, as label maps are scored (Shukla et al., §4.1.2).
+
+    Pixels whose true label is 255, or no class at all, are not counted. Each sample's own score is kept as well;
+    it is that of the classes which the sample or its prediction holds.
+
+    Args:
+        classes: Number of classes.
+        absent: What a class counts that neither the truth nor, for the IoU, the predictions hold. `zero`: 0, as in the
+            published protocol, whose evaluation adds 1e-12 to the denominators; `ignore`: it is left out of the mean.
+    """
+
+    higher_is_better = True
+    confusion: Tensor
+
+    def __init__(self, classes: int, absent: Literal["zero", "ignore"] = "zero", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = classes
+        self.absent = absent
+        self.add_state("confusion", default=torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def of(self, confusion: Tensor) -> Tensor:
+        """The scores of matrices (B, K, K), rows true and columns predicted; shape (B,) or (B, K), NaN if undefined."""
+
+    def matrices(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The samples' confusion matrices, int64 (B, K, K), of labels (B, H, W)."""
+        k = self.classes
+        counts = []
+        for predicted, true in zip(prediction, target, strict=True):
+            counted = true < k
+            codes = true[counted].long() * k + predicted[counted].long()
+            counts.append(torch.bincount(codes, minlength=k * k).reshape(k, k))
+        return torch.stack(counts)
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores label maps of shape (B, H, W), 255 ignored."""
+        return self._samples(self.matrices(prediction, target))
+
+    def update(self, prediction: Tensor, target: Tensor, indices: Tensor) -> None:
+        """Adds a batch of label maps."""
+        matrices = self.matrices(prediction, target)
+        self.confusion += matrices.sum(0)
+        self.values.append(self._samples(matrices).float())
+        self.indices.append(indices)
+
+    def _samples(self, matrices: Tensor) -> Tensor:
+        scores = self.of(matrices.double())
+        return scores.nanmean(1) if scores.ndim > 1 else scores
+
+    def compute(self) -> Tensor:
+        """The score over all samples together."""
+        scores = self.of(self.confusion.double()[None])
+        if scores.ndim > 1:
+            scores = scores.nan_to_num(0.0).mean(1) if self.absent == "zero" else scores.nanmean(1)
+        return scores[0].float()
+
+    def pooled(self) -> float | None:
+        """The score over all samples together."""
+        return float(self.compute())
+
+
+class PixelAccuracy(ConfusionMetric):
+    """Share of the pixels that get their true class."""
+
+    name = "accuracy"
+    unit = "share of pixels, 0 to 1"
+
+    def of(self, confusion: Tensor) -> Tensor:
+        """Σ diagonal / Σ."""
+        return confusion.diagonal(dim1=1, dim2=2).sum(1) / confusion.sum((1, 2))
+
+
+class ClassAccuracy(ConfusionMetric):
+    """Share of a class's pixels that get their true class, averaged over the classes."""
+
+    name = "class_accuracy"
+    unit = "mean over classes of the share of pixels, 0 to 1"
+
+    def of(self, confusion: Tensor) -> Tensor:
+        """Diagonal / rows."""
+        return confusion.diagonal(dim1=1, dim2=2) / confusion.sum(2)
+
+
+class MeanIoU(ConfusionMetric):
+    """Intersection over union, averaged over the classes."""
+
+    name = "miou"
+    unit = "mean IoU over classes, 0 to 1"
+
+    def of(self, confusion: Tensor) -> Tensor:
+        """Diagonal / (rows + columns − diagonal)."""
+        hit = confusion.diagonal(dim1=1, dim2=2)
+        return hit / (confusion.sum(2) + confusion.sum(1) - hit)
+
+
+class ColourAccuracy(SampleMetric):
+    """Share of the pixels whose greatest difference over the channels lies strictly below a threshold.
+
+    Shukla et al., §4.2.2, for maps: 20 of 255; 19 is right and 20 is wrong. Per image, then averaged.
+
+    Args:
+        threshold: In steps of 8-bit colours.
+    """
+
+    name = "accuracy"
+    higher_is_better = True
+
+    def __init__(self, threshold: int = 20, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.threshold = threshold
+        self.unit = f"share of pixels within {threshold - 1} of 255 in every channel, 0 to 1"
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores images of shape (B, C, H, W) in [0, 1]."""
+        steps = [(view.clamp(0, 1) * 255).round() for view in (prediction, target)]
+        right = (steps[0] - steps[1]).abs().amax(1) < self.threshold
+        return right.flatten(1).float().mean(1)
 
 
 class MeanSquaredError(SampleMetric):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -12,13 +14,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import UnidentifiedImageError
 
 from lsmbench.benchmarks import markup
-from lsmbench.benchmarks.statistics import Manifest, PlannedRun, Row, Table, comparable, is_floor, tabulate
+from lsmbench.benchmarks.statistics import (
+    Manifest,
+    PlannedRun,
+    Row,
+    Table,
+    Unit,
+    comparable,
+    is_floor,
+    tabulate,
+)
 from lsmbench.errors import UserError
 from lsmbench.runs.results import FAILURE, PANEL, RESULT, Failure, Result
 
 RUNS = "runs"
+CHOSEN = "chosen.png"  # a run's picture of the samples that were chosen as pairs
+RANDOM = "random"
 PANEL_ROWS = 8  # more test samples than this no longer fit a page
 DAMAGE = (UserError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 # What differs between runs of one benchmark without making them differ.
@@ -38,6 +53,25 @@ class Problem:
 
     run: str
     message: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A picture of the samples that were chosen as pairs.
+
+    Attributes:
+        paired: N.
+        rule: How they were chosen.
+        seed: Seed of the choice.
+        data: The PNG's content.
+        width: In pixels.
+    """
+
+    paired: float
+    rule: str
+    seed: int
+    data: bytes
+    width: int
 
 
 @dataclass(frozen=True)
@@ -141,6 +175,46 @@ def read_panels(contents: Contents, table: Table) -> tuple[list[list[tuple[Row, 
     return found, [panel for panel in seen.values() if isinstance(panel, Problem)]
 
 
+def read_chosen(contents: Contents) -> tuple[list[Chosen], list[Problem]]:
+    """Reads the pictures of chosen pairs, where it matters which samples were chosen.
+
+    That is the case if N counts pairs, or if a run chooses them by another rule than at random.
+
+    Args:
+        contents: The benchmark.
+
+    Returns:
+        For each N and rule, in the order of the benchmark, the picture of the first seed that has one, and the files
+        that could not be used.
+    """
+    results = {result.id: result for result in contents.results}
+    manifest = contents.manifest
+    if manifest.unit is not Unit.PAIRS and all(rule_of_choice(result) == RANDOM for result in results.values()):
+        return [], []
+    ranks = {seed: rank for rank, seed in enumerate(manifest.seeds)}
+    groups: dict[tuple[float, str], list[PlannedRun]] = {}
+    for run in manifest.runs:
+        if run.paired is not None and run.id in results:
+            groups.setdefault((run.paired, rule_of_choice(results[run.id])), []).append(run)
+    found, problems = [], []
+    rules = list(dict.fromkeys(rule for _, rule in groups))
+    for key in [(n, rule) for n in manifest.paired for rule in rules]:
+        runs = sorted(groups.get(key, []), key=lambda run: ranks.get(_seed(run, results), len(ranks)))
+        for run in runs:
+            seen = _read_picture(contents.folder, run, CHOSEN)
+            if isinstance(seen, Problem):
+                problems.append(seen)
+            elif seen:
+                found.append(Chosen(*key, _seed(run, results), *seen))
+                break
+    return found, problems
+
+
+def rule_of_choice(result: Result) -> str:
+    """How a run's pairs were chosen; runs from before there was a choice took them at random."""
+    return str(result.config["supervision"].get("selection", RANDOM))
+
+
 def environments(results: Sequence[Result]) -> dict[str, Counter[str]]:
     """Each fact about the runs' environments, with the number of runs that share a value."""
     flat = [dict(_flatten("", result.environment)) for result in results]
@@ -181,11 +255,17 @@ def doubts(contents: Contents, table: Table) -> list[str]:
     for column in table.columns:
         if column.pairs and column.pairs.low != column.pairs.high:
             numbers = markup.span(column.pairs)
-            said.append(f"At N = {column.paired:g} % the numbers of training pairs differ between runs: {numbers}.")
+            said.append(f"At N = {column.amount} the numbers of training pairs differ between runs: {numbers}.")
     if table.val_pairs and table.val_pairs.low != table.val_pairs.high:
         said.append(f"The numbers of validation pairs differ between runs: {markup.span(table.val_pairs)}.")
     competitors = [result for result in results if not is_floor(result.config)]
     metrics = {(s.metric, s.source, s.target, s.unit, s.higher_is_better) for r in competitors for s in r.scores}
+    kinds = {(s.metric, s.source, s.target, s.pooled is not None) for r in results for s in r.scores}
+    mixed = [key for key, count in Counter(k[:3] for k in kinds).items() if count > 1]
+    said += [
+        f"Of {m}, {s} → {t}, some runs have the value over all test samples together, others only the mean over them."
+        for m, s, t in sorted(mixed)
+    ]
     twice = [key for key, count in Counter(m[:3] for m in metrics).items() if count > 1]
     said += [f"Runs disagree on unit or direction of {m}, {s} → {t}." for m, s, t in sorted(twice)]
     if contents.problems:
@@ -219,6 +299,11 @@ def _whole(result: Result, run: PlannedRun) -> Result:
             raise ValueError(f"the scores of {score.metric} are not one number per test sample")
         if not all(isinstance(word, str) for word in (score.metric, score.source, score.target, score.unit)):
             raise TypeError("a score has no name")
+        if not isinstance(score.pooled, int | float | None):
+            raise TypeError(f"the value of {score.metric} over all samples is not a number")
+    # The rule becomes a part of a file's name.
+    if not re.fullmatch(r"\w[\w-]*", rule_of_choice(result)):
+        raise ValueError(f"pairs are chosen by {rule_of_choice(result)!r}, expected a word")
     result.protocol = str(result.protocol)
     sections = (result.supervision, result.cost, result.environment, result.selection, result.dataset)
     if not all(isinstance(section, dict) for section in sections) or not isinstance(result.warnings, list):
@@ -258,6 +343,25 @@ def _read_panel(folder: Path, run: PlannedRun, index: NDArray[Any] | None) -> Pa
     if index is not None and not np.array_equal(panel["index"], index):
         return Problem(run.id, f"{RUNS}/{run.id}/{PANEL}: shows other test samples; left out.")
     return panel
+
+
+def _read_picture(folder: Path, run: PlannedRun, name: str) -> tuple[bytes, int] | Problem | None:
+    """A PNG's content and width, once it is known to be whole."""
+    try:
+        data = (folder / RUNS / run.id / name).read_bytes()
+        with Picture.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            picture.load()
+            return data, picture.width
+    except FileNotFoundError:
+        return None
+    except (*DAMAGE, OSError, EOFError, SyntaxError, zlib.error, Picture.DecompressionBombError) as error:
+        # Pillow's own words name an object in memory, not what is wrong.
+        known = None if isinstance(error, UnidentifiedImageError) else error
+        return _problem(folder, run, name, known or ValueError("is not a PNG picture"))
+
+
+def _seed(run: PlannedRun, results: dict[str, Result]) -> int:
+    return results[run.id].seed if run.seed is None else run.seed
 
 
 def _problem(folder: Path, run: PlannedRun, file: str, error: BaseException) -> Problem:

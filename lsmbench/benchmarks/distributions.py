@@ -129,9 +129,10 @@ def figure(shown: Distributions) -> Figure:
     dashed = list(zip(shown.floors, figures.DASHES * len(shown.floors), strict=False))
     handles = [figures.entry(row, looks[row.label]) for row, line in shown.rows if any(line)]
     handles += [figures.floor_entry(row, dash) for (row, line), dash in dashed if any(line)]
-    below = 0.15 + figures.LEGEND_ROW * math.ceil(len(handles) / figures.LEGEND_COLUMNS)
-    size = (left + across * width + (across - 1) * gap + right, down * (top + height + foot) + below)
+    wide = left + across * width + (across - 1) * gap + right
     with figures.settings():
+        below = 0.15 + figures.LEGEND_ROW * figures.legend_lines(wide, handles)
+        size = (wide, down * (top + height + foot) + below)
         drawing = Figure(figsize=size, facecolor=figures.PAPER)
         for i, column in enumerate(shown.columns):
             x = left + (i % across) * (width + gap)
@@ -142,7 +143,7 @@ def figure(shown: Distributions) -> Figure:
                 _draw(axes, line[i], shown.limit, color=figures.FLOOR, linestyle=dash, linewidth=1.3)
             for row, line in shown.rows:
                 look = looks[row.label]
-                _draw(axes, line[i], shown.limit, color=look.colour, linestyle=figures.stroke(row), linewidth=1.7)
+                _draw(axes, line[i], shown.limit, color=look.colour, linestyle=figures.stroke(row, look), linewidth=1.7)
                 _mark(axes, line[i], shown.limit, look)
         figures.legend(drawing, handles)
     return drawing
@@ -152,15 +153,16 @@ def notes(shown: Distributions) -> list[str]:
     """What to know for reading the figure and its numbers, a sentence or two each."""
     limit, of = f"{shown.limit:g}", len(shown.table.columns)
     free = " Dash-dotted: methods that use no pairs (†)." if any(row.independent for row, _ in shown.rows) else ""
+    chosen = f" {dashed}" if (dashed := figures.on_chosen(shown.table.rows)) else ""
     said = [
         "Lines: the share of test samples with an error of at most e, the scores of all seeds pooled. Markers: "
-        f"medians; hollow: not all seeds have finished. Dashed grey: floors.{free}",
+        f"medians; hollow: not all seeds have finished. Dashed grey: floors.{free}{chosen}",
         f"AUC: the area under a line from 0 to {limit}, divided by {limit}; 1 is best, 0 worst. The limit is the "
         f"{PERCENTILE}th percentile of all errors here or, if that is smaller, of a floor's, rounded up. AUCs up to "
         "other limits are not comparable.",
     ]
     if len(shown.columns) < of:
-        names = ", ".join(f"{column.paired:g} %" for column in shown.columns)
+        names = ", ".join(column.amount for column in shown.columns)
         said.append(f"Shown are {names}: the first, middle and last of {of} values of N.")
     if shown.undefined:
         said.append(f"{markup.plural(shown.undefined, 'undefined score')} left out.")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -27,8 +28,9 @@ FLOOR = "#7b8494"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to repeat with the colours
 DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
+CHOSEN = "-k_medoids"  # what a row with chosen pairs has behind the name of the row without
 
-LEGEND_COLUMNS, LEGEND_ROW = 4, 0.17  # entries side by side, inches
+LEGEND_COLUMNS, LEGEND_ROW = 4, 0.17  # most entries side by side, inches
 LARGE = 128  # pixels; the size of SIT's images in the papers, of which smaller tiles show everything
 
 # No setting of the user's matplotlibrc may change the report.
@@ -48,10 +50,17 @@ class Style:
     Attributes:
         colour: Hexadecimal RGB.
         marker: Matplotlib's word.
+        chosen: Whether the row is another one with chosen pairs, whose colour it has.
     """
 
     colour: str
     marker: str
+    chosen: bool = False
+
+    @property
+    def dash(self) -> Any:
+        """Matplotlib's line style: broken for chosen pairs, short enough for a legend's line to show it."""
+        return (0, (3.4, 1.3)) if self.chosen else "-"
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,20 @@ class Translations:
         images: uint8, shape (K, H, W, 3).
         scores: Text below each image; empty for none.
         colour: The method's, for a line below the title; empty for none.
+        dash: The line's style.
     """
 
     title: str
     images: NDArray[np.uint8]
     scores: tuple[str, ...] = ()
     colour: str = ""
+    dash: Any = "-"
 
 
 def styles(rows: Sequence[Row]) -> dict[str, Style]:
     """A colour and a marker for each method, by its place in the table.
+
+    A row with chosen pairs has the colour of the row that it belongs to, with another marker and a broken line.
 
     Args:
         rows: Rows of the primary table.
@@ -80,7 +93,23 @@ def styles(rows: Sequence[Row]) -> dict[str, Style]:
     Returns:
         Styles by label.
     """
-    return {row.label: Style(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, row in enumerate(rows)}
+    labels = {row.label for row in rows}
+    places: dict[str, int] = {}
+    looks = {}
+    for row in rows:
+        plain = row.label.removesuffix(CHOSEN)
+        chosen = plain != row.label and plain in labels
+        place = places.setdefault(plain if chosen else row.label, len(places))
+        # Half-way round the markers: no two rows share both colour and marker.
+        marker = place + len(MARKERS) // 2 if chosen else place
+        looks[row.label] = Style(PALETTE[place % len(PALETTE)], MARKERS[marker % len(MARKERS)], chosen)
+    return looks
+
+
+def on_chosen(rows: Sequence[Row]) -> str:
+    """What broken lines in a method's colour mean; empty without any."""
+    pairs = [label for label, look in styles(rows).items() if look.chosen]
+    return f"Dashed in a method's colour: the same method with chosen pairs (…{CHOSEN})." if pairs else ""
 
 
 def curves(table: Table) -> Figure:
@@ -107,7 +136,7 @@ def curves(table: Table) -> Figure:
         for row, dash in zip(table.floors, DASHES * len(table.floors), strict=False):
             handles += _floor(axes, row, order, at, dash)
         _published(axes, table, order, at, looks)
-        if table.published and any(cell.published is not None for row in table.rows for cell in row.cells):
+        if table.used:
             handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.3, label="published, same colour"))
         columns = [table.columns[i] for i in order]
         axes.set_xticks(at, [heading(column, "\n{}") for column in columns])
@@ -116,9 +145,10 @@ def curves(table: Table) -> Figure:
         better = "higher" if table.higher_is_better else "lower"
         axes.set_ylabel(f"{table.key.metric}, {table.key.source} → {table.key.target} ({better} is better)", color=INK)
         if handles:
-            legend(figure, handles)
-            extra = math.ceil(len(handles) / LEGEND_COLUMNS) - 2
-            if extra > 0:  # a taller legend takes room of its own, not the curves'
+            # There is room for numbers of pairs below the N; a taller legend takes room of its own, not the curves'.
+            room = 3 if all(column.told for column in columns) else 2
+            extra = legend(figure, handles) - room
+            if extra > 0:
                 _grow(figure, axes, LEGEND_ROW * extra)
     return figure
 
@@ -135,29 +165,35 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
     """
     scored = any(column.scores for column in columns)
     large = is_large(columns)
-    size, gap, left, top, foot = 1.3 if large else 0.95, 0.07, 0.62, 0.45, 0.17 if scored else 0.0
-    step = size + foot + gap
+    titles = [_wrap(column.title, 15) for column in columns]
+    lines = max(title.count("\n") + 1 for title in titles)
+    size, gap, left, foot = 1.3 if large else 0.95, 0.07, 0.62, 0.17 if scored else 0.0
+    top, step = 0.45 + 0.11 * max(0, lines - 2), size + foot + gap
     width, height = left + len(columns) * (size + gap), top + len(indices) * step
     with settings():
         figure = Figure(figsize=(width, height), facecolor=PAPER)
+        renderer = _renderer(figure)
         for c, column in enumerate(columns):
             x = left + c * (size + gap)
-            figure.text(
+            points = 7.5 if len(column.title) > 11 else 8.5
+            title = figure.text(
                 (x + size / 2) / width,
                 1 - (top - 0.12) / height,
-                _wrap(column.title, 15),
+                titles[c],
                 ha="center",
                 va="baseline",
-                fontsize=7.5 if len(column.title) > 11 else 8.5,
+                fontsize=points,
                 fontweight="bold",
                 linespacing=1.05,
                 color=INK,
             )
+            # A long word that is not broken becomes smaller instead of running into its neighbour.
+            over = title.get_window_extent(renderer).width / (figure.dpi * size)
+            title.set_fontsize(points / max(1.0, 1.07 * over))
             if column.colour:
                 ends, level = (x / width, (x + size) / width), 1 - (top - 0.05) / height
-                figure.add_artist(
-                    Line2D(ends, (level, level), color=column.colour, linewidth=2.2, solid_capstyle="butt")
-                )
+                look = {"color": column.colour, "linestyle": column.dash, "linewidth": 2.2}
+                figure.add_artist(Line2D(ends, (level, level), solid_capstyle="butt", dash_capstyle="butt", **look))
             for r in range(len(indices)):
                 y = height - top - r * step - size
                 axes = figure.add_axes((x / width, y / height, size / width, size / height))
@@ -249,25 +285,44 @@ def settings() -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", _STYLE])
 
 
-def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Puts a legend below everything."""
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0.005),
-        ncol=min(LEGEND_COLUMNS, len(handles)),
-        frameon=False,
-        labelcolor=INK,
-        handlelength=2.6,
-        columnspacing=1.6,
-        fontsize=8.5,
-    )
+def legend(figure: Figure, handles: Sequence[Line2D]) -> int:
+    """Puts a legend below everything, with as many entries side by side as fit.
+
+    Args:
+        figure: Where to put it.
+        handles: Its entries.
+
+    Returns:
+        Number of its lines, of `LEGEND_ROW` inches each.
+    """
+    renderer = _renderer(figure)
+    for columns in range(min(LEGEND_COLUMNS, len(handles)), 0, -1):
+        drawn = figure.legend(
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.005),
+            ncol=columns,
+            frameon=False,
+            labelcolor=INK,
+            handlelength=2.6,
+            columnspacing=1.6,
+            fontsize=8.5,
+        )
+        if columns == 1 or drawn.get_window_extent(renderer).width <= figure.bbox.width:
+            return math.ceil(len(handles) / columns)
+        drawn.remove()
+    return 0
+
+
+def legend_lines(width: float, handles: Sequence[Line2D]) -> int:
+    """Number of lines of a legend in a figure of this width in inches."""
+    return legend(Figure(figsize=(width, 1)), handles)
 
 
 def entry(row: Row, look: Style) -> Line2D:
     """A method in a legend."""
     return Line2D(
-        [], [], color=look.colour, linestyle=stroke(row), linewidth=1.7, marker=look.marker, markersize=5.5,
+        [], [], color=look.colour, linestyle=stroke(row, look), linewidth=1.7, marker=look.marker, markersize=5.5,
         label=row.label,
     )  # fmt: skip
 
@@ -277,14 +332,15 @@ def floor_entry(row: Row, dash: Any) -> Line2D:
     return Line2D([], [], color=FLOOR, linestyle=dash, linewidth=1.3, label=row.label)
 
 
-def stroke(row: Row) -> Literal["-.", "-"]:
-    """A method's line: broken where the score is no function of N."""
-    return "-." if row.independent else "-"
+def stroke(row: Row, look: Style) -> Any:
+    """A method's line: dash-dotted where the score is no function of N."""
+    return "-." if row.independent else look.dash
 
 
 def heading(column: Column, pairs: str = " ({})") -> str:
-    """What an N is called in figures, with its number of pairs."""
-    return f"{column.paired:g} %" + (pairs.format(markup.count(column.pairs, "pair")) if column.pairs else "")
+    """What an N is called in figures, with its number of pairs if N does not tell it."""
+    seen = markup.saw(column)
+    return column.amount + (pairs.format(seen) if seen else "")
 
 
 def frame(axes: Axes) -> None:
@@ -299,6 +355,13 @@ def frame(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def _renderer(figure: Figure) -> RendererAgg:
+    """What measures the figure's texts, whose sizes are not known before."""
+    canvas: Any = FigureCanvasAgg(figure)
+    renderer: RendererAgg = canvas.get_renderer()
+    return renderer
+
+
 def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], look: Style) -> list[Line2D]:
     cells = [row.cells[i] for i in order]
     if all(cell.mean is None for cell in cells):
@@ -307,12 +370,12 @@ def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64],
     if row.independent:  # not a function of N, so that its line ends at no N
         if not math.isnan(sd[0]):
             axes.axhspan(mean[0] - sd[0], mean[0] + sd[0], color=look.colour, alpha=0.16, linewidth=0)
-        axes.axhline(mean[0], color=look.colour, linestyle=stroke(row), linewidth=1.7, zorder=3)
+        axes.axhline(mean[0], color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
     else:
         axes.fill_between(at, mean - sd, mean + sd, color=look.colour, alpha=0.16, linewidth=0)
         # A band between two points needs both: one alone is drawn as a bar.
         axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
-        axes.plot(at, mean, color=look.colour, linestyle=stroke(row), linewidth=1.7, zorder=3)
+        axes.plot(at, mean, color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
     whole = np.array([cell.finished >= cell.expected for cell in cells])
     for mask, face in ((whole, look.colour), (~whole, PAPER)):
         axes.plot(
@@ -341,7 +404,7 @@ def _published(
         if np.isnan(values).all():
             continue
         look = looks[row.label]
-        if any(cell.published_any_n for cell in row.cells):
+        if all(cell.published_any_n for cell in row.cells):
             axes.axhline(values[0], color=look.colour, linestyle=":", linewidth=1.3, zorder=2)
             continue
         known = ~np.isnan(values)
@@ -365,10 +428,13 @@ def _numbers(values: Any) -> NDArray[np.float64]:
 
 
 def _wrap(text: str, width: int) -> str:
-    """Breaks a title at the blank nearest before `width`, once."""
-    if len(text) <= width or " " not in text:
-        return text if len(text) <= width + 4 else text[: width + 3] + "…"
-    cut = text.rfind(" ", 0, width + 1)
-    cut = text.find(" ") if cut < 0 else cut
-    rest = text[cut + 1 :]
-    return text[:cut] + "\n" + (rest if len(rest) <= width + 2 else rest[: width + 1] + "…")
+    """Breaks a title at blanks and behind hyphens into lines of about `width` letters, three at most."""
+    lines = [""]
+    for part in re.findall(r"[^ -]*[ -]|[^ -]+$", text):
+        if lines[-1] and len((lines[-1] + part).rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    lines = [line.rstrip() for line in lines]
+    if len(lines) > 3:
+        lines = [*lines[:2], " ".join(lines[2:])]
+    return "\n".join(line if len(line) <= width + 4 else line[: width + 3] + "…" for line in lines)

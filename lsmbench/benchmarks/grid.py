@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lsmbench.data.supervision import supervise
+from lsmbench.data.supervision import pairs_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.runs.config import RunConfig, config_from_dict, load_yaml, nearest
@@ -29,30 +29,41 @@ class Benchmark:
         title: One line for people.
         description: What it is good for.
         dataset: Options of the dataset, with its `name`.
-        methods: For each row of the table the method's options; `name` is the method where it is not the row's name.
+        methods: For each row of the table the method's options; `name` is the method where it is not the row's name,
+            and `supervision` and `training` are options of these for this row alone.
         method: Options for all methods that have them, such as the networks' size.
         paired: The values of N, in per cent.
+        paired_count: Numbers of pairs, in place of N.
+        selection: How pairs are selected; with several, each row of a method with pairs is there once for each, those
+            of `k_medoids` under the name with `-k_medoids`.
         seeds: Each is both the seed of the supervision and of the initial weights.
         supervision: Further options of the supervision.
         training: Options of the training.
         sizes: Named variations, each with any of the sections above.
         size: The variation that is used when none is named.
-        published: Values printed in a paper: `source`, `metric`, `note`, `values` by row and N.
+        published: Values printed in a paper: `source`, `metric`, `note`, `values` by row and N; or several of them.
     """
 
     name: str
     title: str
     dataset: dict[str, Any]
     methods: dict[str, dict[str, Any]]
-    paired: list[float]
     seeds: list[int]
+    paired: list[float] = field(default_factory=list)
+    paired_count: list[int] | None = None
+    selection: list[str] | None = None
     description: str = ""
     method: dict[str, Any] = field(default_factory=dict)
     supervision: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
     size: str | None = None
-    published: dict[str, Any] | None = None
+    published: dict[str, Any] | list[dict[str, Any]] | None = None
+
+    @property
+    def amounts(self) -> list[float]:
+        """The columns of the table: values of N, or numbers of pairs."""
+        return self.paired if self.paired_count is None else [*self.paired_count]
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class GridRun:
     Attributes:
         id: Identity of the run.
         label: Row of the table.
-        paired: N; `None` if the score holds for every N.
+        paired: N, or the number of pairs; `None` if the score holds for every N.
         seed: Seed; `None` if the score holds for every seed.
         config: What to run.
     """
@@ -95,7 +106,8 @@ class Grid:
             "dataset": b.dataset["name"],
             "methods": list(b.methods),
             "method_summaries": {label: summary(kind) for label, kind in kinds.items()},
-            "paired": b.paired,
+            "paired": b.amounts,
+            "paired_unit": "%" if b.paired_count is None else "pairs",
             "seeds": b.seeds,
             "size": b.size,
             "runs": [{"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed} for r in self.runs],
@@ -154,7 +166,8 @@ def load(name_or_path: str, size: str | None = None, overrides: Mapping[str, Any
     for key in merged:
         if key not in known_keys:
             raise UserError(f"{path}: unknown key {key}{nearest(key, known_keys)}")
-    absent = [k for k in ("name", "title", "dataset", "methods", "paired", "seeds") if not merged.get(k)]
+    absent = [k for k in ("name", "title", "dataset", "methods", "seeds") if not merged.get(k)]
+    absent += ["paired"] if not merged.get("paired") and not merged.get("paired_count") else []
     if absent:
         raise UserError(f"{path}: says nothing of {_list(absent)}.")
     merged["size"] = size
@@ -195,9 +208,10 @@ def expand(benchmark: Benchmark) -> Grid:
     """
     runs: dict[str, GridRun] = {}
     skipped: dict[str, str] = {}
-    fingerprint = metric = None
+    fingerprint, metric, banks = "", "", dict[str | None, str]()
+    benchmark = _with_selections(benchmark)
     for seed in benchmark.seeds:
-        for paired in benchmark.paired:
+        for paired in benchmark.amounts:
             for label, options in benchmark.methods.items():
                 config = _config(benchmark, label, options, paired, seed)
                 kind = METHODS[config.method_name]
@@ -205,20 +219,35 @@ def expand(benchmark: Benchmark) -> Grid:
                 if not supported:
                     skipped[label] = reason
                     continue
-                if fingerprint is None:
+                bank = config.supervision.y_bank
+                if not fingerprint or bank not in banks:
                     data = data_of(config)
-                    fingerprint = data.fingerprint
+                    fingerprint, banks[bank] = data.fingerprint, data.bank_fingerprint
                     metric = data.domains[data.dataset.target].metrics()[0].name
-                    for n in benchmark.paired:
-                        data.config.paired = n
-                        supervise(data.split.train, data.config)
-                    config = _config(benchmark, label, options, paired, seed)
-                identity = config.identity(fingerprint)
+                    samples = len(data.split.train)
+                pairs_of(samples, config.supervision)
+                identity = config.identity(fingerprint, banks[bank])
                 holds_for = (paired if kind.uses_pairs else None, None if kind.deterministic else seed)
                 runs.setdefault(identity, GridRun(identity, label, *holds_for, config))
     if not runs:
         raise UserError("no method of the benchmark can be run: " + "; ".join(f"{m} {r}" for m, r in skipped.items()))
     return Grid(benchmark, list(runs.values()), skipped, str(metric))
+
+
+def _with_selections(benchmark: Benchmark) -> Benchmark:
+    """The benchmark with its rows multiplied by the ways to select pairs."""
+    if not benchmark.selection:
+        return benchmark
+    rows: dict[str, dict[str, Any]] = {}
+    for label, options in benchmark.methods.items():
+        own = "selection" in (options.get("supervision") or {})
+        kind = METHODS.get(options.get("name", label))
+        several = len(benchmark.selection) > 1 and not own and kind is not None and kind.uses_pairs
+        for selection in benchmark.selection if several else benchmark.selection[:1]:
+            name = f"{label}-{selection}" if several and selection != "random" else label
+            base = {"name": options.get("name", label), "supervision": {"selection": selection}}
+            rows[name] = merge(base, options)
+    return replace(benchmark, methods=rows)
 
 
 def _config(benchmark: Benchmark, label: str, options: Mapping[str, Any], paired: float, seed: int) -> RunConfig:
@@ -228,17 +257,24 @@ def _config(benchmark: Benchmark, label: str, options: Mapping[str, Any], paired
     kind = METHODS[name]
     fields = kind.Config.__dataclass_fields__
     common = {key: value for key, value in benchmark.method.items() if key in fields}
+    own = {key: value for key, value in options.items() if key not in ("supervision", "training")}
+    # A method that uses no pairs is trained once, on all samples as view-only.
+    amount = paired if kind.uses_pairs else 0
     return config_from_dict(
         {
             "dataset": benchmark.dataset,
-            "method": {**common, **options, "name": name},
+            "method": {**common, **own, "name": name},
             "supervision": {
                 **benchmark.supervision,
-                # A method that uses no pairs is trained once, on all samples as view-only.
-                "paired": float(paired) if kind.uses_pairs else 0.0,
+                **(options.get("supervision") or {}),
+                **({"paired": float(amount)} if benchmark.paired_count is None else {"paired_count": amount}),
                 "supervision_seed": 0 if kind.deterministic else seed,
             },
-            "training": {**benchmark.training, "init_seed": 0 if kind.deterministic else seed},
+            "training": {
+                **benchmark.training,
+                **(options.get("training") or {}),
+                "init_seed": 0 if kind.deterministic else seed,
+            },
         }
     )
 

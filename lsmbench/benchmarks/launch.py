@@ -128,7 +128,8 @@ def _conclude(run: GridRun, message: Failure | str | None, root: Path, outcome: 
         outcome.finished.append(result)
         score = result.primary
         seconds = result.cost["wall_s"]
-        console.print(f"[green]✓[/] {_title(run)}: {score.metric} {score.mean:.4f} in {seconds:.0f} s", highlight=False)
+        said = f"{score.metric} {score.value:.4f} in {seconds:.0f} s"
+        console.print(f"[green]✓[/] {_title(run)}: {said}", highlight=False)
         return
     if isinstance(message, str):
         message = Failure(run.id, "failed", f"{message}; was memory short?", "", run.config.to_dict())
@@ -183,7 +184,7 @@ def _end_with_parent(messages: Connection) -> None:
 
 
 def _title(run: GridRun) -> str:
-    paired = "any N" if run.paired is None else f"N={run.paired:g}"
+    paired = "any N" if run.paired is None else run.config.supervision.amount
     return f"{run.label} {paired}" + ("" if run.seed is None else f" seed {run.seed}")
 
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lsmbench.benchmarks.statistics import Row, Span, Table
+from lsmbench.benchmarks.statistics import Column, Published, Row, Span, Table, Unit
 from lsmbench.runs.results import Result
 
 _TEX = {
@@ -74,6 +74,18 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def saw(column: Column) -> str:
+    """The numbers of pairs to print below an N; empty if N tells them."""
+    if column.told:
+        return ""
+    return f"saw {span(column.pairs)}" if column.unit is Unit.PAIRS else count(column.pairs, "pair")
+
+
+def run_score(table: Table) -> str:
+    """What the score of a run is."""
+    return "score over all test samples together" if table.pooled else "mean score over the test samples"
+
+
 def setting(result: Result) -> str:
     """What a run must share with others to stand in one table with them."""
     return f"protocol {result.protocol}, fingerprint {result.dataset.get('fingerprint', 'unknown')}"
@@ -91,9 +103,14 @@ def notes(table: Table) -> list[str]:
     cells = [cell for row in table.rows for cell in row.cells]
     unit = f" Unit: {table.unit}." if table.unit else ""
     said = [
-        "Mean ± standard deviation over seeds of a run's mean over the test samples; the best mean of a column is "
+        f"Mean ± standard deviation over seeds of a run's {run_score(table)}; the best mean of a column is "
         f"emphasised, which says nothing about significance.{unit}"
     ]
+    if table.pooled:
+        said.append(
+            f"{table.key.metric} is computed over all test pixels together (one confusion matrix), not as a mean over "
+            "samples; the scores of single samples need not average to it."
+        )
     if any(cell.mean is not None and cell.sd is None for cell in cells):
         said.append("A value without ± stems from a single run.")
     if any(cell.finished < cell.expected for cell in cells):
@@ -112,17 +129,31 @@ def notes(table: Table) -> list[str]:
     if table.val_pairs:
         example = ""
         scarcest = min((c for c in table.columns if c.pairs), key=lambda column: column.paired, default=None)
-        if scarcest:
+        if scarcest and scarcest.told:
+            example = ", besides the N pairs"
+        elif scarcest:
             pairs = count(scarcest.pairs, "training pair")
-            example = f": at N = {scarcest.paired:g} % a run saw {pairs} and these"
+            example = f": at N = {scarcest.amount} a run saw {pairs} and these"
         said.append(f"Validation pairs: {span(table.val_pairs)} per run. They count as supervision{example}.")
-    if table.published and any(cell.published is not None for cell in cells):
-        said.append(f"Published values: {table.published.source}.")
+    if table.used:
+        said.append(f"Published values: {_all([block.source for block in table.used])}.")
         if any(cell.published_any_n for cell in cells):
             said.append("Published for any N: the paper prints one value of a method that uses no pairs.")
-        if table.published.note:
-            said.append(f"Published values stem from another setting: {table.published.note}")
+        said += _other_settings(table.used)
     return said
+
+
+def _other_settings(used: Sequence[Published]) -> list[str]:
+    """How the papers' settings differ from the benchmark's, each difference once."""
+    differing: dict[str, list[str]] = {}
+    for block in used:
+        if block.note:
+            differing.setdefault(block.note, []).append(block.source)
+    sources = {block.source for block in used}
+    return [
+        f"Published values stem from another setting{'' if set(by) == sources else f' ({_all(by)})'}: {note}"
+        for note, by in differing.items()
+    ]
 
 
 def _exceptions(table: Table) -> list[str]:
@@ -179,6 +210,11 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     """Escapes text for LaTeX; letters that pdflatex cannot set are spelled in ASCII."""
     return "".join(map(_latex_character, line(text)))
+
+
+def _all(sources: Sequence[str]) -> str:
+    """Sources, each once."""
+    return "; ".join(dict.fromkeys(sources))
 
 
 def _names(rows: Sequence[Row]) -> str:

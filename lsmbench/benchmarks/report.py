@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,29 @@ from rich.text import Text
 
 from lsmbench import __version__
 from lsmbench.benchmarks import distributions, figures, markup
-from lsmbench.benchmarks.contents import RUNS, Contents, Problem, doubts, environments, read, read_panels, run_warnings
+from lsmbench.benchmarks.contents import (
+    RANDOM,
+    RUNS,
+    Contents,
+    Problem,
+    doubts,
+    environments,
+    read,
+    read_chosen,
+    read_panels,
+    run_warnings,
+)
 from lsmbench.benchmarks.distributions import Distributions
 from lsmbench.benchmarks.statistics import Cell, Column, Manifest, PlannedRun, Row, Table
 from lsmbench.runs.results import Result, write_bytes, write_text
 
 _EMBEDDED = 1_000_000  # bytes; larger pictures would make a page that is slow to load and to send
+_FEW = 8  # published values beside the table's that a sentence can hold
+_LONG = 14  # letters of a row's name
+_LEAST = 480  # pixels; pictures of chosen pairs shrink to this and are scrolled from there on
+_BROAD = 10  # columns of a picture that want more than a page's width
+# Pictures that a report may have made, whatever its N counted.
+_DRAWN = ("panel-N*.png", "panel-*pairs.png", "chosen-N*-*.png", "chosen-*pairs-*.png")
 
 # Braces and percent signs are LaTeX's own.
 _TEX_TAGS: dict[str, Any] = {
@@ -50,6 +67,7 @@ class ReportPaths:
         curves: The figure of scores over N as PNG and SVG; empty without a score.
         distributions: The figure of the errors' distributions as PNG and SVG; empty where scores are no errors.
         panels: Pictures of translations, one per N.
+        chosen: Pictures of the samples that were chosen as pairs, one per N and rule.
     """
 
     html: Path
@@ -59,20 +77,28 @@ class ReportPaths:
     curves: tuple[Path, ...]
     distributions: tuple[Path, ...]
     panels: tuple[Path, ...]
+    chosen: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
 class _Picture:
+    """A picture of the report.
+
+    Attributes:
+        name: Its file.
+        label: The N that it is of.
+        about: What it shows beside the N; empty if all pictures of its kind do.
+        data: The PNG's content.
+        least: Width on a page, in pixels; a narrower one is scrolled.
+        broad: Whether it wants more than a page's width.
+    """
+
     name: str
     label: str
+    about: str
     data: bytes
-    columns: int
-    large: bool
-
-    @property
-    def least(self) -> int:
-        """Width on a page, in pixels; a narrower one is scrolled."""
-        return self.columns * (130 if self.large else 75)
+    least: int
+    broad: bool = False
 
     @property
     def uri(self) -> str:
@@ -98,6 +124,7 @@ def write_report(folder: Path) -> ReportPaths:
     tables = contents.tables
     primary = tables[0]
     pictures, problems = _pictures(contents, primary)
+    chosen, more_problems = _chosen_pictures(contents)
     scored = any(cell.mean is not None for row in (*primary.rows, *primary.floors) for cell in row.cells)
     shown = distributions.of(primary, contents.results)
     plots = {"curves": figures.curves(primary)} if scored else {}
@@ -111,20 +138,22 @@ def write_report(folder: Path) -> ReportPaths:
         curves=files["curves"] if "curves" in plots else (),
         distributions=files["ced"] if "ced" in plots else (),
         panels=tuple(folder / picture.name for picture in pictures),
+        chosen=tuple(folder / picture.name for picture in chosen),
     )
     # Pictures of an earlier report, which this one does not show.
-    drawable = {*folder.glob("panel-N*.png"), *files["curves"], *files["ced"]}
-    for stale in drawable - {*paths.curves, *paths.distributions, *paths.panels}:
+    drawable = {*files["curves"], *files["ced"], *(path for pattern in _DRAWN for path in folder.glob(pattern))}
+    for stale in drawable - {*paths.curves, *paths.distributions, *paths.panels, *paths.chosen}:
         stale.unlink(missing_ok=True)
-    for picture in pictures:
+    for picture in (*pictures, *chosen):
         write_bytes(folder / picture.name, picture.data)
     drawings = {name: figures.svg(plot) for name, plot in plots.items()}
     for name, plot in plots.items():
         png, svg = files[name]
         write_text(svg, drawings[name])
         write_bytes(png, figures.png(plot))
-    page = _page(contents, tables, problems) | {
+    page = _page(contents, tables, problems + more_problems) | {
         "panels": pictures,
+        "chosen": _by_label(chosen),
         "legend": _legend(contents, primary) if pictures else "",
         "figure": _inline(drawings["curves"], "curves", "Mean score over N, one line per method") if scored else "",
         "distributions": _distributions_view(shown, drawings["ced"]) if shown else None,
@@ -160,7 +189,7 @@ def _console(table: Table, title: str) -> RichTable:
     rich = RichTable(title=Text(title + view["title"]), title_justify="left", caption=notes, caption_justify="left")
     rich.add_column("method", no_wrap=True)
     for column in view["columns"]:
-        rich.add_column(Text(f"{column['label']} %\n{column['pairs']}".rstrip()), justify="right")
+        rich.add_column(Text(f"{column['label']}\n{column['pairs']}".rstrip()), justify="right")
     rich.add_column("time/run", justify="right", style="dim")
     rich.add_column("updates", justify="right", style="dim")
     for number, row in enumerate(view["rows"] + view["floors"]):
@@ -178,7 +207,7 @@ def _console(table: Table, title: str) -> RichTable:
     return rich
 
 
-def _page(contents: Contents, tables: Sequence[Table], panel_problems: Sequence[Problem]) -> dict[str, Any]:
+def _page(contents: Contents, tables: Sequence[Table], picture_problems: Sequence[Problem]) -> dict[str, Any]:
     """What the templates show, already in words."""
     manifest, primary, states = contents.manifest, tables[0], contents.states
     planned = {run.id: run for run in manifest.runs}
@@ -199,18 +228,17 @@ def _page(contents: Contents, tables: Sequence[Table], panel_problems: Sequence[
         "warnings": doubts(contents, primary),
         "supervision": [_supervision_view(column, primary) for column in primary.columns],
         "outcomes": [
-            {**_run_view(planned[f.id]), "kind": f.kind, "where": f.where, "reason": f.reason}
+            {**_run_view(planned[f.id], manifest), "kind": f.kind, "where": f.where, "reason": f.reason}
             for f in contents.failures
         ],
-        "problems": (*contents.problems, *panel_problems),
+        "problems": (*contents.problems, *picture_problems),
         "details": [
-            {**_run_view(run), **_result_view(results.get(run.id), primary), "state": states[run.id]}
+            {**_run_view(run, manifest), **_result_view(results.get(run.id), primary), "state": states[run.id]}
             for run in manifest.runs
         ],
         "run_warnings": run_warnings(contents.results),
         "strangers": contents.strangers,
         "facts": _facts(contents.results),
-        "published_elsewhere": _published_elsewhere(manifest),
         "panel_seed": str(manifest.seeds[0]) if manifest.seeds else "",
     }
 
@@ -226,30 +254,40 @@ def _table_view(table: Table) -> dict[str, Any]:
     return {
         "title": f"{table.key.metric}, {table.key.source} → {table.key.target} ({better} is better)",
         "metric": table.key.metric,
+        "run_score": markup.run_score(table),
         "better": better,
         "primary": table.primary,
         "slug": "-".join(map(markup.slug, table.key)),
-        "columns": [
-            {"label": f"{c.paired:g}", "pairs": markup.count(c.pairs, "pair"), "number": markup.span(c.pairs)}
-            for c in table.columns
-        ],
-        "rows": [_row_view(row, decimals, looks[row.label].colour, False) for row in table.rows],
-        "floors": [_row_view(row, decimals, figures.FLOOR, True) for row in table.floors],
+        "columns": [{"label": c.amount, "pairs": markup.saw(c), "number": markup.span(c.pairs)} for c in table.columns],
+        # Long names leave less room for numbers.
+        "wide": len(table.columns) > (5 if all(len(row.label) <= _LONG for row in table.rows) else 4),
+        "told": all(column.told for column in table.columns),
+        "rows": [_row_view(row, decimals, looks[row.label]) for row in table.rows],
+        "floors": [_row_view(row, decimals, None) for row in table.floors],
+        "dashed": figures.on_chosen(table.rows),
         "notes": markup.notes(table),
+        "elsewhere": _published_elsewhere(table),
     }
 
 
-def _row_view(row: Row, decimals: int, colour: str, floor: bool) -> dict[str, Any]:
+def _row_head(row: Row, look: figures.Style | None) -> dict[str, Any]:
+    """A row's name and look; a floor has no look."""
     return {
         "label": row.label,
-        "mark": " †" if row.independent and not floor else "",
+        "mark": " †" if row.independent and look else "",
+        "colour": look.colour if look else figures.FLOOR,
+        "ring": look is not None and look.chosen,
+        "floor": look is None,
+    }
+
+
+def _row_view(row: Row, decimals: int, look: figures.Style | None) -> dict[str, Any]:
+    return _row_head(row, look) | {
         "summary": row.summary,
-        "colour": colour,
-        "floor": floor,
         "skipped": row.skipped,
         "cells": [_cell_view(cell, decimals) for cell in row.cells],
         "has_published": any(cell.published is not None for cell in row.cells),
-        "published_any_n": any(cell.published_any_n for cell in row.cells),
+        "published_any_n": all(cell.published_any_n for cell in row.cells),
         "time": markup.duration(row.wall_s),
         "seconds": row.wall_s,
         "updates": "–" if row.updates is None else f"{row.updates:,.0f}",
@@ -294,25 +332,21 @@ def _cell_view(cell: Cell, decimals: int) -> dict[str, Any]:
 
 def _distributions_view(shown: Distributions, drawing: str) -> dict[str, Any]:
     looks = figures.styles(shown.table.rows)
-    lines = [(*line, looks[line[0].label].colour, False) for line in shown.rows if not line[0].skipped]
-    lines += [(*line, figures.FLOOR, True) for line in shown.floors]
-    decimals = markup.decimals(one.median for _, line, _, _ in lines for one in line if one)
+    lines = [(*line, looks.get(line[0].label)) for line in (*shown.rows, *shown.floors) if not line[0].skipped]
+    decimals = markup.decimals(one.median for _, line, _ in lines for one in line if one)
     return {
         "figure": _inline(drawing, "ced", "Share of test samples within an error, one line per method"),
-        "columns": [f"{column.paired:g} %" for column in shown.columns],
+        "columns": [column.amount for column in shown.columns],
         "wide": len(shown.columns) > 1,
         "rows": [
             {
-                "label": row.label,
-                "mark": " †" if row.independent and not floor else "",
-                "colour": colour,
-                "floor": floor,
+                **_row_head(row, look),
                 "cells": [
                     (f"{one.median:.{decimals}f}", f"{one.area(shown.limit):.3f}") if one else ("–", "–")
                     for one in line
                 ],
             }
-            for row, line, colour, floor in lines
+            for row, line, look in lines
         ],
         "notes": distributions.notes(shown),
     }
@@ -320,18 +354,19 @@ def _distributions_view(shown: Distributions, drawing: str) -> dict[str, Any]:
 
 def _supervision_view(column: Column, table: Table) -> dict[str, str]:
     spans = {"pairs": column.pairs, "x": column.singles[0], "y": column.singles[1], "val_pairs": table.val_pairs}
-    return {"paired": f"{column.paired:g} %"} | {word: markup.span(numbers) for word, numbers in spans.items()}
+    return {"paired": column.amount} | {word: markup.span(numbers) for word, numbers in spans.items()}
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------
 
 
-def _run_view(run: PlannedRun) -> dict[str, str]:
+def _run_view(run: PlannedRun, manifest: Manifest) -> dict[str, str]:
     return {
         "run": run.id,
         "link": f"{RUNS}/{quote(run.id)}/",
         "method": run.method,
-        "paired": "any" if run.paired is None else f"{run.paired:g} %",
+        "paired": "any" if run.paired is None else manifest.unit.amount(run.paired),
+        "n": "any" if run.paired is None else repr(run.paired),
         "seed": "any" if run.seed is None else str(run.seed),
     }
 
@@ -341,12 +376,12 @@ def _result_view(result: Result | None, table: Table) -> dict[str, str]:
     if result is None:
         return view
     score = table.key.find(result)
-    mean = score.mean if score else math.nan
-    if math.isnan(mean):
+    value = score.value if score else math.nan
+    if math.isnan(value):
         view["score"] = "undefined"
     else:
-        undefined = sum(map(math.isnan, score.values)) if score else 0
-        view |= {"score": f"{mean:.4g}" + (f" ({undefined} undefined)" if undefined else ""), "sort": repr(mean)}
+        undefined = sum(map(math.isnan, score.values)) if score and score.pooled is None else 0
+        view |= {"score": f"{value:.4g}" + (f" ({undefined} undefined)" if undefined else ""), "sort": repr(value)}
     if "parameters" in result.cost:
         view["parameters"] = f"{result.cost['parameters']:,.0f}"
     return view | {
@@ -371,20 +406,34 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     return facts + [(key, ", ".join(values)) for key, values in environments(results).items()]
 
 
-def _published_elsewhere(manifest: Manifest) -> str:
-    """Published values, at the table's N, of methods that have no row."""
-    if not manifest.published:
-        return ""
-    ours = {run.method for run in manifest.runs}
-    parts = []
-    for method, values in manifest.published.values.items():
-        if method in manifest.published.any_n:
-            rest = [f"{next(iter(values.values())):g} at any N"]
-        else:
-            rest = [f"{v:g} at {n:g} %" for n, v in values.items() if n in manifest.paired]
-        if rest and method not in ours:
-            parts.append(f"{method} {', '.join(rest)}")
-    return "; ".join(parts)
+def _published_elsewhere(table: Table) -> dict[str, Any]:
+    """Published values that stand in no cell: of the rows at other N, and of methods that have no row.
+
+    Of a method without a row, those at the table's N are told, or all if it has none there.
+    """
+    rows = {row.method for row in (*table.rows, *table.floors) if not row.skipped}
+    columns = {column.paired for column in table.columns}
+    unit = table.columns[0].unit
+    named = {block.source for block in table.used}
+    known: set[tuple[str, float | None]] = set()
+    said, number = [], 0
+    for block in table.published:
+        for method, values in block.values.items():
+            left: list[tuple[float | None, float]]
+            if method in block.any_n:
+                left = [] if method in rows else [(None, next(iter(values.values())))]
+            elif method in rows:
+                left = [(n, value) for n, value in values.items() if n not in columns]
+            else:
+                left = [(n, value) for n, value in values.items() if n in columns] or [*values.items()]
+            left = [(n, value) for n, value in left if (method, n) not in known]
+            known |= {(method, n) for n, _ in left}
+            number += len(left)
+            told = [f"{value:g} at {'any N' if n is None else unit.amount(n)}" for n, value in left]
+            source = "" if block.source in named else f" ({block.source})"
+            if told:
+                said.append(f"{method} {', '.join(told)}{source}")
+    return {"said": said, "number": number, "few": number <= _FEW}
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -392,13 +441,13 @@ def _published_elsewhere(manifest: Manifest) -> str:
 
 def _pictures(contents: Contents, table: Table) -> tuple[list[_Picture], list[Problem]]:
     """One picture of translations per N, of each method's first finished seed."""
-    colours = {label: look.colour for label, look in figures.styles(table.rows).items()}
+    looks = figures.styles(table.rows)
     decimals = min(4, markup.decimals(c.mean for row in table.rows for c in row.cells if c.mean is not None))
     results = {result.id: result for result in contents.results}
     first_seed = contents.manifest.seeds[:1]
     found, problems = read_panels(contents, table)
     pictures = []
-    for n, shown in zip(contents.manifest.paired, found, strict=True):
+    for column, shown in zip(table.columns, found, strict=True):
         if not shown:
             continue
         panel = shown[0][2]
@@ -407,19 +456,42 @@ def _pictures(contents: Contents, table: Table) -> tuple[list[_Picture], list[Pr
             score = table.key.find(results[run.id])
             known = dict(zip(score.indices, score.values, strict=True)) if score else {}
             values = [known.get(int(i), math.nan) for i in panel["index"]]
+            look = looks.get(row.label)
             other = run.seed is not None and first_seed not in ((), (run.seed,))
             columns.append(
                 figures.Translations(
-                    title=f"{row.label} (seed {run.seed})" if other else row.label,
+                    title=f"{row.label} (seed\u00a0{run.seed})" if other else row.label,
                     images=panel["prediction"],
                     scores=tuple("–" if math.isnan(value) else f"{value:.{decimals}f}" for value in values),
-                    colour=colours.get(row.label, figures.FLOOR),
+                    **({"colour": look.colour, "dash": look.dash} if look else {"colour": figures.FLOOR}),
                 )
             )
         figure = figures.panel(columns, [int(index) for index in panel["index"]])
         data, large = figures.png(figure, dpi=170), figures.is_large(columns)
-        pictures.append(_Picture(f"panel-N{n:g}.png", f"{n:g} %", data, len(columns), large))
+        name, least = f"panel-{column.unit.word(column.paired)}.png", len(columns) * (130 if large else 75)
+        broad = large or len(columns) > _BROAD
+        pictures.append(_Picture(name, column.amount, "", data, least, broad))
     return pictures, problems
+
+
+def _chosen_pictures(contents: Contents) -> tuple[list[_Picture], list[Problem]]:
+    """The pictures of chosen pairs, by N, then by rule."""
+    found, problems = read_chosen(contents)
+    unit = contents.manifest.unit
+    pictures = []
+    for one in found:
+        # Chance is another with every seed; a rule looks at the samples alone.
+        about = f"{one.rule}, {f'seed {one.seed}' if one.rule == RANDOM else 'the same for every seed'}"
+        name = f"chosen-{unit.word(one.paired)}-{one.rule}.png"
+        pictures.append(_Picture(name, unit.amount(one.paired), about, one.data, min(one.width, _LEAST)))
+    return pictures, problems
+
+
+def _by_label(pictures: Sequence[_Picture]) -> dict[str, list[_Picture]]:
+    groups: defaultdict[str, list[_Picture]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.label].append(picture)
+    return dict(groups)
 
 
 def _legend(contents: Contents, table: Table) -> str:
@@ -439,7 +511,7 @@ def _scores_csv(contents: Contents, table: Table) -> str:
     for run in contents.manifest.runs:
         if run.id not in results:
             continue
-        paired = "" if run.paired is None else f"{run.paired:g}"
+        paired = "" if run.paired is None else contents.manifest.unit.number(run.paired)
         head = (labels.get(run.id, run.method), paired, "" if run.seed is None else run.seed, run.id)
         for score in results[run.id].scores:
             for index, value in zip(score.indices, score.values, strict=True):

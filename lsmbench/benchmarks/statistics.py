@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,36 @@ from lsmbench.runs.results import Failure, Result, Score, read_json
 SCHEMA = 1
 BENCHMARK = "benchmark.json"
 FLOORS = {"constant": "floor (constant)", "copy": "floor (copy of the input)"}
+
+
+class Unit(StrEnum):
+    """What N counts, and how an N is called: the only place that knows the difference."""
+
+    PERCENT = "%"
+    PAIRS = "pairs"
+
+    @property
+    def meaning(self) -> str:
+        """What N is, for readers; continues "N is"."""
+        if self is Unit.PAIRS:
+            return "the number of training samples whose pair the methods may see; whatever else they see is not paired"
+        return "the percentage of training samples whose pair the methods may see; the rest shows one view only"
+
+    def number(self, n: float) -> str:
+        """N alone, e.g. `5` or `2975`."""
+        return f"{n:.12g}" if self is Unit.PAIRS else f"{n:g}"
+
+    def amount(self, n: float) -> str:
+        """N with its unit, e.g. `5 %`, `20 pairs` or `1 pair`."""
+        return f"{self.number(n)} {'pair' if self is Unit.PAIRS and n == 1 else self.value}"
+
+    def word(self, n: float) -> str:
+        """N as a part of a file's name, e.g. `N5` or `20pairs`."""
+        return f"{self.number(n)}pairs" if self is Unit.PAIRS else f"N{self.number(n)}"
+
+    def tells(self, n: float, pairs: Span | None) -> bool:
+        """Whether N itself already tells these numbers of pairs."""
+        return self is Unit.PAIRS and (pairs is None or pairs.low == pairs.high == n)
 
 
 @dataclass(frozen=True)
@@ -60,6 +91,20 @@ class Published:
             if len(values) != 1:
                 raise ValueError(f"published.any_n: {method} has {len(values)} different values, expected one")
 
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Published:
+        """Reads one block of `benchmark.json`."""
+        return cls(
+            source=str(raw["source"]),
+            metric=str(raw["metric"]),
+            values={
+                str(method): {float(n): float(value) for n, value in values.items()}
+                for method, values in raw["values"].items()
+            },
+            note=str(raw.get("note") or ""),
+            any_n=tuple(str(method) for method in raw.get("any_n") or ()),
+        )
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -73,12 +118,13 @@ class Manifest:
         methods: Methods in order of display.
         summaries: One line about a method.
         paired: The values of N in order of display.
+        unit: What N counts.
         seeds: The seeds in order.
         size: Named network size, `None` for the papers' own.
         runs: Every run of the benchmark.
         skipped: Methods that are not run, with the reason.
         primary_metric: Metric that methods are compared by.
-        published: A paper's values, if there are any.
+        published: Papers' values, by metric and source; where several have a value, the first counts.
         command: What to type to run the benchmark again.
     """
 
@@ -89,12 +135,13 @@ class Manifest:
     methods: tuple[str, ...]
     summaries: dict[str, str]
     paired: tuple[float, ...]
+    unit: Unit
     seeds: tuple[int, ...]
     size: str | None
     runs: tuple[PlannedRun, ...]
     skipped: tuple[tuple[str, str], ...]
     primary_metric: str
-    published: Published | None
+    published: tuple[Published, ...]
     command: str
 
     @classmethod
@@ -141,17 +188,14 @@ class Manifest:
         methods = [str(m) for m in raw["methods"]] + [run.method for run in runs] + [method for method, _ in skipped]
         if not paired:
             raise ValueError("'paired' is empty")
-        said = raw.get("published")
-        published = said and Published(
-            source=str(said["source"]),
-            metric=str(said["metric"]),
-            values={
-                str(method): {float(n): float(value) for n, value in values.items()}
-                for method, values in said["values"].items()
-            },
-            note=str(said.get("note") or ""),
-            any_n=tuple(str(method) for method in said.get("any_n") or ()),
-        )
+        counted = raw.get("paired_unit", "%")
+        if counted not in list(Unit):
+            raise ValueError(f"'paired_unit' is {counted!r}, expected one of {', '.join(Unit)}")
+        unit = Unit(counted)
+        broken = [n for n in paired if n % 1 or n < 0]
+        if unit is Unit.PAIRS and broken:
+            raise ValueError(f"'paired' counts pairs, found {broken[0]:g}")
+        said = raw.get("published") or []
         return cls(
             name=str(raw["name"]),
             title=str(raw.get("title") or raw["name"]),
@@ -160,12 +204,13 @@ class Manifest:
             methods=tuple(dict.fromkeys(methods)),
             summaries={str(k): str(v) for k, v in (raw.get("method_summaries") or {}).items()},
             paired=tuple(dict.fromkeys(paired)),
+            unit=unit,
             seeds=tuple(int(seed) for seed in raw["seeds"]),
             size=None if raw.get("size") is None else str(raw["size"]),
             runs=runs,
             skipped=skipped,
             primary_metric=str(raw["primary_metric"]),
-            published=published or None,
+            published=tuple(Published.parse(block) for block in ([said] if isinstance(said, dict) else said)),
             command=str(raw.get("command") or ""),
         )
 
@@ -197,11 +242,11 @@ class ScoreKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RunScore:
-    """A finished run's mean score.
+    """A finished run's score.
 
     Attributes:
         run: The planned run.
-        score: Mean over the test samples; NaN if the metric is undefined for all of them.
+        score: Mean over the test samples, or the value over all of them together; NaN if the metric is undefined.
     """
 
     run: PlannedRun
@@ -217,15 +262,16 @@ class Cell:
         runs: Finished runs that hold a score, in the order of the benchmark.
         expected: Number of runs that the benchmark plans here and that hold, or may yet hold, such a score.
         failures: Runs that ended without a result.
-        mean: Mean over seeds of the runs' means; `None` without any score.
+        mean: Mean over seeds of the runs' scores; `None` without any score.
         sd: Sample standard deviation over seeds (ddof 1); `None` with fewer than two.
-        median: Median over seeds of the runs' means.
+        median: Median over seeds of the runs' scores.
         pairs: Numbers of training pairs that the runs saw.
         val_pairs: Numbers of validation pairs that the runs saw.
         rules: Selection rules that the runs followed.
         wall_s: Mean wall time of a run.
         updates: Mean number of updates of a run.
         published: The value that a paper reports.
+        published_by: Where this value stands.
         published_any_n: Whether the paper's value is not this N's own but holds for every N.
         independent: Whether the runs use no pairs, so that the same ones stand at every N.
         best: Whether the mean is the best of its column; says nothing about significance.
@@ -245,6 +291,7 @@ class Cell:
     wall_s: float | None
     updates: float | None
     published: float | None = None
+    published_by: Published | None = None
     published_any_n: bool = False
     independent: bool = False
     best: bool = False
@@ -296,15 +343,27 @@ class Column:
 
     Attributes:
         paired: N.
+        unit: What N counts.
         pairs: Numbers of training pairs among the runs that use pairs.
         singles: Numbers of x-only and of y-only training samples among the same runs.
         floor: The best floor's mean, `None` without a finished floor.
     """
 
     paired: float
+    unit: Unit
     pairs: Span | None
     singles: tuple[Span | None, Span | None]
     floor: float | None
+
+    @property
+    def amount(self) -> str:
+        """N with its unit."""
+        return self.unit.amount(self.paired)
+
+    @property
+    def told(self) -> bool:
+        """Whether N itself tells the number of pairs, so that it need not be said again."""
+        return self.unit.tells(self.paired, self.pairs)
 
 
 @dataclass(frozen=True)
@@ -319,7 +378,8 @@ class Table:
         columns: The values of N in order of display.
         rows: The methods in order of display.
         floors: Trivial predictors, which do not compete.
-        published: A paper's values, if it reports this metric.
+        published: Papers' values of this metric, by source.
+        pooled: Whether a run's score is one value over all test samples together, not a mean over samples.
         rules: Selection rules of the methods' runs.
         val_pairs: Numbers of validation pairs that the methods' runs saw.
     """
@@ -331,9 +391,16 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     floors: tuple[Row, ...]
-    published: Published | None
+    published: tuple[Published, ...]
+    pooled: bool
     rules: tuple[str, ...]
     val_pairs: Span | None
+
+    @property
+    def used(self) -> list[Published]:
+        """The sources of the published values that stand in the table."""
+        cells = [cell for row in self.rows for cell in row.cells]
+        return [block for block in self.published if any(cell.published_by is block for cell in cells)]
 
 
 def is_floor(config: dict[str, Any]) -> bool:
@@ -380,12 +447,12 @@ def tabulate(manifest: Manifest, results: Sequence[Result], failures: Sequence[F
     failed = {f.id: f for f in failures if f.id in planned and f.id not in found}
     if len({_setting(result) for result in found.values()}) > 1:
         raise ValueError("results of different protocols or dataset fingerprints in one table; call `comparable` first")
-    tables, published = [], manifest.published
-    for number, key in enumerate(_keys(manifest, list(found.values()))):
-        matches = published is not None and published.metric == key.metric
-        tables.append(_table(manifest, key, number == 0, found, failed, published if matches else None))
-        if matches:
-            published = None  # a paper reports one direction of translation: the first that has the metric
+    tables: list[Table] = []
+    for key in _keys(manifest, list(found.values())):
+        # A paper reports one direction of translation: the first that has the metric.
+        again = any(table.key.metric == key.metric for table in tables)
+        published = () if again else tuple(block for block in manifest.published if block.metric == key.metric)
+        tables.append(_table(manifest, key, not tables, found, failed, published))
     return tables
 
 
@@ -395,9 +462,10 @@ def _table(
     primary: bool,
     found: dict[str, Result],
     failed: dict[str, Failure],
-    published: Published | None,
+    published: tuple[Published, ...],
 ) -> Table:
-    score = next((s for result in found.values() if (s := key.find(result))), None)
+    scores = [score for result in found.values() if (score := key.find(result))]
+    score = scores[0] if scores else None
     higher = score is None or score.higher_is_better
     rows: list[Row] = []
     floors: list[Row] = []
@@ -407,7 +475,7 @@ def _table(
             if floor and not runs:
                 continue  # a trivial predictor that the dataset does not have
             cells = [_cell(n, runs, key, found, failed) for n in manifest.paired]
-            if published and not floor:
+            if not floor:
                 cells = [_with_published(cell, published, method) for cell in cells]
             done = [found[run.id] for run in runs if run.id in found]
             row = Row(
@@ -435,6 +503,7 @@ def _table(
         rows=tuple(rows),
         floors=tuple(floors),
         published=published,
+        pooled=any(score.pooled is not None for score in scores),
         rules=_rules(users),
         val_pairs=Span.of(r.supervision["val_pairs"] for r in users if "val_pairs" in r.supervision),
     )
@@ -448,16 +517,16 @@ def _cell(
     here = [run for run in here if run.id not in found or key.find(found[run.id])]
     done = [(run, found[run.id], score) for run in here if run.id in found and (score := key.find(found[run.id]))]
     results = [result for _, result, _ in done]
-    means = np.array([score.mean for _, _, score in done], dtype=np.float64)
-    means = means[~np.isnan(means)]
+    values = np.array([score.value for _, _, score in done], dtype=np.float64)
+    values = values[~np.isnan(values)]
     return Cell(
         paired=paired,
-        runs=tuple(RunScore(run, score.mean) for run, _, score in done),
+        runs=tuple(RunScore(run, score.value) for run, _, score in done),
         expected=len(here),
         failures=tuple(failed[run.id] for run in here if run.id in failed),
-        mean=float(means.mean()) if means.size else None,
-        sd=float(means.std(ddof=1)) if means.size > 1 else None,
-        median=float(np.median(means)) if means.size else None,
+        mean=float(values.mean()) if values.size else None,
+        sd=float(values.std(ddof=1)) if values.size > 1 else None,
+        median=float(np.median(values)) if values.size else None,
         pairs=Span.of(r.supervision["pairs"] for r in results if "pairs" in r.supervision),
         val_pairs=Span.of(r.supervision["val_pairs"] for r in results if "val_pairs" in r.supervision),
         rules=_rules(results),
@@ -467,11 +536,14 @@ def _cell(
     )
 
 
-def _with_published(cell: Cell, published: Published, method: str) -> Cell:
-    values = published.values.get(method, {})
-    if cell.independent and method in published.any_n:
-        return replace(cell, published=next(iter(values.values())), published_any_n=True)
-    return replace(cell, published=values.get(cell.paired))
+def _with_published(cell: Cell, published: Sequence[Published], method: str) -> Cell:
+    for block in published:
+        values = block.values.get(method, {})
+        if cell.independent and method in block.any_n:
+            return replace(cell, published=next(iter(values.values())), published_by=block, published_any_n=True)
+        if cell.paired in values:
+            return replace(cell, published=values[cell.paired], published_by=block)
+    return cell
 
 
 def _column(paired: float, manifest: Manifest, users: Sequence[Result], floor: float | None) -> Column:
@@ -479,7 +551,7 @@ def _column(paired: float, manifest: Manifest, users: Sequence[Result], floor: f
     here = {run.id for run in manifest.runs if run.paired == paired}
     seen = [result.supervision for result in users if result.id in here]
     x, y = (Span.of(s[view] for s in seen if view in s) for view in ("x", "y"))
-    return Column(paired, Span.of(s["pairs"] for s in seen if "pairs" in s), (x, y), floor)
+    return Column(paired, manifest.unit, Span.of(s["pairs"] for s in seen if "pairs" in s), (x, y), floor)
 
 
 def _flag(rows: Sequence[Row], bars: Sequence[float | None], higher: bool) -> list[Row]:

@@ -54,11 +54,21 @@ class Dataset(ABC):
 
     Attributes:
         name: The word that users type.
+        photo: The view that a person has before anything is annotated; pairs are selected by it.
     """
 
     name: ClassVar[str]
-    source: ClassVar[str] = "x"
-    target: ClassVar[str] = "y"
+    photo: ClassVar[str] = "x"
+
+    @property
+    def source(self) -> str:
+        """The view that methods are given; override where that is an option."""
+        return "x"
+
+    @property
+    def target(self) -> str:
+        """The view that methods are asked for."""
+        return "y" if self.source == "x" else "x"
 
     def __post_init__(self) -> None:
         """Checks the options that datasets have in common; override to check others besides.
@@ -141,6 +151,25 @@ class Dataset(ABC):
             parts = self.split(len(arrays[self.source]), None)
             found.counts = {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)}
         return found
+
+    def targets(self) -> NDArray[np.generic]:
+        """View `y` of all samples, as `load` gives it; override where photos need not be read for it.
+
+        Other datasets may take it for their y-only samples (`supervision.y_bank`).
+        """
+        return self.load()["y"]
+
+    def truth(self, view: str, indices: NDArray[np.int64]) -> NDArray[np.generic] | None:
+        """What predictions of a view are compared with, where that is not the view itself.
+
+        Args:
+            view: The view that is predicted.
+            indices: Sample numbers.
+
+        Returns:
+            E.g. labels at full resolution, uint8 (B, H, W), 255 where a pixel has none; `None`: the view itself.
+        """
+        return None
 
     def copies(self) -> NDArray[np.generic] | None:
         """The source's content in the form of the target, stored like it, for the copy floor; `None` if unknown."""

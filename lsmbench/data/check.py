@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lsmbench.data.base import Dataset, Inspection
+from lsmbench.data.base import Arrays, Dataset, Inspection
 from lsmbench.errors import UserError
 
 _CELL, _LABEL, _GAP = 192, 14, 6
@@ -49,7 +50,7 @@ def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
     console.print()
     if inspection.samples:
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(dataset, inspection).save(sheet)
+        contact_sheet(dataset, inspection.samples, inspection.names).save(sheet)
         console.print(f"Contact sheet: {escape(str(sheet))}", highlight=False, soft_wrap=True)
     else:
         console.print("No contact sheet: there is no usable sample.", highlight=False)
@@ -60,22 +61,23 @@ def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
     return True
 
 
-def contact_sheet(dataset: Dataset, inspection: Inspection) -> Picture.Image:
+def contact_sheet(dataset: Dataset, samples: Arrays, names: Sequence[str] = ()) -> Picture.Image:
     """Draws up to 48 samples, spread evenly over all: the source, and beside it the target drawn over it.
 
     Args:
         dataset: Knows how its views are drawn.
-        inspection: With at least one sample.
+        samples: At least one, as `Dataset.load` gives them.
+        names: What each is called; empty to number them.
 
     Returns:
         An RGB picture, up to 6 samples wide and 8 high.
     """
-    count = len(inspection.samples[dataset.source])
+    count = len(samples[dataset.source])
     shown = np.linspace(0, count - 1, min(count, _COLUMNS * _ROWS)).round().astype(np.int64)
     views = {}
     for view in (dataset.source, dataset.target):
         domain = dataset.domains[view]
-        views[view] = domain.unpack(domain.views(inspection.samples[view][shown]))
+        views[view] = domain.unpack(domain.views(samples[view][shown]))
     sources = dataset.domains[dataset.source].draw(views[dataset.source])
     targets = dataset.domains[dataset.target].overlay(views[dataset.target], sources)
 
@@ -85,7 +87,7 @@ def contact_sheet(dataset: Dataset, inspection: Inspection) -> Picture.Image:
     pen = ImageDraw.Draw(sheet)
     for k, number in enumerate(shown.tolist()):
         left, top = _GAP + k % _COLUMNS * (width + _GAP), _GAP + k // _COLUMNS * height
-        name = inspection.names[number] if inspection.names else f"sample {number}"
+        name = names[number] if names else f"sample {number}"
         pen.text((left, top), name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :], fill=(60, 60, 60))
         sheet.paste(_fitted(sources[k]), (left, top + _LABEL))
         sheet.paste(_fitted(targets[k]), (left + _CELL, top + _LABEL))

@@ -16,9 +16,10 @@ from lsmbench.errors import UserError
 Points = NDArray[np.float64]
 
 ACCEPTED = (
-    "Accepted are images/ with masks/ (PNG, class numbers); images/ with landmarks/ (.pts files), with landmarks.csv, "
-    "or with .pts files beside the pictures; A/ with B/ (pictures both); or pictures alone, each showing both views "
-    "side by side. All of them also inside train/, val/ and test/, as in train/images and train/masks."
+    "Accepted are images/ with masks/ (PNG, class numbers, or the colours of a palette); images/ with landmarks/ "
+    "(.pts files), with landmarks.csv, or with .pts files beside the pictures; A/ with B/ (pictures both); or pictures "
+    "alone, each showing both views side by side. All of them also inside train/, val/ and test/, as in train/images "
+    "and train/masks."
 )
 
 Kind = Literal["masks", "pts", "csv", "images", "sides"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import ceil
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,35 @@ from numpy.typing import NDArray
 from lsmbench.data.supervision import ViewSet
 from lsmbench.errors import UserError
 
-Request = list[tuple[ViewSet, NDArray[np.int64]]]
-"""What one batch holds: for each set of views, positions within that group of samples."""
+
+class Part(NamedTuple):
+    """What one batch takes from one group of samples.
+
+    Attributes:
+        shown: The views that the samples show.
+        positions: The samples' places within their group.
+        draws: How many samples of the group had been drawn before each of them since training began.
+    """
+
+    shown: ViewSet
+    positions: NDArray[np.int64]
+    draws: NDArray[np.int64]
+
+
+Request = list[Part]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Groups of samples that updates take in turn, rather than all at once.
+
+    Attributes:
+        groups: What each turn takes from, e.g. pairs, then x-only and y-only samples.
+        order: `interleaved`: the turns alternate; `sequential`: all of the first, then all of the second, every epoch.
+    """
+
+    groups: tuple[tuple[ViewSet, ...], ...]
+    order: Literal["interleaved", "sequential"] = "interleaved"
 
 
 def shares(sizes: Mapping[ViewSet, int], batch_size: int, ranks: int = 1) -> dict[ViewSet, int]:
@@ -48,12 +77,34 @@ def shares(sizes: Mapping[ViewSet, int], batch_size: int, ranks: int = 1) -> dic
     return {shown: number * ranks for shown, number in dealt.items()}
 
 
+def turn_shares(sizes: Mapping[ViewSet, int], turn: tuple[ViewSet, ...], batch_size: int, ranks: int = 1) -> int:
+    """Samples that an update takes from each group of its turn, so that all turns show as many views.
+
+    A batch size of 2 is one pair, or one x and one y.
+
+    Raises:
+        UserError: If the batch is too small, or cannot be divided over the ranks.
+    """
+    views = sum(map(len, turn))
+    share = min(batch_size // views, *(max(ranks, size // ranks * ranks) for s, size in sizes.items() if s in turn))
+    if share < 1 or share % ranks:
+        raise UserError(
+            f"training.batch_size: {batch_size} is too small for updates that take turns: expected a multiple of "
+            f"{views * ranks}, for one sample of each of {', '.join('+'.join(s) for s in turn)}"
+            + (f" on each of {ranks} processes." if ranks > 1 else ".")
+        )
+    return share
+
+
 class SupervisionSampler:
     """Endless draws from every group of samples at once; iterating yields one epoch of batches.
 
     Each group is an endless stream of its samples, shuffled anew at every pass. In `balanced` sampling each step takes
     a fixed share from every stream, so that one pair among a thousand views is seen at every step. In `unbalanced`
     sampling each epoch takes every sample once, spread evenly over the steps; a step may then hold no pair.
+
+    With `turns`, a step takes from the groups of one turn only. In `balanced` sampling all turns have as many steps; in
+    `unbalanced` sampling their steps are as their numbers of samples.
 
     The draw of an epoch depends on (seed, epoch) alone. With several ranks, each takes every ranks-th place of the
     same global batch.
@@ -66,6 +117,7 @@ class SupervisionSampler:
         balanced: Which of the two ways.
         rank: This process.
         ranks: Number of processes.
+        turns: Which groups are taken in turn; `None`: all at once.
     """
 
     def __init__(
@@ -77,13 +129,21 @@ class SupervisionSampler:
         balanced: bool = True,
         rank: int = 0,
         ranks: int = 1,
+        turns: Turns | None = None,
     ) -> None:
         self.sizes = dict(sizes)
         self.steps = steps
         self.seed = seed
         self.rank, self.ranks = rank, ranks
         self.epoch = 0
-        self.shares = shares(sizes, batch_size, ranks) if balanced else None
+        present = [tuple(s for s in turn if s in sizes) for turn in turns.groups] if turns else []
+        self.plan = _plan([turn for turn in present if turn], self.sizes, steps, balanced, turns)
+        self.shares: dict[ViewSet, int] | None = None
+        if self.plan:
+            parts = {turn: turn_shares(sizes, turn, batch_size, ranks) for turn in set(self.plan)}
+            self.shares = {shown: share for turn, share in parts.items() for shown in turn}
+        elif balanced:
+            self.shares = shares(sizes, batch_size, ranks)
 
     @property
     def sampler(self) -> SupervisionSampler:
@@ -99,34 +159,56 @@ class SupervisionSampler:
         return self.steps
 
     def __iter__(self) -> Iterator[Request]:
-        streams = {shown: self._stream(i, shown) for i, shown in enumerate(sorted(self.sizes))}
+        places = {shown: self._places(shown) for shown in self.sizes}
+        streams = {s: self._stream(number, s, places[s][-1]) for number, s in enumerate(sorted(self.sizes))}
         for step in range(self.steps):
             request: Request = []
-            for shown, size in self.sizes.items():
-                start, stop = self._places(shown, size, step)
-                positions = streams[shown][start:stop][self.rank :: self.ranks]
-                if len(positions):
-                    request.append((shown, positions))
+            for shown in self.sizes:
+                start, stop = places[shown][step : step + 2]
+                first, positions = streams[shown]
+                mine = np.arange(start, stop)[self.rank :: self.ranks]
+                if len(mine):
+                    request.append(Part(shown, positions[mine], first + mine))
             yield request
 
-    def _places(self, shown: ViewSet, size: int, step: int) -> tuple[int, int]:
-        """Which places of a group's stream for this epoch a step takes."""
-        if self.shares is not None:
-            return step * self.shares[shown], (step + 1) * self.shares[shown]
-        return step * size // self.steps, (step + 1) * size // self.steps
+    def _places(self, shown: ViewSet) -> list[int]:
+        """Where in a group's stream for an epoch each step begins, and where the last one ends."""
+        if self.shares is None:
+            return [step * self.sizes[shown] // self.steps for step in range(self.steps + 1)]
+        mine = [shown in turn for turn in self.plan] if self.plan else [True] * self.steps
+        return [0, *(np.cumsum(mine) * self.shares.get(shown, 0)).tolist()]
 
-    def _stream(self, number: int, shown: ViewSet) -> NDArray[np.int64]:
-        """The samples that a group gives in this epoch, as whole shuffled passes over the group.
+    def _stream(self, number: int, shown: ViewSet, needed: int) -> tuple[int, NDArray[np.int64]]:
+        """How many samples a group gave before this epoch, and those it gives in it, as whole shuffled passes over it.
 
         Passes are counted from the start of training, not of the epoch, so that every sample is seen equally often
         however short an epoch is.
         """
-        size = self.sizes[shown]
-        needed = self.steps * self.shares[shown] if self.shares is not None else size
-        first = self.epoch * needed
+        size, first = self.sizes[shown], self.epoch * needed
+        if not needed:
+            return first, np.array([], np.int64)
         passes = range(first // size, (first + needed - 1) // size + 1)
         drawn = [np.random.default_rng((self.seed, 13, number, p)).permutation(size) for p in passes]
-        return np.concatenate(drawn)[first - passes[0] * size :][:needed]
+        return first, np.concatenate(drawn)[first - passes[0] * size :][:needed]
+
+
+def _plan(
+    turns: list[tuple[ViewSet, ...]], sizes: Mapping[ViewSet, int], steps: int, balanced: bool, said: Turns | None
+) -> list[tuple[ViewSet, ...]]:
+    """The turn of each step of an epoch; empty without turns."""
+    if not turns or said is None:
+        return []
+    weights = np.array([1 if balanced else max(sizes[shown] for shown in turn) for turn in turns], np.float64)
+    exact = steps * weights / weights.sum()
+    counts = np.maximum(1, np.floor(exact).astype(int))
+    for i in np.argsort(counts - exact, kind="stable")[: max(0, steps - counts.sum())]:
+        counts[i] += 1
+    if said.order == "sequential":
+        plan = [turn for turn, count in zip(turns, counts, strict=True) for _ in range(count)]
+    else:
+        slots = [((k + 0.5) / count, i) for i, count in enumerate(counts) for k in range(count)]
+        plan = [turns[i] for _, i in sorted(slots)]
+    return plan[:steps]
 
 
 class ShardSampler:

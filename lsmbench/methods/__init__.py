@@ -4,10 +4,12 @@ from lsmbench.methods.base import Method
 from lsmbench.methods.baseline import Baseline
 from lsmbench.methods.cyclegan import CycleGAN
 from lsmbench.methods.floor import Floor
+from lsmbench.methods.hybrid import Hybrid
 from lsmbench.methods.ioda import IODA
 from lsmbench.methods.lsm import LSM
 from lsmbench.methods.pix2pix import Pix2Pix
 from lsmbench.methods.sop import SOP
+from lsmbench.methods.tripathy import Tripathy
 
 METHODS: dict[str, type[Method]] = {
     "floor": Floor,
@@ -17,4 +19,6 @@ METHODS: dict[str, type[Method]] = {
     "lsm": LSM,
     "pix2pix": Pix2Pix,
     "cyclegan": CycleGAN,
+    "hybrid": Hybrid,
+    "tripathy": Tripathy,
 }

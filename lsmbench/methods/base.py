@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from lsmbench.data.base import Dataset
-from lsmbench.data.module import Batch
+from lsmbench.data.module import Batch, truth_of
+from lsmbench.data.samplers import Turns
 from lsmbench.data.supervision import ViewSet
 from lsmbench.domains import Domain
 from lsmbench.errors import DivergedError, UserError
@@ -36,7 +37,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass
 class MethodConfig:
-    """What every trained method can be told. The optimiser is Adam (LSM, App. B)."""
+    """What every trained method can be told. The optimiser is Adam (LSM, App. B) unless a comparator has another."""
 
     network: Literal["paper", "small", "tiny"] = option(
         "paper", "Width of the networks: 64, 16 or 8 filters in the first layer", source="paper: LSM, App. B"
@@ -44,8 +45,10 @@ class MethodConfig:
     learning_rate: float = option(
         1e-4, "Adam's learning rate", low=1e-6, high=1e-1, source="released code; LSM tunes it and prints no value"
     )
+    optimizer: Literal["adam", "sgd"] = option("adam", "The optimiser; sgd has beta1 as its momentum")
     beta1: float = option(0.9, "Adam's decay of the mean gradient", source="LSM, App. B")
     beta2: float = option(0.999, "Adam's decay of the mean squared gradient", source="LSM, App. B")
+    weight_decay: float = option(0.0, "Weight decay (L2)", source="LSM and the GANs: none")
     clip: float = option(0.0, "Greatest norm of a group's gradient; 0 does not clip", source="no paper here clips")
 
 
@@ -59,12 +62,18 @@ class Stage:
         monitor: The validation value that selects the epoch; `None` is the method's score.
         full_budget: Whether all epochs are trained, without early stopping (GANs; LSM, App. C). The weights that are
             tested are selected all the same.
+        share: Share of the budget's epochs that the stage has, at least one epoch.
     """
 
     name: str
     groups: tuple[str, ...]
     monitor: str | None = None
     full_budget: bool = False
+    share: float = 1.0
+
+    def epochs(self, budget: int) -> int:
+        """Most epochs of the stage in a budget of so many."""
+        return max(1, round(budget * self.share))
 
 
 class Method(L.LightningModule):
@@ -137,8 +146,13 @@ class Method(L.LightningModule):
 
     @property
     def uses(self) -> tuple[ViewSet, ...]:
-        """The groups of samples that the method learns from; others are never loaded."""
+        """The groups of samples that the method learns from in the current stage; others are never loaded."""
         return (self.pair, (self.source,), (self.target,))
+
+    @property
+    def turns(self) -> Turns | None:
+        """The groups of samples that updates take in turn; `None`: every update takes from all groups."""
+        return None
 
     @property
     def pair(self) -> ViewSet:
@@ -208,16 +222,17 @@ class Method(L.LightningModule):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """One new Adam for each group of the current stage."""
+        """One new optimiser for each group of the current stage."""
         c = self.config
-        return [
-            torch.optim.Adam(
-                [p for module in self.modules_of(group) for p in module.parameters()],
-                lr=c.learning_rate,
-                betas=(c.beta1, c.beta2),
-            )
-            for group in self.stage.groups
-        ]
+        optimizers: list[torch.optim.Optimizer] = []
+        for group in self.stage.groups:
+            parameters = [p for module in self.modules_of(group) for p in module.parameters()]
+            common: dict[str, Any] = {"lr": c.learning_rate, "weight_decay": c.weight_decay}
+            if c.optimizer == "sgd":
+                optimizers.append(torch.optim.SGD(parameters, momentum=c.beta1, **common))
+            else:
+                optimizers.append(torch.optim.Adam(parameters, betas=(c.beta1, c.beta2), **common))
+        return optimizers
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Updates every group of the stage once, in order."""
@@ -312,9 +327,10 @@ class Method(L.LightningModule):
 
     def _score(self, batch: dict[str, Tensor]) -> None:
         for source, target in self.directions:
-            prediction = self.predict(batch, source, target)
+            truth = batch.get(truth_of(target), batch[target])
+            compared = self.domains[target].comparable(self.predict(batch, source, target), truth)
             for metric in self._metrics_of(f"{source}->{target}"):
-                metric.update(prediction, batch[target], batch["index"])
+                metric.update(*compared, batch["index"])
 
     def _metrics_of(self, direction: str) -> list[SampleMetric]:
         return [cast(SampleMetric, m) for m in cast(nn.ModuleDict, self.metrics[direction]).values()]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from lsmbench.data.base import Dataset
@@ -141,6 +142,21 @@ class GeneratorMethod(LatentNetworks):
         if domain.is_vector:
             return VectorDiscriminator(domain.shape[0])
         return self.patch_discriminator(domain.shape[0], "instance")
+
+    def joint_discriminator(self, source: str, target: str) -> nn.Module:
+        """Judges both views together; landmarks beside a map are repeated over it as constant planes."""
+        x, y = self.domains[source], self.domains[target]
+        if x.is_vector and y.is_vector:
+            return VectorDiscriminator(x.shape[0] + y.shape[0])
+        planes = x.is_vector or y.is_vector
+        auto: Norm = "none" if planes else "batch" if self.generator == "unet" else "instance"
+        return self.patch_discriminator(x.shape[0] + y.shape[0], auto)
+
+    def joint_verdict(self, discriminator: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """The logits of a `joint_discriminator`."""
+        if x.ndim == y.ndim:
+            return cast(Tensor, discriminator(torch.cat([x, y], 1)))
+        return cast(Tensor, discriminator(x, y) if y.ndim == 2 else discriminator(y, x))
 
     def patch_discriminator(self, channels: int, auto: Norm) -> PatchGAN:
         """A PatchGAN; `auto` is its normalisation where the configuration leaves that open."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -13,8 +12,6 @@ from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
 from lsmbench.methods.base import Terms
 from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord
-from lsmbench.networks.mlp import VectorDiscriminator
-from lsmbench.networks.norm import Norm
 from lsmbench.options import option
 
 
@@ -70,12 +67,7 @@ class Pix2Pix(GeneratorMethod):
 
     def discriminator(self, source: str, target: str) -> nn.Module:
         """Judges input and output together."""
-        x, y = self.domains[source], self.domains[target]
-        if x.is_vector and y.is_vector:
-            return VectorDiscriminator(x.shape[0] + y.shape[0])
-        planes = x.is_vector or y.is_vector
-        auto: Norm = "none" if planes else "batch" if self.generator == "unet" else "instance"
-        return self.patch_discriminator(x.shape[0] + y.shape[0], auto)
+        return self.joint_discriminator(source, target)
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Translates once for both groups, before either freezes the other's parameters; empty without pairs."""
@@ -116,8 +108,5 @@ class Pix2Pix(GeneratorMethod):
         return F.l1_loss(views["fake"], target.to_input(views["y"]))
 
     def verdict(self, x: Tensor, y: Tensor) -> Tensor:
-        """The discriminator's logits for input and output together; a vector beside a map is repeated over it."""
-        discriminator = self.discriminators[self.target]
-        if x.ndim == y.ndim:
-            return cast(Tensor, discriminator(torch.cat([x, y], 1)))
-        return cast(Tensor, discriminator(x, y) if y.ndim == 2 else discriminator(y, x))
+        """The discriminator's logits for input and output together."""
+        return self.joint_verdict(self.discriminators[self.target], x, y)

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lsmbench.data import DATASETS
 from lsmbench.data.base import Dataset
+from lsmbench.data.features import digest
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
@@ -49,6 +50,12 @@ class TrainingConfig:
         source="LSM, App. C",
     )
     init_seed: int = option(0, "Seed of initial weights and of random numbers in training")
+    augment: Literal["none", "crop_flip"] = option(
+        "none",
+        "What is done to training views at every draw. crop_flip: enlarged by 286/256, cropped at random to the old "
+        "size and flipped half of the time, pairs alike; of images and masks",
+        source="crop_flip: Shukla et al., §3.5",
+    )
     precision: Literal["32-true", "bf16-mixed"] = option("32-true", "Arithmetic of the networks")
 
 
@@ -81,22 +88,31 @@ class RunConfig:
             "training": dataclasses.asdict(self.training),
         }
 
-    def identity(self, fingerprint: str) -> str:
+    def identity(self, fingerprint: str, bank_fingerprint: str = "") -> str:
         """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
 
-        Where the dataset's files lie (`dataset.root`) is left out: the fingerprint says what they hold.
+        Where files lie is left out: the fingerprint says what they hold.
+
+        Args:
+            fingerprint: Of the dataset.
+            bank_fingerprint: Of what the y-only samples come from, if that is another dataset.
         """
-        values = self.to_dict()
-        values["dataset"].pop("root", None)
+        values, said = self.to_dict(), self.supervision
+        for files in ("root", "segmenter", "palette"):
+            values["dataset"].pop(files, None)
+        values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
+        values["supervision"]["y_bank"] = bank_fingerprint
         canonical = json.dumps([PROTOCOL, fingerprint, _canonical(values)], sort_keys=True)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
-        return f"{self.method_name}-N{self.supervision.paired:g}-s{self.training.init_seed}-{digest}"
+        hashed = hashlib.sha256(canonical.encode()).hexdigest()[:10]
+        return f"{self.method_name}-{said.amount}-s{self.training.init_seed}-{hashed}"
 
 
 SHORTCUTS = {
     "--dataset": ("--dataset.name",),
     "--method": ("--method.name",),
     "--paired": ("--supervision.paired",),
+    "--paired-count": ("--supervision.paired_count",),
+    "--selection": ("--supervision.selection",),
     "--seed": ("--supervision.supervision_seed", "--training.init_seed"),
     "--epochs": ("--training.epochs",),
 }

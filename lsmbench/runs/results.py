@@ -16,6 +16,7 @@ from lsmbench.errors import UserError
 SCHEMA = 1
 RESULT, FAILURE = "result.json", "failure.json"
 PANEL = "panel.npz"
+CHOSEN = "chosen.png"
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Score:
         higher_is_better: Direction.
         indices: Sample numbers in the dataset, ascending.
         values: The score of each; NaN where the metric is undefined (`null` in JSON).
+        pooled: The value over all samples together, of a metric that is no mean of the samples' scores.
     """
 
     metric: str
@@ -39,6 +41,12 @@ class Score:
     higher_is_better: bool
     indices: list[int]
     values: list[float]
+    pooled: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The score of the run: `pooled` if there is one, else the mean over the samples."""
+        return self.mean if self.pooled is None else self.pooled
 
     @property
     def mean(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import logging
 import math
 import os
@@ -21,6 +22,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from lsmbench.data.check import contact_sheet
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import DivergedError, UserError
 from lsmbench.methods import METHODS
@@ -28,7 +30,19 @@ from lsmbench.methods.base import Method, Stage
 from lsmbench.runs import environment
 from lsmbench.runs.callbacks import EpochLog, Progress, ResumableEarlyStopping
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
-from lsmbench.runs.results import FAILURE, PANEL, RESULT, Failure, Result, Score, read_json, write_json, write_text
+from lsmbench.runs.results import (
+    CHOSEN,
+    FAILURE,
+    PANEL,
+    RESULT,
+    Failure,
+    Result,
+    Score,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 PANEL_SAMPLES = 6
 
@@ -45,7 +59,9 @@ class RunError(Exception):
 def data_of(config: RunConfig) -> PairDataModule:
     """The data of a run."""
     training = config.training
-    return PairDataModule(config.dataset, config.supervision, training.batch_size, training.steps_per_epoch)
+    return PairDataModule(
+        config.dataset, config.supervision, training.batch_size, training.steps_per_epoch, training.augment
+    )
 
 
 def execute(
@@ -73,7 +89,7 @@ def execute(
         RunError: If the run diverged or broke; the reason is in `failure.json`.
     """
     data = data_of(config)
-    identity = config.identity(data.fingerprint)
+    identity = config.identity(data.fingerprint, data.bank_fingerprint)
     folder = root / identity
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,12 +131,12 @@ def _run(
         raise UserError(f"method {config.method_name} {reason}.")
     dataset = config.dataset
     method = kind(dataset.domains, config.method, dataset.source, dataset.target, config.training.init_seed)
-    data.uses = method.uses
+    data.learner = method
     supervision = data.supervision
-    missing = method.pair not in supervision.groups and kind.uses_pairs and set(method.uses) == {method.pair}
-    if missing:
-        raise UserError(f"method {config.method_name} learns from pairs only, and N = 0 leaves none.")
-    write_json(folder / "supervision.json", {"split": _split(data), "groups": supervision.to_json()})
+    _check_stages(method, data, config)
+    said = {"selection": config.supervision.selection, "y_bank": config.supervision.y_bank}
+    write_json(folder / "supervision.json", {"split": _split(data), "groups": supervision.to_json(), **said})
+    _save_chosen(data, folder)
 
     stages: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -137,8 +153,9 @@ def _run(
         source, target = direction.split("->")
         indices, values = metric.per_sample()
         better = bool(metric.higher_is_better)
-        scores.append(Score(metric.name, source, target, metric.unit, better, indices, values))
-    if not math.isfinite(scores[0].mean):
+        pooled = metric.pooled()
+        scores.append(Score(metric.name, source, target, metric.unit, better, indices, values, pooled))
+    if not math.isfinite(scores[0].value):
         raise DivergedError(f"the test score {scores[0].metric} is not a number")
     _save_panel(method, data, folder)
 
@@ -195,10 +212,11 @@ def _train_stage(
     selected = best if training.selection == "best_validation" else last
     if not finished.exists():
         mode = "max" if method.higher_is_better else "min"
-        total = training.epochs * len(method.stages)
-        log = EpochLog(folder / "log.csv", stage.name, number * training.epochs, total, rows, tell)
+        budgets = [s.epochs(training.epochs) for s in method.stages]
+        epochs = budgets[number]
+        log = EpochLog(folder / "log.csv", stage.name, sum(budgets[:number]), sum(budgets), rows, tell)
         stops_early = training.selection == "best_validation" and not stage.full_budget
-        patience = training.patience if stops_early else training.epochs
+        patience = training.patience if stops_early else epochs
         stopping = ResumableEarlyStopping(
             method.monitor, patience=patience, mode=mode, check_finite=False, check_on_train_epoch_end=False
         )
@@ -209,7 +227,7 @@ def _train_stage(
         keep_last = ModelCheckpoint(
             place, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
         )
-        trainer = _trainer(config, machine, [log, stopping, keep_best, keep_last])
+        trainer = _trainer(config, machine, [log, stopping, keep_best, keep_last], epochs)
         before = 0.0
         if last.exists():
             before = sum(row["seconds"] for row in _readable(last)["callbacks"][log.state_key]["rows"])
@@ -230,7 +248,7 @@ def _train_stage(
             "last": monitored[-1],
             "budget": "full" if stage.full_budget else "early stopping",
             "epochs": len(monitored),
-            "stopped_early": len(monitored) < training.epochs,
+            "stopped_early": len(monitored) < epochs,
             "seconds_before": round(before, 3),
         }
         write_json(finished, {"summary": summary, "rows": log.rows})
@@ -238,7 +256,9 @@ def _train_stage(
     return read_json(finished)
 
 
-def _trainer(config: RunConfig, machine: Machine, callbacks: list[Callback] | None = None) -> L.Trainer:
+def _trainer(
+    config: RunConfig, machine: Machine, callbacks: list[Callback] | None = None, epochs: int = 1
+) -> L.Trainer:
     # Lightning advises on loaders, loggers and accelerators; none of it is for the user of a benchmark.
     if machine.device == "gpu" and not torch.cuda.is_available():
         raise UserError("machine.device: gpu was asked for, and torch finds none here. Use auto or cpu.")
@@ -248,7 +268,7 @@ def _trainer(config: RunConfig, machine: Machine, callbacks: list[Callback] | No
     return L.Trainer(
         accelerator={"auto": "auto", "cpu": "cpu", "gpu": "gpu"}[machine.device],
         devices=1,
-        max_epochs=config.training.epochs,
+        max_epochs=epochs,
         precision=config.training.precision,
         callbacks=callbacks,
         logger=False,
@@ -263,6 +283,34 @@ def _trainer(config: RunConfig, machine: Machine, callbacks: list[Callback] | No
 def _split(data: PairDataModule) -> dict[str, list[int]]:
     split = data.split
     return {part: [int(i) for i in getattr(split, part)] for part in ("train", "val", "test")}
+
+
+def _check_stages(method: Method, data: PairDataModule, config: RunConfig) -> None:
+    """Refuses supervision that leaves a stage nothing to learn from.
+
+    Raises:
+        UserError: Naming what is missing.
+    """
+    first = method.stage
+    for stage in method.stages:
+        method.stage = stage
+        if not set(method.uses) & data.supervision.groups.keys():
+            needs = " or ".join("pairs" if len(shown) > 1 else f"{shown[0]}-only samples" for shown in method.uses)
+            which = f"stage {stage.name} of " if len(method.stages) > 1 else ""
+            left = f"{config.supervision.amount} with protocol {config.supervision.protocol}"
+            raise UserError(f"{which}method {config.method_name} learns from {needs}, and {left} leaves none.")
+    method.stage = first
+
+
+def _save_chosen(data: PairDataModule, folder: Path) -> None:
+    """Draws the samples that are pairs, for people to see what was chosen."""
+    pairs = data.supervision.pairs
+    if not len(pairs) or (folder / CHOSEN).exists():
+        return
+    samples = {view: array[pairs] for view, array in data.arrays.items() if view in data.domains}
+    picture = io.BytesIO()
+    contact_sheet(data.dataset, samples, [f"sample {i}" for i in pairs]).save(picture, "PNG")
+    write_bytes(folder / CHOSEN, picture.getvalue())
 
 
 def _save_panel(method: Method, data: PairDataModule, folder: Path) -> None:

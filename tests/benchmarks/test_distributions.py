@@ -73,6 +73,15 @@ def test_of_many_n_the_first_the_middle_and_the_last_are_shown():
     assert len(shown_of(RUNS, results, paired=(100, 10, 5, 1)).columns) == 4
 
 
+def test_n_is_named_by_its_unit():
+    results = [result("a", "lsm", [], pairs=5, **errors([0.2, 0.1])), result("b", "lsm", [], **errors([0.2, 0.1]))]
+    plan = manifest(RUNS, (100, 60, 5, 2, 1), primary_metric="nrmse", paired_unit="pairs")
+    shown = distributions.of(tabulate(plan, results)[0], results)
+    assert distributions.notes(shown)[-1].startswith("Shown are 100 pairs, 5 pairs, 1 pair: the first")
+    titles = [axes.get_title(loc="left") for axes in distributions.figure(shown).axes]
+    assert titles == ["100 pairs", "5 pairs", "1 pair"]
+
+
 def test_there_is_nothing_to_show_of_scores_that_are_no_errors():
     assert distributions.of(tabulate(manifest(RUNS), [])[0], []) is None
     assert shown_of(RUNS, [result("a", "lsm", [0.5])]) is None  # higher is better

@@ -6,16 +6,22 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image as Picture
 from rich.console import Console
 
-from lsmbench.benchmarks.contents import read
+from lsmbench.benchmarks import figures
+from lsmbench.benchmarks.contents import doubts, read, read_chosen
 from lsmbench.benchmarks.report import console_table, write_report
+from lsmbench.benchmarks.statistics import tabulate
 from lsmbench.errors import UserError
 from lsmbench.runs.results import Failure, Result, Score
+from tests.benchmarks.test_statistics import manifest, result
 
 VOID = {"meta", "input", "img", "br", "link", "path", "use", "rect", "circle"}
 ENVIRONMENT = {"lsmbench": "0.1.0", "torch": "2.9.0", "gpu": None, "cpu": "Some CPU"}
@@ -42,13 +48,29 @@ class Benchmark:
         }
 
     def add(
-        self, run, method, paired, seed, values, kind=None, panel=False, scores=(), name=None, metric="iou", **more
+        self,
+        run,
+        method,
+        paired,
+        seed,
+        values,
+        kind=None,
+        panel=False,
+        scores=(),
+        name=None,
+        metric="iou",
+        rule=None,
+        sheet=None,
+        **more,
     ):
         home = self.plan(run, method, paired, seed)
+        config = self.config(name or method, paired, seed, kind)
+        if rule:
+            config["supervision"]["selection"] = rule
         result = Result(
             id=run,
             protocol="1",
-            config=self.config(name or method, paired, seed, kind),
+            config=config,
             dataset={"name": "sit", "fingerprint": "f00d", "train": 70, "val": 7, "test": len(values)},
             supervision={"pairs": int(paired or 0), "x": 10, "y": 10, "val_pairs": 7},
             selection={"rule": "best_validation", "stages": [{"stage": "main", "epoch": 4, "epochs": 9}]},
@@ -63,6 +85,8 @@ class Benchmark:
         if panel:
             image = np.random.default_rng(seed).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
             np.savez(home / "panel.npz", index=np.array([0, 1]), x=image, y=image, prediction=image)
+        if sheet:
+            Picture.new("RGB", (40, 20), sheet).save(home / "chosen.png")
 
     def fail(self, run, method, paired, seed):
         home = self.plan(run, method, paired, seed)
@@ -177,7 +201,8 @@ def test_html_says_what_there_is_to_say(paths):
     assert "<b>0.775</b>" in text  # (0.75 + 0.8) / 2
     assert "± 0.035" in text  # 0.05 / √2
     assert "published 0.732" in text
-    assert "Also published: unrun 0.5 at 100 %." in text  # and nothing at an N that is not in the table
+    # Of a method without a row only what would stand in the table.
+    assert "Also published: lsm 0.7 at 60 %; unrun 0.5 at 100 %." in text
     assert "Published values stem from another setting: Larger images." in text
     assert "Validation pairs: 7 per run. They count as supervision: at N = 5 % a run saw 5 training pairs" in text
     assert "Selection rule: best_validation." in text
@@ -376,10 +401,253 @@ def test_a_value_published_for_any_n_stands_in_every_column(benchmark):
     lines = paths.markdown.read_text().splitlines()
     assert "| *cyclegan, published* | *0.303 (any N)* | *0.303 (any N)* |  |  |" in lines
     assert "| *base\\_line, published* | *0.535* | – |  |  |" in lines
-    assert "- Also published: unrun 0.4 at any N." in lines
+    assert "- Also published: unrun 0.4 at any N." in lines  # cyclegan's one value stands in every column
     assert "- Published for any N: the paper prints one value of a method that uses no pairs." in lines
     assert paths.html.read_text().count("published 0.303 (any\u00a0N)") == 2
     assert "\\quad\\emph{published} & \\multicolumn{2}{c}{\\emph{0.303 (any N)}} & & \\\\" in paths.tex.read_text()
+
+
+def test_published_values_beside_the_table_name_a_source_that_no_cell_has(benchmark):
+    benchmark.more["published"] = [
+        {"source": "One", "metric": "iou", "values": {"lsm": {"100": 0.7, "60": 0.6}}},
+        {"source": "Two", "metric": "iou", "values": {"lsm": {"60": 0.1, "1": 0.3}, "unrun": {"60": 0.2}}},
+        {"source": "Two", "metric": "mse", "values": {"unrun": {"100": 0.4}}},
+    ]
+    lines = benchmark.write().markdown.read_text().splitlines()
+    assert "- Also published: lsm 0.6 at 60 %; lsm 0.3 at 1 % (Two); unrun 0.2 at 60 % (Two)." in lines
+    assert "- Also published: unrun 0.4 at 100 % (Two)." in lines  # in the table of its metric
+    assert "- Published values: One." in lines
+
+
+def test_many_published_values_beside_the_table_are_a_list_to_unfold(benchmark):
+    values = {method: {str(n): n / 100 for n in (60, 50, 40, 30, 20)} for method in ("lsm", "base_line")}
+    benchmark.more["published"] = {"source": "s", "metric": "iou", "values": values}
+    paths = benchmark.write()
+    text = paths.html.read_text()
+    assert "<summary>Also published: 10 values</summary>" in text
+    assert Page(text).wrong == []
+    lines = paths.markdown.read_text().splitlines()
+    start = lines.index("- Also published:")
+    assert lines[start + 1] == "  - lsm 0.6 at 60 %, 0.5 at 50 %, 0.4 at 40 %, 0.3 at 30 %, 0.2 at 20 % (s)"
+
+
+CHOICES = [("", "random"), ("-k_medoids", "k_medoids")]
+
+
+def fill_pairs(folder):
+    """A benchmark whose N counts pairs, chosen by two rules."""
+    published = {"source": "T", "metric": "accuracy", "values": {"pix2pix": {"20": 0.72, "2975": 0.878}}}
+    made = Benchmark(
+        folder, paired_unit="pairs", primary_metric="accuracy", published=published, title="Pairs", skipped=[]
+    )
+    for n in (20, 1):
+        for seed in (0, 1):
+            for suffix, rule in CHOICES:
+                scores = [Score("accuracy", "x", "y", "share", True, [0, 1], [0.2, 0.4], pooled=0.5 + n / 100)]
+                made.add(
+                    f"p{suffix}-{n}-{seed}", f"pix2pix{suffix}", n, seed, [0], name="pix2pix", panel=True,
+                    rule=rule, sheet=(n, 100 * seed, 200), scores=scores,
+                )  # fmt: skip
+                home = made.folder / "runs" / f"p{suffix}-{n}-{seed}"
+                raw = json.loads((home / "result.json").read_text())
+                (home / "result.json").write_text(json.dumps({**raw, "scores": raw["scores"][1:]}))
+    made.more["paired"] = [20, 1]
+    return made
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    return fill_pairs(tmp_path_factory.mktemp("pairs") / "bench").write()  # for tests that only read
+
+
+@pytest.fixture
+def pairs(counted, tmp_path):
+    """A copy of the benchmark's folder, to change."""
+    return shutil.copytree(counted.html.parent, tmp_path / "bench")
+
+
+def test_n_in_pairs_is_said_everywhere(counted):
+    html, markdown, tex = (path.read_text() for path in (counted.html, counted.markdown, counted.tex))
+    lines = markdown.splitlines()
+    assert "| method | 20 pairs | 1 pair | time/run | updates |" in lines
+    assert "| pix2pix | **0.700** ± 0.000 | **0.510** ± 0.000 | 30 s | 1,200 |" in lines
+    assert "| 20 pairs | 20 | 10 | 10 | 7 |" in lines
+    assert "### N = 1 pair" in lines
+    assert "| pix2pix | 1 pair | 0 |" in markdown
+    assert "- Also published: pix2pix 0.878 at 2975 pairs." in lines
+    assert "- Validation pairs: 7 per run. They count as supervision, besides the N pairs." in lines
+    assert "- **N** is the number of training samples whose pair the methods may see" in markdown
+    assert "    Method & 20\\,pairs & 1\\,pair & Time & Updates \\\\" in tex.splitlines()
+    assert "Pairs &" not in tex
+    assert "training pairs*" not in markdown
+    assert '<button type="button">20 pairs</button><small></small>' in html
+    assert 'data-sort="20.0">20 pairs</td>' in html
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(console_table(counted.html.parent)[0])
+    assert "20 pairs" in console.export_text()
+    said = html + markdown + tex.partition("\\begin")[2]
+    said = re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", said, flags=re.DOTALL)
+    assert not re.search(r"\d (%|\\%)|\\,\\%|percentage", said)
+    assert {path.name for path in counted.panels} == {"panel-20pairs.png", "panel-1pairs.png"}
+    with counted.csv.open(newline="") as file:
+        assert {row["paired"] for row in csv.DictReader(file)} == {"20", "1"}
+
+
+def test_runs_that_saw_another_number_of_pairs_are_told_of(pairs):
+    for home in pairs.glob("runs/*-20-*"):
+        raw = json.loads((home / "result.json").read_text())
+        raw["supervision"]["pairs"] = 19
+        (home / "result.json").write_text(json.dumps(raw))
+    paths = write_report(pairs)
+    assert "20 pairs</button><small>saw 19</small>" in paths.html.read_text()
+    assert "| *training pairs* | 19 | 1 |  |  |" in paths.markdown.read_text().splitlines()
+    assert "    Pairs & 19 & 1 & & \\\\" in paths.tex.read_text().splitlines()
+
+
+def test_a_score_over_all_samples_together_is_shown_and_explained(counted):
+    html, markdown = counted.html.read_text(), counted.markdown.read_text()
+    for text in (html, markdown, counted.tex.read_text()):
+        assert "accuracy is computed over all test pixels together (one confusion matrix), not as a mean" in text
+        assert "mean score over the test samples" not in text
+    assert "| pix2pix | 20 pairs | 0 | 0.7 |" in markdown  # of the run
+    with counted.csv.open(newline="") as file:
+        assert {row["value"] for row in csv.DictReader(file)} == {"0.2", "0.4"}  # of its samples
+    assert counted.distributions == ()
+
+
+def test_runs_of_which_only_some_have_a_score_over_all_samples_are_warned_about(pairs):
+    path = next(pairs.glob("runs/*-20-1")) / "result.json"
+    raw = json.loads(path.read_text())
+    raw["scores"][0]["pooled"] = None
+    path.write_text(json.dumps(raw))
+    found = read(pairs)
+    (said,) = doubts(found, found.tables[0])
+    assert said.startswith("Of accuracy, x → y, some runs have the value over all test samples together")
+
+
+def test_chosen_pairs_are_shown_by_n_and_rule(counted):
+    folder = counted.html.parent
+    names = [f"chosen-{n}pairs-{rule}.png" for n in (20, 1) for rule in ("random", "k_medoids")]
+    assert [path.name for path in counted.chosen] == names
+    assert (folder / names[0]).read_bytes() == (folder / "runs" / "p-20-0" / "chosen.png").read_bytes()
+    assert (folder / names[3]).read_bytes() == (folder / "runs" / "p-k_medoids-1-0" / "chosen.png").read_bytes()
+    page = Page(counted.html.read_text())
+    assert page.wrong == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {"chosen-1", "chosen-shown-2", "panel-1", "panel-shown-2"} <= set(page.ids)
+    assert {("a", "href", name) for name in names} <= set(page.links)
+    text = counted.html.read_text()
+    for label in ("20 pairs", "1 pair"):
+        for about in ("random, seed 0", "k_medoids, the same for every seed"):
+            assert f'alt="Pairs chosen at N = {label}: {about}"' in text
+    lines = counted.markdown.read_text().splitlines()
+    assert "## Chosen pairs" in lines
+    assert "![Pairs chosen at N = 1 pair: random, seed 0](chosen-1pairs-random.png)" in lines
+
+
+def test_a_damaged_picture_of_chosen_pairs_is_named_and_the_next_seed_s_shown(monkeypatch, pairs):
+    monkeypatch.setattr("lsmbench.benchmarks.report._EMBEDDED", 10)
+    whole = (pairs / "runs" / "p-20-0" / "chosen.png").read_bytes()
+    (pairs / "runs" / "p-20-0" / "chosen.png").write_bytes(whole[:-30])
+    for seed in (0, 1):
+        (pairs / "runs" / f"p-k_medoids-20-{seed}" / "chosen.png").write_bytes(b"no picture")
+    paths = write_report(pairs)
+    text = paths.html.read_text()
+    assert "N = 20 pairs: random, seed 1" in text
+    assert "N = 20 pairs: k_medoids" not in text
+    assert "runs/p-20-0/chosen.png: " in text
+    assert "runs/p-k_medoids-20-1/chosen.png: is not a PNG picture." in text
+    assert not (pairs / "chosen-20pairs-k_medoids.png").exists()  # of the earlier report
+    assert "data:image/png" not in text
+    assert text.count("data:image/jpeg") == 5
+
+
+def test_pairs_in_per_cent_are_shown_only_if_a_rule_chose_some(tmp_path, pairs):
+    raw = json.loads((pairs / "benchmark.json").read_text())
+    (pairs / "benchmark.json").write_text(json.dumps({**raw, "paired_unit": "%"}))
+    names = {path.name for path in write_report(pairs).chosen}
+    assert names == {f"chosen-N{n}-{rule}.png" for n in (20, 1) for rule in ("random", "k_medoids")}
+    assert {path.name for path in pairs.glob("*-*.png")} == names | {"panel-N20.png", "panel-N1.png"}
+    for home in pairs.glob("runs/*/"):
+        said = json.loads((home / "result.json").read_text())
+        said["config"]["supervision"].pop("selection")
+        (home / "result.json").write_text(json.dumps(said))
+    paths = write_report(pairs)
+    assert paths.chosen == ()
+    assert not list(pairs.glob("chosen-*.png"))
+    assert "Chosen pairs" not in paths.html.read_text() + paths.markdown.read_text()
+
+
+def test_without_pictures_there_is_no_section_of_chosen_pairs(pairs):
+    for path in pairs.glob("runs/*/chosen.png"):
+        path.unlink()
+    assert read_chosen(read(pairs)) == ([], [])
+
+
+def test_a_rule_that_could_lead_out_of_the_folder_makes_a_result_damaged(pairs):
+    path = pairs / "runs" / "p-20-0" / "result.json"
+    raw = json.loads(path.read_text())
+    raw["config"]["supervision"]["selection"] = "../up"
+    path.write_text(json.dumps(raw))
+    assert [problem.message for problem in read(pairs).problems] == [
+        "runs/p-20-0/result.json: pairs are chosen by '../up', expected a word."
+    ]
+
+
+MANY = [
+    "pix2pix",
+    "hybrid",
+    *(f"a_much_longer_name_{i}" for i in range(6)),
+    "pix2pix-k_medoids",
+    "hybrid-k_medoids",
+    "gan-k_medoids",
+]
+
+
+def many():
+    runs = [(f"r{i}", label, 5.0, 0) for i, label in enumerate(MANY)]
+    return tabulate(manifest(runs), [result(run, label, [0.5]) for run, label, *_ in runs])[0]
+
+
+def test_a_row_of_chosen_pairs_looks_like_the_row_it_belongs_to():
+    looks = figures.styles(many().rows)
+    for label in ("pix2pix", "hybrid"):
+        plain, chosen = looks[label], looks[f"{label}-k_medoids"]
+        assert plain.colour == chosen.colour
+        assert plain.marker != chosen.marker
+        assert plain.dash != chosen.dash
+    assert looks["gan-k_medoids"].dash == "-"  # there is no row without
+    assert len({(look.colour, look.marker) for look in looks.values()}) == len(MANY)
+    assert "Dashed in a method's colour" in figures.on_chosen(many().rows)
+    assert figures.on_chosen(many().rows[:5]) == ""
+
+
+def test_the_legend_of_many_rows_stays_inside_the_figure_and_below_the_axes():
+    figure = figures.curves(many())
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    (legend,) = figure.legends
+    inside, axes = legend.get_window_extent(renderer), figure.axes[0].get_tightbbox(renderer)
+    assert inside.x0 >= 0
+    assert inside.x1 <= figure.bbox.width
+    assert inside.y1 <= axes.y0
+    assert len(legend.get_texts()) == len(MANY)
+
+
+def test_titles_of_many_columns_do_not_touch():
+    image = np.zeros((1, 8, 8, 3), np.uint8)
+    titles = [
+        "truth",
+        "pix2pix-k_medoids",
+        "hybrid-k_medoids (seed\u00a012)",
+        "floor (copy of the input)",
+        "a_word_of_25_letters_or_so",
+    ]
+    figure = figures.panel([figures.Translations(title, image) for title in titles], [0])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.texts[: len(titles)]]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert all(box.y1 <= figure.bbox.height for box in boxes)
+    assert figure.texts[2].get_text() == "hybrid-\nk_medoids\n(seed\u00a012)"
 
 
 def stage(value, last, budget):

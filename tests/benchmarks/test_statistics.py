@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from lsmbench.benchmarks.statistics import Manifest, Span, comparable, tabulate
+from lsmbench.benchmarks import markup
+from lsmbench.benchmarks.statistics import Manifest, Span, Unit, comparable, tabulate
 from lsmbench.errors import UserError
 from lsmbench.runs.results import Failure, Result, Score
 
@@ -25,8 +26,8 @@ def manifest(runs, paired=(100, 5), seeds=(0, 1, 2), **more):
     return Manifest._parse(raw)
 
 
-def score(values, metric="iou", source="x", target="y", higher=True):
-    return Score(metric, source, target, "unit", higher, list(range(len(values))), list(values))
+def score(values, metric="iou", source="x", target="y", higher=True, pooled=None):
+    return Score(metric, source, target, "unit", higher, list(range(len(values))), list(values), pooled)
 
 
 def result(run, method, values, pairs=5, **more):
@@ -256,6 +257,89 @@ def test_selection_rules_and_means_over_a_row():
     table = tabulate(manifest(TWO), results)[0]
     assert table.rules == ("best_validation", "last")  # the floor selects nothing
     assert (table.rows[0].wall_s, table.rows[0].updates, table.rows[0].parameters) == (4.0, 10.0, None)
+
+
+def test_the_same_n_has_other_names_in_per_cent_and_in_pairs():
+    assert [Unit.PERCENT.amount(n) for n in (100.0, 0.5, 1.0)] == ["100 %", "0.5 %", "1 %"]
+    assert [Unit.PAIRS.amount(n) for n in (0.0, 1.0, 20.0, 2975.0, 1e6)] == [
+        "0 pairs", "1 pair", "20 pairs", "2975 pairs", "1000000 pairs",
+    ]  # fmt: skip
+    assert [unit.word(5.0) for unit in (Unit.PERCENT, Unit.PAIRS)] == ["N5", "5pairs"]
+    assert manifest(LSM).unit is Unit.PERCENT
+    assert manifest(LSM, paired_unit="pairs").unit is Unit.PAIRS
+
+
+def test_a_number_of_pairs_is_told_again_only_where_a_run_saw_another():
+    def heads(unit, pairs):
+        return [
+            (column.amount, markup.saw(column))
+            for column in tabulate(manifest(LSM, paired_unit=unit), [result("a0", "lsm", [0.5], pairs)])[0].columns
+        ]
+
+    assert heads("%", 5) == [("100 %", ""), ("5 %", "5 pairs")]
+    assert heads("pairs", 5) == [("100 pairs", ""), ("5 pairs", "")]
+    assert heads("pairs", 4) == [("100 pairs", ""), ("5 pairs", "saw 4")]
+
+
+@pytest.mark.parametrize(
+    ("paired", "unit", "message"), [([5], "per mille", "'paired_unit' is 'per mille'"), ([2.5], "pairs", "found 2.5")]
+)
+def test_n_must_be_in_a_known_unit_and_a_number_of_pairs_whole(tmp_path, paired, unit, message):
+    raw = {"schema": 1, "name": "t", "dataset": "sit", "methods": [], "seeds": [0], "primary_metric": "iou", "runs": []}
+    (tmp_path / "benchmark.json").write_text(json.dumps({**raw, "paired": paired, "paired_unit": unit}))
+    with pytest.raises(UserError, match=message):
+        Manifest.load(tmp_path)
+
+
+def block(source, values, metric="iou", **more):
+    return {"source": source, "metric": metric, "values": values, **more}
+
+
+def test_of_several_published_blocks_the_first_that_has_a_value_counts():
+    said = [
+        block("Table 1", {"lsm": {"5": 0.7}}, note="larger"),
+        block("Other", {"lsm": {"5": 0.1, "100": 0.8}, "cyclegan": {"0": 0.3}}, any_n=["cyclegan"]),
+        block("Table 1", {"lsm": {"5": 9.0}}, metric="mse"),
+        block("Unused", {"lsm": {"5": 0.2}}),
+    ]
+    runs = [("a", "lsm", 5.0, 0), ("c", "cyclegan", None, 0)]
+    both = [score([0.5]), score([0.1], "mse", higher=False), score([0.4], "iou", "y", "x")]
+    tables = tabulate(manifest(runs, published=said), [result("a", "lsm", [], scores=both)])
+    assert [tuple(table.key) for table in tables] == [("iou", "x", "y"), ("mse", "x", "y"), ("iou", "y", "x")]
+    lsm, cyclegan = tables[0].rows
+    assert [found.published for found in lsm.cells] == [0.8, 0.7]
+    assert [(found.published, found.published_any_n) for found in cyclegan.cells] == [(0.3, True)] * 2
+    assert cell(tables, "lsm", 5.0, 1).published == 9.0
+    assert cell(tables, "lsm", 5.0, 2).published is None  # the paper's is the first direction
+    notes = markup.notes(tables[0])
+    assert "Published values: Table 1; Other." in notes
+    assert "Published values stem from another setting (Table 1): larger" in notes
+    assert "Published values: Table 1." in markup.notes(tables[1])
+    assert not any(note.startswith("Published") for note in markup.notes(tables[2]))
+
+
+def test_a_note_that_all_sources_share_is_said_once_without_their_names():
+    said = [block(name, {"lsm": {n: 0.7}}, note="larger") for name, n in (("A", "5"), ("B", "100"))]
+    notes = markup.notes(tabulate(manifest(LSM, published=said), [result("a0", "lsm", [0.5])])[0])
+    assert notes[-2:] == ["Published values: A; B.", "Published values stem from another setting: larger"]
+
+
+def test_a_value_over_all_samples_together_stands_for_the_run():
+    results = [
+        result("a0", "lsm", [], scores=[score([0.2, 0.4], pooled=0.5)]),
+        result("a1", "lsm", [], scores=[score([0.2, math.nan], pooled=0.7)]),
+    ]
+    table = tabulate(manifest(LSM), results)[0]
+    found = cell([table], "lsm", 5.0)
+    assert [one.score for one in found.runs] == [0.5, 0.7]
+    assert (found.mean, found.median) == (pytest.approx(0.6), pytest.approx(0.6))
+    assert table.pooled
+    first, second, *_ = markup.notes(table)
+    assert "a run's score over all test samples together" in first
+    assert second.startswith("iou is computed over all test pixels together (one confusion matrix), not as a mean over")
+    plain = tabulate(manifest(LSM), [result("a0", "lsm", [0.2, 0.4])])[0]
+    assert not plain.pooled
+    assert not any("together" in note for note in markup.notes(plain))
 
 
 @pytest.mark.parametrize("identity", ["../up", "a/b", "", "..", 3])

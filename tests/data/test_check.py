@@ -145,7 +145,7 @@ def test_every_dataset_can_be_inspected_and_drawn(name: str, tmp_path: Path) -> 
     count = len(arrays[dataset.source])
     assert sum(inspection.counts.values()) == count
     assert not inspection.names or len(inspection.names) == count
-    drawn = np.asarray(contact_sheet(dataset, inspection))
+    drawn = np.asarray(contact_sheet(dataset, inspection.samples, inspection.names))
     assert drawn.std() > 1
     console = Console(file=io.StringIO())
     assert check(dataset, tmp_path / "sheet.png", console)
@@ -179,7 +179,7 @@ def test_a_folder_is_no_sheet(tmp_path: Path) -> None:
 def test_the_sheet_shows_first_and_last_sample_and_their_targets() -> None:
     dataset = SIT(size=32, samples=100)
     inspection = dataset.inspect()
-    drawn = np.asarray(contact_sheet(dataset, inspection)).astype(int)
+    drawn = np.asarray(contact_sheet(dataset, inspection.samples, inspection.names)).astype(int)
     for number, (row, column) in {0: (0, 0), 99: (7, 5)}.items():
         top, left = 6 + row * 212 + 14, 6 + column * 396
         # Each pixel of a small picture is 6×6 of the sheet's.
@@ -191,7 +191,7 @@ def test_the_sheet_shows_first_and_last_sample_and_their_targets() -> None:
 def test_the_sheet_shows_landmarks_where_they_are(tmp_path: Path) -> None:
     dataset = ThreeHundredW.example(tmp_path)
     inspection = dataset.inspect()
-    drawn = np.asarray(contact_sheet(dataset, inspection)).astype(int)
+    drawn = np.asarray(contact_sheet(dataset, inspection.samples, inspection.names)).astype(int)
     change = np.abs(drawn[20:212, 198:390] - drawn[20:212, 6:198]).sum(2)
     columns, rows = (np.array(inspection.samples["y"][0])[27:36] * 192).astype(int).T  # the nose
     assert (change[rows, columns] > 40).all()

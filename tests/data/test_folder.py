@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import time
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data import DATASETS, folder
+from lsmbench.data import DATASETS, decoding
 from lsmbench.data.folder import Folder
 from lsmbench.data.module import PairDataModule
 from lsmbench.data.supervision import SupervisionConfig
-from lsmbench.domains import Image, Landmarks, Mask
+from lsmbench.domains import Image, LabelColours, Landmarks, Mask, SegmentedPhoto
 from lsmbench.errors import UserError
 from lsmbench.metrics import ForegroundIoU
 from lsmbench.options import options_of
+from lsmbench.palettes import FACADES, IGNORED, Palette
+from lsmbench.segmenters import Segmenter
 
 REAL_DATA = os.environ.get("LSMBENCH_DATA")
 
@@ -732,7 +735,7 @@ def test_leaks_are_told(root):
 def test_files_are_decoded_once_and_anew_when_they_change(root, monkeypatch):
     masks_in(root, 10)
     opened = []
-    monkeypatch.setattr(folder, "open_picture", lambda *a, real=folder.open_picture: opened.append(a) or real(*a))
+    monkeypatch.setattr(decoding, "open_picture", lambda *a, real=decoding.open_picture: opened.append(a) or real(*a))
     first = Folder(str(root), size=32)
     assert first.domains
     assert len(opened) == 20
@@ -767,6 +770,298 @@ def test_it_is_listed_and_documented():
     assert [o.name for o in options_of(Folder)] == [f.name for f in dataclasses.fields(Folder)]
     assert all(o.help for o in options_of(Folder))
     assert Folder.__doc__.splitlines()[0].endswith(".")
+
+
+# Label maps in colours
+
+COLOURS = {"road": (10, 20, 30), "tree": (0, 200, 0), "car": (200, 0, 0), "void": (255, 255, 255)}
+TABLE = np.array(list(COLOURS.values()), np.uint8)
+
+
+@pytest.fixture
+def palette(tmp_path):
+    return write_palette(tmp_path / "street.csv", COLOURS)
+
+
+def write_palette(path, colours):
+    path.write_text("".join(f"{name},{r},{g},{b}\n" for name, (r, g, b) in colours.items()))
+    return str(path)
+
+
+def classes_in(side, seed=0, step=5):
+    """Blocks of the four colours' numbers, 3 being void."""
+    blocks = np.random.default_rng(seed).integers(0, 4, (side // step + 1,) * 2)
+    return np.kron(blocks, np.ones((step, step), int))[:side, :side]
+
+
+def coloured(root, kind="masks", count=10, side=40, suffix=".png", step=5, **options):
+    """Photos that are label maps with some noise, and the label maps."""
+    for i in range(count):
+        colours = TABLE[classes_in(side, i, step)]
+        photo = (colours // 2 + np.random.default_rng(i).integers(0, 20, colours.shape)).astype(np.uint8)
+        if kind == "sides":
+            save(root / f"{i:02}{suffix}", np.concatenate([photo, colours], 1), **options)
+        else:
+            first, second = {"masks": ("images", "masks"), "images": ("A", "B")}[kind]
+            save(root / first / f"{i:02}.png", photo)
+            save(root / second / f"{i:02}{suffix}", colours, **options)
+    return root
+
+
+@pytest.mark.parametrize("kind", ["masks", "images", "sides"])
+@pytest.mark.parametrize("size", [40, 20, 64])
+def test_label_maps_in_colours(root, palette, kind, size):
+    dataset = Folder(str(coloured(root, kind)), size=size, palette=palette)
+    named = Palette("street", tuple(list(COLOURS.values())[:3]), ("road", "tree", "car"), ((255, 255, 255),))
+    assert dataset.domains == {
+        "x": Image(3, size),
+        "y": LabelColours(3, size, reconstruction="l1", palette=named),
+    }
+    arrays = dataset.load()
+    assert arrays["y"].dtype == np.uint8
+    dataset.domains["y"].check(arrays["y"], "y")
+    shown = np.asarray(Picture.fromarray(TABLE[classes_in(40, 4)]).resize((size, size), Picture.Resampling.NEAREST))
+    assert np.array_equal(arrays["y"][4].transpose(1, 2, 0), shown)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_label_maps_of_other_modes(root, palette, mode):
+    coloured(root)
+    expected = Folder(str(root), size=40, palette=palette).load()["y"]
+    for path in (root / "masks").iterdir():
+        picture = Picture.open(path)
+        # Cityscapes' colour maps have a fourth channel; what a palette PNG shows is what counts.
+        save(path, picture.convert("RGBA") if mode == "RGBA" else picture.quantize(8, dither=Picture.Dither.NONE))
+    assert Picture.open(root / "masks" / "03.png").mode == mode
+    assert np.array_equal(Folder(str(root), size=40, palette=palette).load()["y"], expected)
+
+
+def test_void_stays_void_and_is_not_scored(root, palette):
+    dataset = Folder(str(coloured(root)), size=40, palette=palette)
+    domain = dataset.domains["y"]
+    y = domain.unpack(domain.views(dataset.load()["y"]))
+    labels = np.stack([classes_in(40, i) for i in range(10)])
+    assert np.array_equal(domain.to_labels(y).numpy(), np.where(labels == 3, IGNORED, labels))
+    # Right where there is a class; whatever it shows where there is none, nobody counts it.
+    prediction = torch.where(torch.from_numpy(labels == 3)[:, None], torch.rand(10, 3, 40, 40), y)
+    metrics = domain.metrics()
+    for metric in metrics:
+        metric.update(*domain.comparable(prediction, y), torch.arange(10))
+        assert metric.compute() == 1
+    assert [metric.name for metric in metrics] == ["accuracy", "class_accuracy", "miou"]
+
+
+def test_several_colours_of_void_become_one(root, tmp_path):
+    coloured(root)
+    palette = write_palette(
+        tmp_path / "p.csv", {"road": TABLE[0], "tree": TABLE[1], "void": TABLE[2], "void 2": TABLE[3]}
+    )
+    y = Folder(str(root), size=40, palette=palette).load()["y"]
+    labels = classes_in(40, 0)
+    assert np.array_equal(y[0].transpose(1, 2, 0), TABLE[np.where(labels == 3, 2, labels)])
+
+
+def test_colours_that_are_not_in_the_palette(root, palette):
+    coloured(root)
+    colours = TABLE[classes_in(40, 3)]
+    colours[:2] = (0, 190, 10)
+    colours[5, 5] = (1, 2, 3)
+    save(root / "masks" / "03.png", colours)
+    save(root / "masks" / "05.png", TABLE[classes_in(40, 5)], "L")
+    text = refused(
+        root,
+        "2 problems",
+        "masks/03.png: 5.1 % of its pixels have a colour that is not in the palette street: (0, 190, 10) (of 2 such",
+        "nearest to tree",
+        "masks/05.png: ",
+        "It is grey: if its values are class numbers, leave palette out.",
+        palette=palette,
+    )
+    inspection = Folder(str(root), size=32, palette=palette).inspect()
+    assert [problem in text for problem in inspection.findings.problems] == [True] * 2
+    assert len(inspection.samples["y"]) == 8
+
+
+def test_smoothed_label_maps_are_refused_under_any_name(root, palette):
+    """A WebP with loss, or a map that was resized smoothly, would get wrong classes at all edges."""
+    coloured(root, "images", suffix=".webp", quality=50)
+    assert refused(root, "10 problems", palette=palette).count("must not be smoothed") == 10
+
+
+@pytest.mark.parametrize("kind", ["masks", "images", "sides"])
+def test_label_maps_saved_as_jpeg(root, palette, kind):
+    coloured(root, kind, suffix=".jpg", side=64, step=16, quality=90)
+    dataset = Folder(str(root), size=64, palette=palette)
+    y = dataset.load()["y"]
+    dataset.domains["y"].check(y, "y")
+    true = np.stack([TABLE[classes_in(64, i, 16)] for i in range(10)]).transpose(0, 3, 1, 2)
+    assert (y == true).all(1).mean() > 0.95
+    notes = [note for note in dataset.inspect().findings.notes if "JPEG" in note]
+    assert len(notes) == 1
+    share = re.fullmatch(r"10 label maps are JPEG: compression blurs .* that (\d+\.\d) % of .* use PNG\.", notes[0])
+    assert 1 < float(share[1]) < 25
+
+
+def test_a_jpeg_that_is_called_png(root, palette):
+    coloured(root)
+    save(root / "masks" / "03.png", TABLE[classes_in(40, 3)], format="JPEG")
+    notes = Folder(str(root), size=40, palette=palette).inspect().findings.notes
+    assert sum(note.startswith("1 label maps are JPEG") for note in notes) == 1
+    masks_in(root, 10)
+    save(root / "masks" / "03.png", labels(), format="JPEG")
+    refused(root, "03.png: is a JPEG, whatever its name says")
+
+
+def test_photos_taken_for_label_maps(root, palette):
+    coloured(root, "sides", suffix=".jpg", side=64, step=16)
+    refused(root, "1 problem", "10 label maps that are JPEG", "as in photos", palette=palette, side_by_side="x_right")
+
+
+def test_padded_label_maps(root, palette, tmp_path):
+    for i in range(10):
+        save(root / "A" / f"{i}.png", grey(i))
+        save(root / "B" / f"{i}.png", TABLE[np.full((20, 40), 1)])
+    dataset = Folder(str(root), size=40, palette=palette, fit="pad")
+    domain = dataset.domains["y"]
+    seen = domain.to_labels(domain.unpack(domain.views(dataset.load()["y"])))
+    assert (seen[:, 10:30] == 1).all()
+    assert (seen[:, :10] == IGNORED).all()
+    bare = write_palette(tmp_path / "bare.csv", {"road": TABLE[0], "tree": TABLE[1]})
+    refused(root, "1 problem", "fit=pad adds pixels that have no class, but the palette bare", palette=bare, fit="pad")
+
+
+def test_inspection_of_label_maps(root, tmp_path):
+    palette = write_palette(tmp_path / "street.csv", {**COLOURS, "lamp": (9, 9, 9)})
+    for i in range(10):
+        save(root / f"{i}.png", TABLE[np.repeat([[0, 0, 0, 0, 0, 1, 2, 3]], 4, 0)])
+    inspection = Folder(str(root), size=16, palette=palette).inspect()
+    assert inspection.findings.problems == []
+    assert inspection.facts["share of pixels"] == "road 25.0 %, tree 25.0 %, car 25.0 %, void 25.0 %"
+    assert "Classes that never occur: lamp; means over classes follow absent=zero." in inspection.findings.notes
+
+
+def test_label_maps_without_any_class(root, palette):
+    for i in range(10):
+        save(root / f"{i}.png", TABLE[np.full((8, 16), 3)])
+    refused(root, "1 problem", "all label maps are void", palette=palette)
+
+
+def test_a_changed_palette_is_read(root, palette, tmp_path):
+    coloured(root)
+    assert Folder(str(root), size=40, palette=palette).load()
+    write_palette(tmp_path / "street.csv", {k: v for k, v in COLOURS.items() if k != "tree"})
+    refused(root, "10 problems", "not in the palette street: (0, 200, 0)", palette=palette)
+
+
+def test_palettes_by_name(root):
+    for i in range(10):
+        save(root / f"{i}.png", np.array(FACADES.colours, np.uint8)[np.arange(12).reshape(1, 12).repeat(6, 0)])
+    domains = Folder(str(root), size=16, palette="facades", absent="ignore").domains
+    assert domains["y"] == LabelColours(3, 16, reconstruction="l1", palette=FACADES, absent="ignore")
+    refused(root, "not in the palette cityscapes", palette="cityscapes")
+    refused(root, "palette=nothing.csv: no such file", "name,r,g,b", "cityscapes, facades", palette="nothing.csv")
+    assert "palette=nothing.csv" in Folder(str(root), palette="nothing.csv").inspect().findings.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"palette": "facades", "classes": 3}, "classes=3 and palette=facades"),
+        ({"segmenter": "model.pt"}, r"segmenter=model\.pt says something of label maps in colours"),
+        ({"absent": "ignore"}, "absent=ignore says something of label maps"),
+        ({"absent": "skip", "palette": "facades"}, "absent=skip.*zero, ignore"),
+        ({"direction": "both"}, "direction=both.*x_to_y, y_to_x"),
+    ],
+)
+def test_options_of_label_maps_are_checked(options, message):
+    with pytest.raises(UserError, match=message):
+        Folder("somewhere", **options)
+
+
+def test_a_palette_where_there_are_no_pictures(root, palette):
+    for i in range(10):
+        save(root / "images" / f"{i}.png", grey(i))
+        write_pts(root / "landmarks" / f"{i}.pts", [(3, 4), (9, 9)])
+    refused(root, "1 problem", "does not apply to images/ with landmarks/", palette=palette)
+    dataset = Folder(str(root), size=32, palette=palette)
+    assert len(dataset.inspect().findings.problems) == 1
+    assert dataset.domains["y"] == Landmarks(2, None), "what is there can be drawn"
+
+
+# Directions
+
+
+def test_directions(root, palette, monkeypatch):
+    coloured(root, "sides")
+    there = Folder(str(root), size=40, palette=palette)
+    assert (there.source, there.target, there.photo) == ("x", "y", "x")
+    arrays, split = there.load(), there.split(10, 3)
+    monkeypatch.setattr(decoding, "open_picture", lambda *_: pytest.fail("it is in the cache"))
+    back = Folder(str(root), size=40, palette=palette, direction="y_to_x")
+    assert (back.source, back.target, back.photo) == ("y", "x", "x")
+    assert back.domains == there.domains
+    assert all(np.array_equal(back.load()[view], array) for view, array in arrays.items())
+    assert all(
+        np.array_equal(getattr(back.split(10, 3), part), getattr(split, part)) for part in ("train", "val", "test")
+    )
+
+
+def test_any_folder_can_be_turned(root):
+    masks_in(root)
+    dataset = Folder(str(root), size=32, direction="y_to_x")
+    assert (dataset.source, dataset.target) == ("y", "x")
+    assert dataset.domains == {"x": Image(1, 32), "y": Mask(3, 32)}
+    assert dataset.truth("x", np.array([0])) is None
+
+
+class Sees(torch.nn.Module):
+    """Tells the class whose colour, halved, lies nearest: what the photos of `coloured` are made of."""
+
+    def __init__(self):
+        super().__init__()
+        colours = torch.tensor(TABLE[:3] / 510, dtype=torch.float32)
+        mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        self.layer = torch.nn.Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.layer.weight.copy_((2 * colours * sd)[..., None, None])
+            self.layer.bias.copy_(2 * colours @ mean - colours.square().sum(1))
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    path = tmp_path / "sees.pt"
+    torch.jit.script(Sees()).save(str(path))
+    return str(path)
+
+
+def test_photos_that_a_segmenter_judges(root, palette, segmenter):
+    coloured(root, "sides")
+    dataset = Folder(str(root), size=40, palette=palette, segmenter=segmenter, direction="y_to_x", absent="ignore")
+    seen = Segmenter.named(segmenter, 3)
+    domain = dataset.domains["x"]
+    assert domain == SegmentedPhoto(3, 40, segmenter=seen, absent="ignore")
+    indices = np.array([7, 2, 3])
+    truth = dataset.truth("x", indices)
+    labels = np.stack([classes_in(40, i) for i in indices])
+    assert truth.dtype == np.uint8
+    assert np.array_equal(truth, np.where(labels == 3, 255, labels))
+    assert dataset.truth("y", indices) is None
+    photos = domain.unpack(domain.views(dataset.load()["x"][indices]))
+    for metric in domain.metrics():
+        metric.update(*domain.comparable(photos, torch.from_numpy(truth)), torch.from_numpy(indices))
+        assert metric.compute() == 1
+    without = Folder(str(root), size=40, palette=palette, direction="y_to_x")
+    assert without.domains["x"] == Image(3, 40)
+    assert without.truth("x", indices) is None
+
+
+def test_segmenters_that_cannot_be_used(root, palette, segmenter):
+    coloured(root, "sides")
+    refused(root, "segmenter nowhere.pt", "cannot be read", palette=palette, segmenter="nowhere.pt")
+    refused(root, "1 problem", "1 channel. Give channels=3", palette=palette, segmenter=segmenter, channels=1)
 
 
 # Real data

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lsmbench.data.samplers import ShardSampler, SupervisionSampler, shares
+from lsmbench.data.samplers import ShardSampler, SupervisionSampler, Turns, shares
 from lsmbench.errors import UserError
 
 X, Y, XY = ("x",), ("y",), ("x", "y")
@@ -13,7 +13,7 @@ X, Y, XY = ("x",), ("y",), ("x", "y")
 
 def drawn(sampler: SupervisionSampler, epoch: int) -> list[dict[tuple[str, ...], list[int]]]:
     sampler.set_epoch(epoch)
-    return [{shown: positions.tolist() for shown, positions in request} for request in sampler]
+    return [{part.shown: part.positions.tolist() for part in request} for request in sampler]
 
 
 def test_shares_are_even_and_never_more_than_a_group_has() -> None:
@@ -79,6 +79,57 @@ def test_ranks_divide_the_batches_of_one_process(balanced: bool) -> None:
         for shown, positions in request.items():
             halves = [part[step].get(shown, []) for part in parts]
             assert sorted(halves[0] + halves[1]) == sorted(positions)
+
+
+TURNS = Turns(((XY,), (X, Y)))
+
+
+def kinds(requests: list[dict[tuple[str, ...], list[int]]]) -> str:
+    return "".join("p" if XY in r else "u" for r in requests)
+
+
+def test_turns_alternate_between_pairs_and_unpaired_samples() -> None:
+    sizes = {XY: 3, X: 40, Y: 40}
+    requests = drawn(SupervisionSampler(sizes, 2, 8, 0, turns=TURNS), 0)
+    assert kinds(requests) == "pupupupu"
+    for request in requests:
+        assert request.keys() in ({XY}, {X, Y})
+        assert all(len(positions) == 1 for positions in request.values()), "one pair, or one x and one y"
+    assert kinds(drawn(SupervisionSampler(sizes, 2, 8, 0, turns=Turns(TURNS.groups, "sequential")), 0)) == "ppppuuuu"
+    epochs = [drawn(SupervisionSampler(sizes, 2, 8, 0, turns=TURNS), epoch) for epoch in range(3)]
+    seen = Counter(i for requests in epochs for r in requests for i in r.get(XY, []))
+    assert set(seen.values()) == {4}, "12 places for 3 pairs: they are repeated evenly"
+
+
+def test_unbalanced_turns_have_updates_as_samples() -> None:
+    sizes = {XY: 10, X: 40, Y: 40}
+    for order in ("interleaved", "sequential"):
+        said = kinds(drawn(SupervisionSampler(sizes, 2, 50, 0, False, turns=Turns(TURNS.groups, order)), 0))
+        assert said.count("p") == 10
+        assert (said.startswith("p" * 10)) == (order == "sequential")
+    few = kinds(drawn(SupervisionSampler({XY: 1, X: 999, Y: 999}, 2, 10, 0, False, turns=TURNS), 0))
+    assert few.count("p") == 1, "a pair is seen once an epoch at least"
+
+
+def test_turns_without_samples_are_left_out_and_batches_too_small_for_one_are_refused() -> None:
+    assert kinds(drawn(SupervisionSampler({X: 5, Y: 5}, 2, 4, 0, turns=TURNS), 0)) == "uuuu"
+    assert kinds(drawn(SupervisionSampler({XY: 5}, 2, 4, 0, turns=TURNS), 0)) == "pppp"
+    with pytest.raises(UserError, match="multiple of 2"):
+        SupervisionSampler({XY: 5, X: 5, Y: 5}, 1, 4, 0, turns=TURNS)
+    with pytest.raises(UserError, match="multiple of 4"):
+        SupervisionSampler({XY: 5, X: 5, Y: 5}, 2, 4, 0, ranks=2, turns=TURNS)
+
+
+def test_draws_are_counted_from_the_start_of_training() -> None:
+    for turns in (None, TURNS):
+        sampler = SupervisionSampler({XY: 3, X: 8, Y: 8}, 6, 4, 0, turns=turns)
+        counted: dict[tuple[str, ...], list[int]] = {}
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            for part in (part for request in sampler for part in request):
+                assert len(part.draws) == len(part.positions)
+                counted.setdefault(part.shown, []).extend(part.draws.tolist())
+        assert all(draws == list(range(len(draws))) for draws in counted.values())
 
 
 @pytest.mark.parametrize(("size", "ranks"), [(10, 1), (10, 3), (2, 4)])

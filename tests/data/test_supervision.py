@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lsmbench.data.selection import k_medoids
 from lsmbench.data.supervision import SupervisionConfig, supervise
 from lsmbench.errors import UserError
 
@@ -78,3 +79,77 @@ def test_n_that_leaves_no_pair_is_refused_and_the_least_n_is_named() -> None:
     with pytest.raises(UserError, match=r"leaves no pair.*is 5 %"):
         supervise(np.arange(40), SupervisionConfig(paired=1))
     assert supervise(np.arange(40), SupervisionConfig(paired=5)).counts()["pairs"] == 1
+
+
+def features(indices: np.ndarray) -> np.ndarray:
+    """Five clusters of samples: those of equal remainder."""
+    noise = np.random.default_rng(0).normal(size=(5000, 2))[indices] * 0.1
+    return np.stack([indices % 5 * 10.0, indices % 5 * -3.0], 1) + noise
+
+
+def test_a_number_of_pairs_takes_the_place_of_n() -> None:
+    for protocol in ("bank", "disjoint", "shared"):
+        config = SupervisionConfig(paired=100, paired_count=7, protocol=protocol)  # type: ignore[arg-type]
+        assert supervise(np.arange(100), config).counts()["pairs"] == 7
+        assert config.amount == "7pairs"
+    with pytest.raises(UserError, match=r"expected 0 to 50 pairs \(protocol bank, 100 training samples\), found 51"):
+        supervise(np.arange(100), SupervisionConfig(paired_count=51))
+
+
+def test_shared_shows_every_sample_apart_and_some_of_them_as_pairs() -> None:
+    train = np.arange(100, 160)
+    groups = supervise(train, SupervisionConfig(paired_count=4, protocol="shared")).groups
+    assert groups[X].tolist() == groups[Y].tolist() == train.tolist()
+    assert len(groups[XY]) == 4
+    groups = supervise(train, SupervisionConfig(paired_count=4, unpaired=20, protocol="shared")).groups
+    assert groups[X].tolist() == groups[Y].tolist()
+    assert len(groups[X]) == 20
+    assert set(groups[XY]) <= set(groups[X])
+    only = supervise(train, SupervisionConfig(paired_count=4, unpaired=0, protocol="shared"))
+    assert only.counts() == {"pairs": 4, "x": 0, "y": 0}
+    with pytest.raises(UserError, match="61 of 60"):
+        supervise(train, SupervisionConfig(paired_count=4, unpaired=61, protocol="shared"))
+
+
+def test_unpaired_samples_can_be_limited_in_every_protocol() -> None:
+    for protocol in ("bank", "disjoint"):
+        config = SupervisionConfig(paired=10, unpaired=9, protocol=protocol)  # type: ignore[arg-type]
+        assert supervise(np.arange(200), config).counts() == {"pairs": 10 if protocol == "bank" else 20, "x": 9, "y": 9}
+
+
+@pytest.mark.parametrize("protocol", ["bank", "disjoint", "shared"])
+def test_k_medoids_takes_one_pair_of_each_cluster_whatever_the_seed(protocol: str) -> None:
+    train = np.arange(1000, 1100)
+    found = []
+    for seed in (0, 1):
+        config = SupervisionConfig(
+            paired_count=5, protocol=protocol, selection="k_medoids", supervision_seed=seed,  # type: ignore[arg-type]
+        )  # fmt: skip
+        supervision = supervise(train, config, features)
+        assert sorted(supervision.pairs % 5) == [0, 1, 2, 3, 4]
+        if protocol != "shared":
+            everything = np.concatenate(list(supervision.groups.values()))
+            assert len(everything) == len(set(everything.tolist()))
+        found.append(supervision.pairs.tolist())
+    assert found[0] == found[1]
+    pool = train[:50] if protocol == "bank" else train
+    assert found[0] == pool[k_medoids(features(pool), 5)].tolist()
+
+
+def test_shared_selects_the_unpaired_samples_first_and_the_pairs_among_them() -> None:
+    train = np.arange(100)
+    config = SupervisionConfig(paired_count=5, unpaired=10, protocol="shared", selection="k_medoids")
+    groups = supervise(train, config, features).groups
+    subset = k_medoids(features(train), 10)
+    assert groups[X].tolist() == groups[Y].tolist() == subset.tolist()
+    assert groups[XY].tolist() == subset[k_medoids(features(subset), 5)].tolist()
+
+
+def test_a_bank_gives_the_y_only_samples() -> None:
+    config = SupervisionConfig(paired_count=5, unpaired=10, protocol="shared", y_bank="gta")
+    supervision = supervise(np.arange(100), config, bank=500)
+    assert supervision.counts() == {"pairs": 5, "x": 10, "y": 10}
+    assert max(supervision.groups[Y]) > 100
+    assert set(supervision.to_json()) == {"x+y", "x", "bank"}
+    with pytest.raises(UserError, match="10 of the 9 samples of gta"):
+        supervise(np.arange(100), config, bank=9)

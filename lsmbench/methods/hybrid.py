@@ -1,0 +1,109 @@
+"""The hybrid of pix2pix and CycleGAN for extremely weak supervision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from lsmbench.data.samplers import Turns
+from lsmbench.losses import relativistic
+from lsmbench.methods.base import MethodConfig, Terms
+from lsmbench.methods.generators import GeneratorWord
+from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
+from lsmbench.options import option
+
+
+@dataclass
+class HybridConfig(TwoWayConfig):
+    """The paper's settings."""
+
+    w_adversarial: float = option(1.0, "λ1, of the relativistic loss", low=1e-4, high=10, source="Shukla et al., §3.5")
+    w_cycle: float = option(10.0, "λ2, of both cycles", low=1e-4, high=1e2, source="Shukla et al., §3.5")
+    w_identity: float = option(
+        10.0, "λ3, of both identity losses; needs views of one shape", low=1e-4, high=1e2, source="Shukla et al., §3.5"
+    )
+    w_l1: float = option(150.0, "λ4, of L1 on pairs, both ways", low=1e-4, high=1e3, source="Shukla et al., §3.5")
+    order: Literal["interleaved", "sequential", "together"] = option(
+        "interleaved",
+        "Of updates. interleaved: one of pairs, one of unpaired samples, in turn; sequential: in every epoch first all "
+        "of pairs, then all unpaired, as the released code does; together: every update has both",
+        source="Shukla et al., §2.4: both in each epoch",
+    )
+    ablation: Literal["none", "without_cycle", "without_identity"] = option(
+        "none", "Leaves a loss out", source="Shukla et al., Table 5"
+    )
+
+
+class Hybrid(TwoWayMethod):
+    """CycleGAN with an L1 loss on few pairs and relativistic discriminators (Shukla et al. 2019, eqs. 1 to 6).
+
+    Discriminators, then generators, both with all samples, paired or not; L1 with pairs only. Pairs are repeated until
+    there are as many updates of pairs as of unpaired samples (§4.1.5; `supervision.sampling=unbalanced` for Table 2's
+    20_unbal). A batch of 2 is the paper's batch of 1: one pair, or one x and one y.
+
+    The released code differs: it computes reconstructions without a gradient, so that its cycle loss teaches nothing;
+    it also draws the generators' reals from pools, and keeps pools of 10 for pairs apart from those of 50. Here, as in
+    the text, the cycle loss has its gradient, one pool of 50 fakes a view serves its discriminator, and reals are those
+    of the batch.
+    """
+
+    Config = HybridConfig
+    config: HybridConfig
+    groups = ("discriminators", "generators")
+
+    @classmethod
+    def own_generator(cls, side: int) -> GeneratorWord:
+        """Nine residual blocks (§3.4), at sides below 256 CycleGAN's six."""
+        return "resnet9" if side >= 256 else "resnet6"
+
+    @classmethod
+    def identity_weight(cls, config: MethodConfig) -> float:
+        """Zero where the ablation leaves it out."""
+        c = cast(HybridConfig, config)
+        return 0.0 if c.ablation == "without_identity" else c.w_identity
+
+    @property
+    def turns(self) -> Turns | None:
+        """Pairs, then unpaired samples."""
+        if self.config.order == "together":
+            return None
+        return Turns(((self.pair,), ((self.source,), (self.target,))), self.config.order)
+
+    def weight(self, term: str) -> float:
+        """The paper's weights, less what the ablation leaves out."""
+        return 0.0 if self.config.ablation == f"without_{term}" else super().weight(term)
+
+    def losses_discriminators(self, views: TwoWayViews) -> Terms:
+        """Eq. 1 for both views."""
+        return {"judge_y": lambda: self.judge(views, self.target), "judge_x": lambda: self.judge(views, self.source)}
+
+    def losses_generators(self, views: TwoWayViews) -> Terms:
+        """Eq. 6: adversarial (eq. 2), cycle (eq. 3), identity (eq. 4), and L1 on pairs (eq. 5)."""
+        x, y = self.source, self.target
+        return {
+            "adversarial": lambda: self.adversarial(views, y) + self.adversarial(views, x),
+            "cycle": lambda: self.cycle(views, x, y) + self.cycle(views, y, x),
+            "identity": lambda: self.identity(views, x, y) + self.identity(views, y, x),
+            "l1": lambda: self.reconstruction(views, y) + self.reconstruction(views, x),
+        }
+
+    def judge(self, views: TwoWayViews, view: str) -> Tensor:
+        """Eq. 1: reals should look more real than (pooled) fakes."""
+        if view not in views.fake or view not in views.real:
+            return self.nothing("discriminators")
+        return relativistic(self.verdict(view, views.real[view]), self.verdict(view, self.pooled(views, view)))
+
+    def adversarial(self, views: TwoWayViews, view: str) -> Tensor:
+        """Eq. 2: fakes should look more real than reals."""
+        if view not in views.fake or view not in views.real:
+            return self.nothing("generators")
+        return relativistic(self.verdict(view, views.fake[view]), self.verdict(view, views.real[view]))
+
+    def reconstruction(self, views: TwoWayViews, view: str) -> Tensor:
+        """Eq. 5: L1 between the translation of a pair's other view and the true one."""
+        if not views.pairs:
+            return self.nothing("generators")
+        return F.l1_loss(views.fake[view][: views.pairs], views.real[view][: views.pairs])

@@ -1,0 +1,109 @@
+"""The method with paired and unpaired samples that the hybrid's paper compares with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lsmbench.data.module import Batch
+from lsmbench.data.supervision import ViewSet
+from lsmbench.methods.base import Stage, Terms
+from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
+from lsmbench.options import option
+
+
+@dataclass
+class TripathyConfig(TwoWayConfig):
+    """Of the paper little is known but its stages; the rest is CycleGAN's."""
+
+    w_cycle: float = option(
+        1.0, "Weight of fooling the cycles' discriminators", low=1e-4, high=1e2, source="none is known"
+    )
+
+
+class Tripathy(TwoWayMethod):
+    """Paired, then unpaired training with conditional cycle discriminators (Tripathy et al. 2018).
+
+    Built from the description by Shukla et al. (2019, §2.4), since there is no code: instead of an L1 loss, a further
+    discriminator of each view tells a view from its translation there and back. It is conditioned on the translation
+    there, or, of pairs, on the true other view. All pairs first, for a quarter of the epochs (50), then unpaired
+    samples for the rest (150). Each view is judged by itself too, as in CycleGAN; loss, pools, optimiser and decay are
+    also CycleGAN's, and the decay is that of each stage.
+    """
+
+    Config = TripathyConfig
+    config: TripathyConfig
+    groups = ("discriminators", "generators")
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Pairs, then unpaired samples, in the proportion of 50 and 150 epochs."""
+        return (
+            Stage("paired", self.groups, full_budget=True, share=0.25),
+            Stage("unpaired", self.groups, full_budget=True, share=0.75),
+        )
+
+    @property
+    def uses(self) -> tuple[ViewSet, ...]:
+        """Those of the stage."""
+        return (self.pair,) if self.stage.name == "paired" else ((self.source,), (self.target,))
+
+    def build(self) -> None:
+        """Adds a discriminator of each view's cycle."""
+        super().build()
+        self.discriminators.update(
+            {
+                f"cycle_{t}": self.network(f"discriminator_cycle_{t}", partial(self.joint_discriminator, s, t))
+                for s, t in self.directions
+            }
+        )
+
+    def losses_discriminators(self, views: TwoWayViews) -> Terms:
+        """Of views by themselves, and of cycles."""
+        x, y = self.source, self.target
+        return {
+            "judge_y": lambda: self.judge(views, y),
+            "judge_x": lambda: self.judge(views, x),
+            "judge_cycle_x": lambda: self.judge_cycle(views, x, y),
+            "judge_cycle_y": lambda: self.judge_cycle(views, y, x),
+        }
+
+    def losses_generators(self, views: TwoWayViews) -> Terms:
+        """Fooling all four."""
+        x, y = self.source, self.target
+        return {
+            "adversarial": lambda: self.adversarial(views, y) + self.adversarial(views, x),
+            "cycle": lambda: self.fooling_cycle(views, x, y) + self.fooling_cycle(views, y, x),
+        }
+
+    def prepare(self, batch: Batch) -> TwoWayViews:
+        """Translates there and back, once for both groups."""
+        views = super().prepare(batch)
+        for there, back in self.directions:
+            if there in views.real:
+                views.back[there] = self.made(views.fake[back], back, there)
+        return views
+
+    def condition(self, views: TwoWayViews, view: str, through: str) -> Tensor:
+        """What a cycle of `view` is judged beside: pairs' true other views, and the translations of all others."""
+        made = views.fake[through][views.pairs :]
+        return torch.cat([views.real[through][: views.pairs], made]) if views.pairs else made
+
+    def judge_cycle(self, views: TwoWayViews, view: str, through: str) -> Tensor:
+        """½ [ℓ(D(x | condition), 1) + ℓ(D(there and back | condition), 0)]."""
+        if view not in views.real:
+            return self.nothing("discriminators")
+        discriminator, beside = self.discriminators[f"cycle_{view}"], self.condition(views, view, through).detach()
+        real = self.joint_verdict(discriminator, beside, views.real[view])
+        fake = self.joint_verdict(discriminator, beside, views.back[view].detach())
+        return (self.judgement(real, True) + self.judgement(fake, False)) / 2
+
+    def fooling_cycle(self, views: TwoWayViews, view: str, through: str) -> Tensor:
+        """ℓ(D(there and back | condition), 1)."""
+        if view not in views.real:
+            return self.nothing("generators")
+        beside = self.condition(views, view, through)
+        return self.fooling(self.joint_verdict(self.discriminators[f"cycle_{view}"], beside, views.back[view]))
