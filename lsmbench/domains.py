@@ -325,13 +325,18 @@ class MapImage(Image):
 
     def constant(self, views: Tensor) -> Tensor:
         """At each pixel that of the set's most frequent colours which is nearly right most often."""
-        steps = (self.unpack(views) * 255).round()
-        coarse = steps[:, :, ::4, ::4].movedim(1, -1).reshape(-1, self.channels).div(8, rounding_mode="floor")
-        kinds, counts = torch.unique(coarse, dim=0, return_counts=True)  # type: ignore[no-untyped-call]
+        coarse = torch.cat([self._steps(part)[:, :, ::4, ::4] for part in views.split(64)]).movedim(1, -1)
+        kinds, counts = torch.unique(coarse.reshape(-1, self.channels) // 8, dim=0, return_counts=True)
         frequent = kinds[counts.argsort(descending=True, stable=True)[:16]] * 8 + 4
-        right = torch.stack([(steps - c[:, None, None]).abs().amax(1).lt(20).sum(0) for c in frequent])
+        right = torch.zeros(len(frequent), self.size, self.size, dtype=torch.long)
+        for part in views.split(64):  # as floats, all samples at once would take much memory
+            for number, colour in enumerate(frequent):
+                right[number] += (self._steps(part) - colour[:, None, None]).abs().amax(1).lt(20).sum(0)
         best: Tensor = frequent[right.argmax(0)].movedim(-1, 0)[None] / 255.0
         return best.clamp(0, 1)
+
+    def _steps(self, views: Tensor) -> Tensor:
+        return (self.unpack(views) * 255).round()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,21 @@ Make = Callable[..., RunConfig]
 def loader(batches: list[Batch]) -> DataLoader[Batch]:
     """Given batches, for any Trainer (which would take a bare list for several loaders)."""
     return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+def each_form(methods: Iterable[str]) -> list[tuple[str, str]]:
+    """Every method with one dataset of each form of data, and the first method with every dataset.
+
+    Datasets with views of the same kinds are the same to a method, whatever their files.
+    """
+    forms: dict[tuple[object, ...], str] = {}
+    for name, kind in DATASETS.items():
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LSMBENCH_CACHE", folder + "/cache")
+            domains = kind.example(Path(folder)).domains.values()
+        forms.setdefault(tuple((type(d), d.shape[0]) for d in domains), name)
+    names = list(methods)
+    return list(dict.fromkeys([(m, d) for m in names for d in forms.values()] + [(names[0], d) for d in DATASETS]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.domains import Domain, Image, Landmarks, Mask
+from lsmbench.domains import Domain, Image, LabelColours, Landmarks, MapImage, Mask
 from lsmbench.errors import UserError
+from lsmbench.metrics import ColourAccuracy
+from lsmbench.palettes import CITYSCAPES, FACADES, Palette, read_palette
 
 DOMAINS: list[Domain] = [
     Image(1, 8),
     Image(3, 8, signed=True),
     Image(1, 8, reconstruction="l1"),
+    MapImage(3, 8),
+    LabelColours(3, 8, palette=FACADES),
     Mask(2, 8),
     Mask(4, 8),
     Landmarks(68),
@@ -21,6 +28,8 @@ DOMAINS: list[Domain] = [
 
 def stored(domain: Domain, count: int = 5) -> np.ndarray:
     rng = np.random.default_rng(0)
+    if isinstance(domain, LabelColours):
+        return domain.palette.encode(rng.integers(0, len(domain.palette), (count, 8, 8)))
     if isinstance(domain, Image):
         return rng.integers(0, 256, (count, domain.channels, 8, 8), dtype=np.uint8)
     if isinstance(domain, Landmarks):
@@ -176,3 +185,96 @@ def test_the_constant_image_is_the_mean() -> None:
 def test_unexpected_values_are_refused_by_name(domain: Domain, array: np.ndarray, message: str) -> None:
     with pytest.raises(UserError, match=message):
         domain.check(array, "here")
+
+
+STREETS = LabelColours(3, 32, palette=CITYSCAPES)
+
+
+def scores(domain: Domain, prediction: Tensor, truth: Tensor) -> list[float]:
+    found = []
+    for metric in domain.metrics():
+        metric.update(*domain.comparable(prediction, truth), torch.arange(len(truth)))
+        found.append(metric.compute().item())
+    return found
+
+
+@pytest.mark.parametrize("palette", [CITYSCAPES, FACADES])
+def test_exact_palettes_score_one_and_survive_the_way_through_a_network(palette: Palette) -> None:
+    domain = LabelColours(3, 32, palette=palette, signed=True)
+    truth = torch.arange(32 * 32).remainder(len(palette)).reshape(1, 32, 32)
+    view = domain.from_labels(truth)
+    assert torch.equal(domain.to_labels(view), truth)
+    assert scores(domain, view, view) == [1, 1, 1]
+    output = torch.atanh(domain.to_input(view).clamp(-0.9999, 0.9999))
+    assert scores(domain, domain.decide(output), view) == [1, 1, 1]
+    noisy = view + (torch.rand(view.shape, generator=torch.Generator().manual_seed(0)) - 0.5) * 10 / 255
+    assert scores(domain, noisy, view) == [1, 1, 1], "closest two colours of Cityscapes are 20 apart"
+
+
+def test_void_is_black_to_networks_never_predicted_and_never_truck() -> None:
+    truth = torch.full((1, 32, 32), 255)
+    truth[:, :16] = 0
+    view = STREETS.from_labels(truth)
+    assert (view[:, :, 16:] == 0).all()
+    assert torch.equal(STREETS.to_labels(view), truth)
+    predicted, true = STREETS.comparable(view, view)
+    assert CITYSCAPES.names[int(predicted[0, -1, -1])] == "truck", "black lies nearest to it"
+    assert true[0, -1, -1] == 255
+    assert scores(STREETS, view, view)[0] == 1, "so that black pixels are not counted rather than trucks"
+
+
+def test_label_colours_are_compared_at_the_truths_resolution() -> None:
+    low = torch.arange(32 * 32).reshape(1, 32, 32).div(512, rounding_mode="floor")
+    full = low.repeat_interleave(2, 1).repeat_interleave(4, 2).to(torch.uint8)
+    predicted, truth = STREETS.comparable(STREETS.from_labels(low), full)
+    assert predicted.shape == truth.shape == (1, 64, 128)
+    upsampled = torch.nn.functional.interpolate(STREETS.from_labels(low), (64, 128), mode="bilinear")
+    distance = (upsampled * 255 - torch.tensor(CITYSCAPES.colours)[:, :, None, None].float()).square().sum(1)
+    assert torch.equal(predicted[0].long(), distance.argmin(0))
+
+
+def test_the_constant_of_label_colours_is_each_pixels_most_frequent_class() -> None:
+    labels = torch.zeros(5, 32, 32, dtype=torch.long)
+    labels[:3, 0, 0] = 7
+    labels[:, 1, 1] = 255
+    labels[4, 1, 1] = 2
+    stored = (STREETS.from_labels(labels) * 255).round().to(torch.uint8)
+    constant = STREETS.to_labels(STREETS.constant(stored))
+    assert constant[0, 0, 0] == 7
+    assert constant[0, 1, 1] == 2, "void counts for nothing"
+    assert constant[0, 5:].eq(0).all()
+
+
+def test_a_colour_that_is_not_in_the_palette_is_named() -> None:
+    stored = CITYSCAPES.encode(np.zeros((3, 32, 32), np.uint8))
+    stored[2, :, 4, 4] = (1, 2, 69)
+    with pytest.raises(UserError, match=r"sample 2 holds the colour \(1, 2, 69\).*nearest: truck"):
+        STREETS.check(stored, "dataset streets, view y")
+
+
+def test_a_maps_constant_is_the_frequent_colour_that_is_right_most_often() -> None:
+    domain = MapImage(3, 16)
+    stored = torch.full((10, 3, 16, 16), 240, dtype=torch.uint8)
+    stored[:7, 0, :8] = 100
+    stored[:3, 2, 8:] = 30
+    constant = domain.constant(stored)
+    floor = ColourAccuracy().score(constant.expand(10, -1, -1, -1), domain.unpack(stored)).mean()
+    assert floor.item() == pytest.approx(0.7)
+
+
+def test_palettes_are_read_from_files_and_mistakes_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("name,r,g,b\n# ground\nroad,10,20,30\nlight pole,1,2,3\nvoid,0,0,0\n")
+    palette = read_palette(file)
+    assert (palette.names, palette.colours) == (("road", "light pole"), ((10, 20, 30), (1, 2, 3)))
+    assert palette.void == ((0, 0, 0),)
+    for text, message in (
+        ("road,1,2,3\ntree,1,2,3\n", r"line 2.*named twice"),
+        ("road,1,2,3\ntree,1,2,300\n", "line 2: expected name,r,g,b"),
+        ("road,1,2,3\n", "found 1"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_palette(file)
+    with pytest.raises(UserError, match="cannot be read as a palette"):
+        read_palette(tmp_path / "none.csv")

@@ -4,8 +4,18 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from lsmbench.metrics import NRMSE, ForegroundIoU, MeanAbsoluteError, MeanSquaredError
+from lsmbench.metrics import (
+    NRMSE,
+    ClassAccuracy,
+    ColourAccuracy,
+    ForegroundIoU,
+    MeanAbsoluteError,
+    MeanIoU,
+    MeanSquaredError,
+    PixelAccuracy,
+)
 
 
 def test_foreground_iou_by_hand_skips_background_and_absent_classes() -> None:
@@ -63,3 +73,47 @@ def test_every_metric_says_its_name_unit_and_direction(metric: ForegroundIoU) ->
     assert metric.name
     assert metric.unit
     assert metric.higher_is_better in (True, False)
+
+
+def labels(*rows: list[int]) -> Tensor:
+    return torch.tensor([rows], dtype=torch.uint8)
+
+
+def test_label_maps_are_scored_by_one_confusion_matrix_over_all_samples() -> None:
+    """Two planted maps of classes 0 to 3, of which 3 never occurs; 255 is not counted."""
+    truth = torch.cat([labels([0, 0, 0, 1]), labels([1, 2, 255, 255])])
+    predicted = torch.cat([labels([0, 0, 1, 1]), labels([1, 0, 2, 3])])
+    # Rows true, columns predicted: 0 → 2 right, 1 as 1; 1 → 2 right; 2 → 1 as 0.
+    by_hand = {
+        "zero": {"accuracy": 4 / 6, "class_accuracy": (2 / 3 + 1 + 0 + 0) / 4, "miou": (2 / 4 + 2 / 3 + 0 + 0) / 4},
+        "ignore": {"accuracy": 4 / 6, "class_accuracy": (2 / 3 + 1 + 0) / 3, "miou": (2 / 4 + 2 / 3 + 0) / 3},
+    }
+    for absent, expected in by_hand.items():
+        for kind in (PixelAccuracy, ClassAccuracy, MeanIoU):
+            metric = kind(4, absent)  # type: ignore[arg-type]
+            for i in (0, 1):
+                metric.update(predicted[i : i + 1], truth[i : i + 1], torch.tensor([i]))
+            assert metric.pooled() == pytest.approx(expected[metric.name])
+            assert metric.compute().item() == pytest.approx(expected[metric.name])
+    accuracy = PixelAccuracy(4)
+    accuracy.update(predicted, truth, torch.tensor([5, 3]))
+    assert accuracy.per_sample() == ([3, 5], [0.5, 0.75])
+
+
+def test_a_sample_without_a_counted_pixel_is_undefined_and_changes_nothing() -> None:
+    metric = PixelAccuracy(3)
+    metric.update(labels([0, 1], [2, 2]), labels([0, 1], [2, 0]), torch.tensor([0]))
+    metric.update(labels([0, 1], [2, 2]), labels([255, 255], [255, 255]), torch.tensor([1]))
+    assert metric.pooled() == 0.75
+    assert math.isnan(metric.per_sample()[1][1])
+
+
+def test_a_difference_of_19_is_right_and_of_20_is_wrong_in_any_channel() -> None:
+    truth = torch.full((1, 3, 1, 4), 100 / 255)
+    prediction = truth.clone()
+    prediction[0, 0, 0, 0] += 19 / 255
+    prediction[0, 1, 0, 1] -= 20 / 255
+    prediction[0, :, 0, 2] -= 19 / 255
+    prediction[0, 2, 0, 3] += 20 / 255
+    assert ColourAccuracy().score(prediction, truth).tolist() == [0.5]
+    assert ColourAccuracy(21).score(prediction, truth).tolist() == [1.0]

@@ -3,6 +3,7 @@
 from lsmbench.methods.base import Method
 from lsmbench.methods.baseline import Baseline
 from lsmbench.methods.cyclegan import CycleGAN
+from lsmbench.methods.fcn8s import FCN8s
 from lsmbench.methods.floor import Floor
 from lsmbench.methods.hybrid import Hybrid
 from lsmbench.methods.ioda import IODA
@@ -10,6 +11,7 @@ from lsmbench.methods.lsm import LSM
 from lsmbench.methods.pix2pix import Pix2Pix
 from lsmbench.methods.sop import SOP
 from lsmbench.methods.tripathy import Tripathy
+from lsmbench.methods.unet import UNet
 
 METHODS: dict[str, type[Method]] = {
     "floor": Floor,
@@ -21,4 +23,6 @@ METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
     "hybrid": Hybrid,
     "tripathy": Tripathy,
+    "unet": UNet,
+    "fcn8s": FCN8s,
 }

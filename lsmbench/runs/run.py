@@ -297,8 +297,14 @@ def _check_stages(method: Method, data: PairDataModule, config: RunConfig) -> No
         if not set(method.uses) & data.supervision.groups.keys():
             needs = " or ".join("pairs" if len(shown) > 1 else f"{shown[0]}-only samples" for shown in method.uses)
             which = f"stage {stage.name} of " if len(method.stages) > 1 else ""
-            left = f"{config.supervision.amount} with protocol {config.supervision.protocol}"
-            raise UserError(f"{which}method {config.method_name} learns from {needs}, and {left} leaves none.")
+            said = config.supervision
+            amount = (
+                f"N = {said.paired:g} %" if said.paired_count is None else f"a number of pairs of {said.paired_count}"
+            )
+            raise UserError(
+                f"{which}method {config.method_name} learns from {needs}, and {amount} leaves none (protocol "
+                f"{said.protocol})."
+            )
     method.stage = first
 
 

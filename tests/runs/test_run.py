@@ -21,7 +21,6 @@ import pytest
 import torch
 import yaml
 
-from lsmbench.data import DATASETS
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import UserError
 from lsmbench.methods import LSM, METHODS, Baseline
@@ -31,7 +30,7 @@ from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import RunError, execute
-from tests.conftest import Make
+from tests.conftest import Make, each_form
 
 CPU = Machine("cpu", 1)
 
@@ -59,8 +58,7 @@ def comparable(result: Result) -> dict[str, Any]:
     return values
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "dataset"), each_form(METHODS))
 def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp_path: Path) -> None:
     config = make(name, dataset)
     if not METHODS[name].supports(config.dataset, config.method)[0]:
@@ -75,7 +73,8 @@ def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp
         assert len(score.values) == count
         assert math.isfinite(score.mean)
     assert config_from_dict(yaml.safe_load((folder / "config.yaml").read_text())).to_dict() == config.to_dict()
-    assert result.cost["updates"] == 6 * len(result.selection["stages"])
+    assert result.cost["updates"] == 3 * sum(stage["epochs"] for stage in result.selection["stages"])
+    assert (folder / "chosen.png").exists() == bool(result.supervision["pairs"])
     assert result.supervision["val_pairs"] == result.dataset["val"]
     with np.load(folder / "panel.npz") as panel:
         assert len(panel["x"]) == len(panel["index"])
@@ -329,7 +328,7 @@ def test_an_unwritable_place_is_a_message(make: Make, tmp_path: Path) -> None:
 
 
 def test_methods_that_need_pairs_refuse_n_of_zero(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="baseline learns from pairs only, and N = 0 leaves none"):
+    with pytest.raises(UserError, match="baseline learns from pairs, and N = 0 % leaves none"):
         execute(make("baseline", paired=0), tmp_path, CPU)
     assert execute(make("lsm", paired=0), tmp_path, CPU).supervision["pairs"] == 0
 

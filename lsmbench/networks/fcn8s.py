@@ -1,0 +1,201 @@
+"""FCN-8s (Long et al. 2015) on VGG-16 (Simonyan and Zisserman 2015), and VGG-16's weights from ImageNet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from lsmbench.errors import UserError
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_SD: Final = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's red, green and blue in [0, 1], by which VGG-16's input is normalised."""
+
+IMAGENET_URL: Final = "https://download.pytorch.org/models/vgg16-397923af.pth"
+"""torchvision's `VGG16_Weights.IMAGENET1K_V1`, 528 MB; the name holds the beginning of the file's SHA-256."""
+
+_CONVOLUTIONS = (2, 2, 3, 3, 3)
+"""Convolutions of VGG-16's five blocks."""
+
+
+class FCN8s(nn.Module):
+    """VGG-16 as a fully convolutional network, whose scores at strides 32, 16 and 8 are added up.
+
+    Five blocks of Conv3 · ReLU, each ended by a MaxPool2; fc6 and fc7 as Conv7 and Conv1, each with ReLU and Dropout ½;
+    a 1×1 score head on each of pool3, pool4 and fc7. The scores of fc7 are upsampled by two and added to those of
+    pool4, these by two and added to those of pool3, these by eight.
+
+    * The heads start at zero, as in the paper's §4.3. The transposed convolutions start as bilinear interpolation of
+      each class by itself and are learnt, where the paper keeps the last one as it starts.
+    * fc6 pads its input by 3 pixels, so that every side that is a multiple of 32 works. The paper pads the image by
+      100 pixels and crops the scores.
+    * Pools are not scaled. The variant that is trained at once (Shelhamer et al. 2017) multiplies pool3 by 0.0001 and
+      pool4 by 0.01, for features of images whose values go to 255.
+    * Without ImageNet's weights the layers below the heads start from He et al. (2015): N(0, 2/N) for N inputs.
+
+    The input is not normalised here.
+
+    Args:
+        in_channels: Channels of the input image.
+        classes: Channels of the output.
+        filters: Width of the first block. The others are 2, 4, 8 and 8 times as wide, and fc6 and fc7 64 times: 4096
+            for ``filters=64``.
+    """
+
+    def __init__(self, in_channels: int, classes: int, filters: int = 64) -> None:
+        super().__init__()
+        widths = [filters * factor for factor in (1, 2, 4, 8, 8)]
+        self.blocks = nn.ModuleList(
+            _block(narrow, wide, count)
+            for narrow, wide, count in zip([in_channels, *widths[:-1]], widths, _CONVOLUTIONS, strict=True)
+        )
+        self.classifier = nn.Sequential(
+            nn.Conv2d(widths[4], 64 * filters, 7, padding=3),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Conv2d(64 * filters, 64 * filters, 1),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                _zero(layer.bias)
+        self.score_fc7 = _head(64 * filters, classes)
+        self.score_pool4 = _head(widths[3], classes)
+        self.score_pool3 = _head(widths[2], classes)
+        self.up_fc7 = _bilinear(classes, 2)
+        self.up_pool4 = _bilinear(classes, 2)
+        self.up_pool3 = _bilinear(classes, 8)
+
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the score heads see: pool3, pool4 and fc7, at 1/8, 1/16 and 1/32 of the side.
+
+        Args:
+            image: (B, in_channels, H, W).
+
+        Raises:
+            ValueError: If H or W is no multiple of 32.
+        """
+        height, width = image.shape[-2:]
+        if height % 32 or width % 32:
+            raise ValueError(
+                f"FCN-8s got an image of {height}×{width} (height×width): both sides must be multiples of 32"
+            )
+        pools: list[Tensor] = []
+        x = image
+        for block in self.blocks:
+            x = block(x)
+            pools.append(x)
+        return pools[2], pools[3], self.classifier(x)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W), sides multiples of 32, to (B, classes, H, W), unbounded."""
+        pool3, pool4, fc7 = self.features(image)
+        x = self.up_fc7(self.score_fc7(fc7)) + self.score_pool4(pool4)
+        x = self.up_pool4(x) + self.score_pool3(pool3)
+        output: Tensor = self.up_pool3(x)
+        return output
+
+    @torch.no_grad()
+    def transplant(self, vgg16: Mapping[str, Tensor]) -> None:
+        """Copies the weights of a classifier, in place: all convolutions, fc6 and fc7.
+
+        Args:
+            vgg16: State dictionary of torchvision's `vgg16`, without batch normalisation.
+
+        Raises:
+            UserError: If layers are missing or of other shapes.
+        """
+        convolutions = [layer for layer in self.blocks.modules() if isinstance(layer, nn.Conv2d)]
+        dense = [layer for layer in self.classifier if isinstance(layer, nn.Conv2d)]
+        # torchvision numbers the layers through: a convolution and its ReLU are two, a pool is one.
+        numbers, number = [], 0
+        for count in _CONVOLUTIONS:
+            numbers += [number + 2 * i for i in range(count)]
+            number += 2 * count + 1
+        names = [*(f"features.{n}" for n in numbers), "classifier.0", "classifier.3"]
+        copies: list[tuple[nn.Parameter, Tensor]] = []
+        for name, layer in zip(names, [*convolutions, *dense], strict=True):
+            for part, own in layer.named_parameters():
+                given = vgg16.get(f"{name}.{part}")
+                # A linear layer reads channels, then rows, then columns: as a convolution's kernel is stored.
+                if given is None or given.numel() != own.numel() or given.shape[0] != own.shape[0]:
+                    found = "no such weights" if given is None else f"shape {tuple(given.shape)}"
+                    raise UserError(
+                        f"weights of VGG-16, {name}.{part}: expected {own.numel()} numbers for a layer of shape "
+                        f"{tuple(own.shape)}, found {found}. They have to be a state dictionary of torchvision's "
+                        "vgg16; the network needs 3 input channels and 64 filters."
+                    )
+                copies.append((own, given))
+        for own, checked in copies:
+            own.copy_(checked.reshape(own.shape))
+
+
+def imagenet_vgg16() -> dict[str, Tensor]:
+    """VGG-16's weights from ImageNet, as torchvision has them, downloaded unless they lie in PyTorch's cache.
+
+    Raises:
+        UserError: If they cannot be had.
+    """
+    path = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(IMAGENET_URL))
+    how = (
+        f"Put the file of {IMAGENET_URL} there by hand (528 MB), or set method.pretrained=false to start from random "
+        "weights."
+    )
+    there = os.path.exists(path)
+    try:
+        weights = torch.hub.load_state_dict_from_url(
+            IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except Exception as error:  # the network, the disk and torch have many kinds
+        said = f"{type(error).__name__}: {error}"
+        if there:
+            raise UserError(f"{path}: expected VGG-16's weights, but they cannot be loaded ({said}). {how}") from error
+        raise UserError(f"{path}: VGG-16's weights are not there and cannot be downloaded ({said}). {how}") from error
+    if not isinstance(weights, dict):
+        raise UserError(f"{path}: expected VGG-16's state dictionary, found {type(weights).__name__}. {how}")
+    return weights
+
+
+def load_imagenet_vgg16(network: FCN8s) -> None:
+    """Gives a network of 3 channels and 64 filters VGG-16's weights from ImageNet, in place.
+
+    Raises:
+        UserError: If they cannot be had, or do not fit.
+    """
+    network.transplant(imagenet_vgg16())
+
+
+def _block(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in [in_channels, *[out_channels] * (count - 1)]:
+        layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.MaxPool2d(2))
+
+
+def _head(in_channels: int, classes: int) -> nn.Conv2d:
+    head = nn.Conv2d(in_channels, classes, 1)
+    nn.init.zeros_(head.weight)
+    _zero(head.bias)
+    return head
+
+
+def _bilinear(classes: int, factor: int) -> nn.ConvTranspose2d:
+    """Upsampling by an even factor that starts as bilinear interpolation, each class by itself."""
+    up = nn.ConvTranspose2d(classes, classes, 2 * factor, stride=factor, padding=factor // 2, bias=False)
+    distance = (torch.arange(2 * factor, dtype=torch.float32) - (factor - 0.5)).abs()
+    line = 1 - distance / factor
+    with torch.no_grad():
+        up.weight.zero_()
+        up.weight[range(classes), range(classes)] = torch.outer(line, line)
+    return up
+
+
+def _zero(bias: Tensor | None) -> None:
+    if bias is not None:
+        nn.init.zeros_(bias)
