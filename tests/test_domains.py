@@ -55,10 +55,10 @@ def test_a_perfect_output_decides_to_the_view_and_scores_best(domain: Domain) ->
     assert torch.allclose(domain.decide(output).float(), view.float(), atol=1e-4)
     assert domain.loss(output, view) < domain.loss(torch.zeros_like(output), view)
     metric = domain.metrics()[0]
-    metric.update(domain.decide(output), view, torch.arange(5))
+    metric.update(*domain.comparable(domain.decide(output), view), torch.arange(5))
     best = metric.compute()
     metric.reset()
-    metric.update(domain.decide(-output), view, torch.arange(5))
+    metric.update(*domain.comparable(domain.decide(-output), view), torch.arange(5))
     assert (best > metric.compute()) == metric.higher_is_better
 
 

@@ -120,6 +120,16 @@ def test_an_interrupted_run_continues_to_the_same_bits(name: str, after: int, ma
     assert logs[0] == logs[1]
 
 
+def test_turns_augmentation_and_selected_pairs_survive_an_interruption(make: Make, tmp_path: Path) -> None:
+    supervision = {"protocol": "shared", "paired_count": 3, "selection": "k_medoids", "features": "pixels"}
+    training = {"epochs": 3, "batch_size": 2, "steps_per_epoch": 3, "augment": "crop_flip"}
+    config = make("hybrid", "facades", pool=3, supervision=supervision, training=training)
+    whole = execute(config, tmp_path / "whole", CPU)
+    with pytest.raises(Interrupted):
+        execute(config, tmp_path / "broken", CPU, interrupt_after(1))
+    assert comparable(execute(config, tmp_path / "broken", CPU)) == comparable(whole)
+
+
 def test_a_stage_that_had_stopped_early_is_not_trained_further_when_resumed(make: Make, tmp_path: Path) -> None:
     config = make("baseline", learning_rate=0.0, training={"epochs": 9, "patience": 2})
     whole = execute(config, tmp_path / "whole", CPU)

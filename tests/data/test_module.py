@@ -1,0 +1,128 @@
+"""The DataModule: banks of y-only samples, selected pairs, augmentation, and what predictions are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lsmbench.data import DATASETS
+from lsmbench.data.base import Dataset
+from lsmbench.data.module import PairDataModule, truth_of
+from lsmbench.data.selection import k_medoids
+from lsmbench.data.supervision import SupervisionConfig
+from lsmbench.errors import UserError
+from lsmbench.runs.config import config_from_dict
+from lsmbench.runs.run import data_of
+
+X, Y, XY = ("x",), ("y",), ("x", "y")
+
+
+def example(name: str, folder: Path) -> Dataset:
+    (folder / name).mkdir(exist_ok=True)
+    return DATASETS[name].example(folder / name)
+
+
+def module(dataset: Dataset, augment: str = "none", **supervision: Any) -> PairDataModule:
+    options: dict[str, Any] = {"protocol": "shared", "paired_count": 4, **supervision}
+    return PairDataModule(dataset, SupervisionConfig(**options), 4, 3, augment)
+
+
+def test_y_only_samples_come_from_the_bank_and_nothing_else_does(tmp_path: Path) -> None:
+    bank = example("gta", tmp_path)
+    data = module(example("cityscapes", tmp_path), y_bank=f"gta:{tmp_path / 'gta'}", unpaired=10)
+    assert data.supervision.counts() == {"pairs": 4, "x": 10, "y": 10}
+    targets = bank.targets()
+    for batch in data.train_dataloader():
+        shown = (batch[Y]["y"] * 255).round().numpy().astype(np.uint8)
+        assert all(any(np.array_equal(one, target) for target in targets) for one in shown)
+        own = (batch[XY]["y"] * 255).round().numpy().astype(np.uint8)
+        assert all(any(np.array_equal(one, target) for target in data.arrays["y"]) for one in own)
+
+
+def test_a_bank_is_part_of_a_runs_identity_and_its_place_is_not(tmp_path: Path) -> None:
+    example("cityscapes", tmp_path)
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        example("gta", tmp_path / place)
+
+    def identity(**supervision: Any) -> str:
+        dataset = {"name": "cityscapes", "root": str(tmp_path / "cityscapes"), "size": 32}
+        said = {"protocol": "shared", "paired_count": 2, **supervision}
+        config = config_from_dict({"dataset": dataset, "method": {"name": "hybrid"}, "supervision": said})
+        data = data_of(config)
+        return config.identity(data.fingerprint, data.bank_fingerprint)
+
+    here, there = (identity(y_bank=f"gta:{tmp_path / place / 'gta'}") for place in ("here", "there"))
+    assert here == there
+    assert here != identity()
+    first, second = tmp_path / "a.npy", tmp_path / "b.npy"
+    for file in (first, second):
+        np.save(file, np.arange(36.0)[:, None])
+    chosen = [identity(selection="k_medoids", features=str(file)) for file in (first, second)]
+    np.save(second, np.arange(36.0)[::-1, None] ** 2)
+    assert chosen[0] == chosen[1] != identity(selection="k_medoids", features=str(second))
+
+
+def test_a_bank_of_another_palette_form_or_name_is_refused(tmp_path: Path) -> None:
+    cityscapes = example("cityscapes", tmp_path)
+    example("facades", tmp_path)
+    with pytest.raises(UserError, match=r"targets of facades are not those of cityscapes(.|\n)*truck(.|\n)*cornice"):
+        _ = module(cityscapes, y_bank=f"facades:{tmp_path / 'facades'}").supervision
+    with pytest.raises(UserError, match="targets of sit are not those"):
+        _ = module(cityscapes, y_bank="sit").supervision
+    with pytest.raises(UserError, match="unknown dataset 'gtav'"):
+        _ = module(cityscapes, y_bank="gtav").supervision
+    with pytest.raises(UserError, match="sit has no folder of its own"):
+        _ = module(cityscapes, y_bank="sit:here").supervision
+
+
+def test_k_medoids_sees_the_photos_of_the_training_set_only(tmp_path: Path) -> None:
+    dataset = example("facades", tmp_path)
+    file = tmp_path / "features.npy"
+    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    np.save(file, rows)
+    data = module(dataset, selection="k_medoids", features=str(file))
+    train = np.sort(data.split.train)
+    assert data.supervision.pairs.tolist() == train[k_medoids(rows[train], 4)].tolist()
+    by_pixels = module(dataset, selection="k_medoids", features="pixels").supervision.pairs
+    again = module(dataset, selection="k_medoids", features="pixels", supervision_seed=5).supervision.pairs
+    assert by_pixels.tolist() == again.tolist()
+    assert set(by_pixels.tolist()) <= set(train.tolist())
+
+
+def test_every_dataset_can_be_selected_from_by_pixels(tmp_path: Path) -> None:
+    for name in DATASETS:
+        data = module(example(name, tmp_path), selection="k_medoids", features="pixels")
+        assert len(data.supervision.pairs) == 4, name
+
+
+def test_augmented_batches_are_a_function_of_the_epoch_and_pairs_stay_aligned(tmp_path: Path) -> None:
+    dataset = example("facades", tmp_path)
+    data, plain = module(dataset, "crop_flip"), module(dataset)
+
+    def epoch(data: PairDataModule, number: int) -> list[torch.Tensor]:
+        loader = data.train_dataloader()
+        loader.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
+        return [view for batch in loader for shown in batch for view in batch[shown].values()]
+
+    first = epoch(data, 3)
+    epoch(data, 0)
+    assert all(torch.equal(a, b) for a, b in zip(first, epoch(data, 3), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, epoch(plain, 3), strict=True))
+    domain = data.domains["y"]
+    domain.check((first[1] * 255).round().numpy().astype(np.uint8), "an augmented label map keeps its colours")
+    with pytest.raises(UserError, match=r"training\.augment=none"):
+        module(example("faces", tmp_path), "crop_flip")
+
+
+def test_evaluation_holds_what_predictions_are_compared_with(tmp_path: Path) -> None:
+    data = module(example("cityscapes", tmp_path))
+    batch = next(iter(data.test_dataloader()))
+    assert batch[truth_of("y")].shape == (8, 24, 48)
+    assert batch[truth_of("y")].dtype == torch.uint8
+    assert truth_of("x") not in batch
+    assert truth_of("y") not in next(iter(module(example("facades", tmp_path)).test_dataloader()))
