@@ -325,11 +325,11 @@ class MapImage(Image):
 
     def constant(self, views: Tensor) -> Tensor:
         """At each pixel that of the set's most frequent colours which is nearly right most often."""
-        coarse = torch.cat([self._steps(part)[:, :, ::4, ::4] for part in views.split(64)]).movedim(1, -1)
+        coarse = torch.cat([self._steps(part)[:, :, ::4, ::4] for part in torch.split(views, 64)]).movedim(1, -1)
         kinds, counts = torch.unique(coarse.reshape(-1, self.channels) // 8, dim=0, return_counts=True)
         frequent = kinds[counts.argsort(descending=True, stable=True)[:16]] * 8 + 4
         right = torch.zeros(len(frequent), self.size, self.size, dtype=torch.long)
-        for part in views.split(64):  # as floats, all samples at once would take much memory
+        for part in torch.split(views, 64):  # as floats, all samples at once would take much memory
             for number, colour in enumerate(frequent):
                 right[number] += (self._steps(part) - colour[:, None, None]).abs().amax(1).lt(20).sum(0)
         best: Tensor = frequent[right.argmax(0)].movedim(-1, 0)[None] / 255.0

@@ -63,9 +63,8 @@ class Palette:
         known = torch.tensor([*self.colours, *(self.void if void else ())], device=colours.device, dtype=torch.float32)
         flat = pixels.float().movedim(1, -1).reshape(-1, 3)
         # |p − c|² less |p|². Sums of products of whole numbers below 2²⁴: exact in float32, the same on every device.
-        labels = torch.cat(
-            [(known.square().sum(1) - 2 * part @ known.T).argmin(1).to(torch.uint8) for part in flat.split(2**18)]
-        )
+        parts = torch.split(flat, 2**18)  # all distances at once would take much memory at full resolution
+        labels = torch.cat([(known.square().sum(1) - 2 * p @ known.T).argmin(1).to(torch.uint8) for p in parts])
         labels[labels >= len(self)] = IGNORED
         return labels.reshape(len(colours), *colours.shape[2:])
 

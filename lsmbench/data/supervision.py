@@ -93,7 +93,7 @@ class Supervision:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `supervision.json`; y-only samples of a bank are called `bank`."""
-        names = {("y",): "bank"} if self.y_bank else {}
+        names: dict[ViewSet, str] = {("y",): "bank"} if self.y_bank else {}
         return {names.get(shown, "+".join(shown)): [int(i) for i in indices] for shown, indices in self.groups.items()}
 
 

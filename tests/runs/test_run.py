@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,10 @@ def test_the_same_configuration_gives_the_same_bits(name: str, make: Make, tmp_p
         assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-@pytest.mark.parametrize("name", [n for n, k in METHODS.items() if not k.deterministic])
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [*((n, 2) for n, k in METHODS.items() if not k.deterministic), *product(["lsm", "ioda", "tripathy"], [1, 3])],
+)
 def test_an_interrupted_run_continues_to_the_same_bits(name: str, after: int, make: Make, tmp_path: Path) -> None:
     config = make(name, training={"epochs": 3, "patience": 2})
     whole = execute(config, tmp_path / "whole", CPU)
