@@ -50,7 +50,7 @@ list: setup ## List methods, datasets and benchmarks
 	@$(BIN)/lsmbench list
 
 test: setup-dev ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
 
 lint: setup-dev ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
