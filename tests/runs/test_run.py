@@ -30,7 +30,7 @@ from lsmbench.runs import run as run_module
 from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Failure, Result
-from lsmbench.runs.run import RunError, execute
+from lsmbench.runs.run import RunError, data_of, execute
 from tests.conftest import Make, each_form
 
 CPU = Machine("cpu", 1)
@@ -387,6 +387,23 @@ def test_the_copy_floor_is_the_inputs_own_mask(make: Make, tmp_path: Path) -> No
     for index, value in zip(result.primary.indices, result.primary.values, strict=True):
         a, b = copies[index] > 0, arrays["y"][index] > 0
         assert value == pytest.approx((a & b).sum() / (a | b).sum())
+
+
+def test_photos_made_from_labels_are_judged_by_the_segmenter_that_is_named(make: Make, tmp_path: Path) -> None:
+    model = tmp_path / "model.pt"
+    torch.jit.trace(torch.nn.Conv2d(3, 12, 1), torch.rand(1, 3, 32, 32)).save(str(model))
+    config = make("cyclegan", "facades")
+    config.dataset = dataclasses.replace(config.dataset, direction="y_to_x", segmenter=str(model))  # type: ignore[call-arg]
+    result = execute(config, tmp_path, CPU)
+    names = ["accuracy", "class_accuracy", "miou"]
+    assert [(s.source, s.target, s.metric) for s in result.scores] == [
+        *(("y", "x", name) for name in names),
+        *(("x", "y", name) for name in names),
+    ]
+    assert all(s.pooled is not None and 0 <= s.pooled <= 1 for s in result.scores)
+    moved = model.rename(tmp_path / "moved.pt")
+    config.dataset = dataclasses.replace(config.dataset, segmenter=str(moved))  # type: ignore[call-arg]
+    assert config.identity(data_of(config).fingerprint) == result.id
 
 
 def test_lsm_scores_both_directions(make: Make, tmp_path: Path) -> None:
