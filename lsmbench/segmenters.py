@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from lsmbench.errors import UserError
+from lsmbench.imagenet import MEAN, SD
 
-_MEAN, _SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HOW = (
     "Name a TorchScript file, segmenter=model.pt, or a segmentation network of torchvision with a file of its weights, "
     "segmenter=fcn_resnet101:weights.pth. It takes (B, 3, H, W), normalised as ImageNet, and gives logits (B, K, h, w) "
@@ -65,7 +65,7 @@ class Segmenter:
             UserError: If the network cannot be used, or tells other classes apart.
         """
         network = _load(self.spec, self.classes, self.digest).to(photos.device)
-        mean, sd = (photos.new_tensor(v)[:, None, None] for v in (_MEAN, _SD))
+        mean, sd = (photos.new_tensor(v)[:, None, None] for v in (MEAN, SD))
         out: Any = network((photos - mean) / sd)
         logits: Tensor = out["out"] if isinstance(out, dict) else out
         if logits.ndim != 4 or logits.shape[1] != self.classes:

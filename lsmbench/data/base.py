@@ -206,3 +206,27 @@ def data_root() -> Path | None:
     if not root.is_dir():
         raise UserError(f"LSMBENCH_DATA={value}: no such folder. Set it to the folder that holds your datasets.")
     return root
+
+
+def own_folder(name: str, root: str, where_from: str) -> Path:
+    """The folder of a dataset's files: the one that its option `root` names, else the one of its name in LSMBENCH_DATA.
+
+    Args:
+        name: The dataset's word.
+        root: What the option says; empty if it is not given.
+        where_from: Who gives the files, and how they have to lie; the end of messages.
+
+    Raises:
+        UserError: If there is no such folder, or neither is given.
+    """
+    if root:
+        folder, said = Path(root).expanduser(), f"root={root}"
+    else:
+        data = data_root()
+        if data is None:
+            raise UserError(f"dataset {name}: LSMBENCH_DATA, the folder of your datasets, is not set. {where_from}")
+        folder, said = data / name, str(data / name)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+        raise UserError(f"dataset {name}: {said}: expected a folder, found {found}. {where_from}")
+    return folder

@@ -41,7 +41,6 @@ class Facades(SideBySide):
     """
 
     name: ClassVar[str] = "facades"
-    place: ClassVar[str] = "facades"
     where_from: ClassVar[str] = (
         "The CMP facades (https://cmp.felk.cvut.cz/~tylecr1/facade/) are not shipped with lsmbench. Get "
         "facades.tar.gz, their form for pix2pix, from http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/ and unpack "

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.errors import UserError
+from lsmbench.imagenet import MEAN, SD
 
 VERSION = 1
 """To be raised whenever `resnet50` gives other features for the same photos: cached ones are not used then."""
@@ -32,7 +33,6 @@ Progress = Callable[[int, int], None]
 
 _SIDE = 32
 _INPUT = 224
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _DIGITS = 16
 _BLOCK = 1 << 20
 
@@ -97,7 +97,7 @@ def resnet50(photos: Photos, batch_size: int = 32, progress: Progress | None = N
     _batch(photos, slice(0, 1), (1, 3))  # better known before 98 MB are downloaded
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = pretrained().eval().to(device).to(memory_format=torch.channels_last)  # a third less time on a CPU
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (_MEAN, _STD))
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, SD))
 
     def activations(batch: Tensor) -> Tensor:
         batch = batch.to(device).expand(-1, 3, -1, -1)

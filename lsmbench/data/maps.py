@@ -35,7 +35,6 @@ class Maps(SideBySide):
     """
 
     name: ClassVar[str] = "maps"
-    place: ClassVar[str] = "maps"
     where_from: ClassVar[str] = (
         "The maps are not shipped with lsmbench. Get maps.tar.gz from "
         "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/ and unpack it, so that train/ and val/ lie in "

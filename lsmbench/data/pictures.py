@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lsmbench.data.base import Arrays, Dataset, Inspection, Split, data_root
+from lsmbench.data.base import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
 from lsmbench.data.files import Findings, few, same_content
@@ -346,11 +346,9 @@ class SideBySide(PictureFolder):
     """A set that is distributed in pix2pix' form: files that show both views side by side, in train/, val/, test/.
 
     Attributes:
-        place: Folder's name in LSMBENCH_DATA.
         where_from: What the set is and where to get it, for messages.
     """
 
-    place: ClassVar[str]
     where_from: ClassVar[str]
 
     size: int = option(256, "Height and width that everything is resized to, divisible by 4.", unit="px")
@@ -359,21 +357,7 @@ class SideBySide(PictureFolder):
     )
 
     def _folder(self) -> Path:
-        if self.root:
-            root = Path(self.root).expanduser()
-            said = f"root={self.root}"
-        else:
-            data = data_root()
-            if data is None:
-                raise UserError(
-                    f"dataset {self.name}: LSMBENCH_DATA, the folder of your datasets, is not set. {self.where_from}"
-                )
-            root = data / self.place
-            said = str(root)
-        if not root.is_dir():
-            found = "a file" if root.exists() else "no such folder"
-            raise UserError(f"dataset {self.name}: {said}: expected a folder, found {found}. {self.where_from}")
-        return root
+        return own_folder(self.name, self.root, self.where_from)
 
     @property
     def _reading(self) -> Reading:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from lsmbench.data.base import Arrays, Dataset, Inspection, Split, data_root
+from lsmbench.data.base import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.files import EXIF_ORIENTATION, Findings, few, pictures_in, to_mode
 from lsmbench.domains import Domain, Image, LabelColours, SegmentedPhoto
@@ -344,20 +344,7 @@ class Streets(Dataset):
         return super().split(len(scenes), seed)
 
     def _root(self) -> Path:
-        if self.root:
-            root = Path(self.root).expanduser()
-            said = f"root={self.root}"
-        else:
-            data = data_root()
-            if data is None:
-                raise UserError(
-                    f"dataset {self.name}: LSMBENCH_DATA, the folder of your datasets, is not set. {self.where_from}"
-                )
-            root, said = data / self.name, str(data / self.name)
-        if not root.is_dir():
-            found = "a file" if root.exists() else "no such folder"
-            raise UserError(f"dataset {self.name}: {said}: expected a folder, found {found}. {self.where_from}")
-        return root
+        return own_folder(self.name, self.root, self.where_from)
 
     def _no_folder(self, root: Path, missing: Sequence[str]) -> UserError:
         held = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from lsmbench.domains import Image
 from lsmbench.errors import UserError
+from lsmbench.imagenet import MEAN, SD
 from lsmbench.methods.segmentation import SegmentationConfig, SegmentationMethod
-from lsmbench.networks.fcn8s import IMAGENET_MEAN, IMAGENET_SD, load_imagenet_vgg16
 from lsmbench.networks.fcn8s import FCN8s as FCN8sNetwork
+from lsmbench.networks.fcn8s import load_imagenet_vgg16
 from lsmbench.networks.presets import FILTERS
 from lsmbench.options import option
 
@@ -79,7 +80,7 @@ class FCN8s(SegmentationMethod):
                     f"{self.source} is {self.domains[self.source].kind} of {channels} channels. Set "
                     "method.pretrained=false."
                 )
-        mean, sd = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_SD)
+        mean, sd = torch.tensor(MEAN), torch.tensor(SD)
         if not self._photo:
             mean, sd = torch.zeros(channels), torch.ones(channels)
         elif channels == 1 and not self.config.pretrained:

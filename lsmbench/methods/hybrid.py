@@ -11,7 +11,6 @@ from torch.nn import functional as F  # noqa: N812
 from lsmbench.data.samplers import Turns
 from lsmbench.losses import relativistic
 from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.generators import GeneratorWord
 from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
 from lsmbench.options import option
 
@@ -42,7 +41,8 @@ class Hybrid(TwoWayMethod):
 
     Discriminators, then generators, both with all samples, paired or not; L1 with pairs only. Pairs are repeated until
     there are as many updates of pairs as of unpaired samples (§4.1.5; `supervision.sampling=unbalanced` for Table 2's
-    20_unbal). A batch of 2 is the paper's batch of 1: one pair, or one x and one y.
+    20_unbal). Generators have nine residual blocks (§3.4), at sides below 256 px CycleGAN's six. A batch of 2 is the
+    paper's batch of 1: one pair, or one x and one y.
 
     The released code differs: it computes reconstructions without a gradient, so that its cycle loss teaches nothing;
     it also draws the generators' reals from pools, and keeps pools of 10 for pairs apart from those of 50. Here, as in
@@ -53,11 +53,6 @@ class Hybrid(TwoWayMethod):
     Config = HybridConfig
     config: HybridConfig
     groups = ("discriminators", "generators")
-
-    @classmethod
-    def own_generator(cls, side: int) -> GeneratorWord:
-        """Nine residual blocks (§3.4), at sides below 256 CycleGAN's six."""
-        return "resnet9" if side >= 256 else "resnet6"
 
     @classmethod
     def identity_weight(cls, config: MethodConfig) -> float:

@@ -11,10 +11,6 @@ from torch import Tensor, nn
 
 from lsmbench.errors import UserError
 
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_SD: Final = (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's red, green and blue in [0, 1], by which VGG-16's input is normalised."""
-
 IMAGENET_URL: Final = "https://download.pytorch.org/models/vgg16-397923af.pth"
 """torchvision's `VGG16_Weights.IMAGENET1K_V1`, 528 MB; the name holds the beginning of the file's SHA-256."""
 

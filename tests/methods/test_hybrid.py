@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lsmbench.data.supervision import ViewSet
 from lsmbench.domains import Domain, Image, LabelColours, Mask
@@ -16,6 +16,7 @@ from lsmbench.losses import relativistic
 from lsmbench.methods import Hybrid, Method, Tripathy
 from lsmbench.methods.hybrid import HybridConfig
 from lsmbench.methods.tripathy import TripathyConfig
+from lsmbench.methods.twoway import TwoWayViews
 from lsmbench.palettes import FACADES
 from lsmbench.runs.run import data_of, execute
 from tests.conftest import Make
@@ -39,9 +40,13 @@ def values(method: Method, batch: Any, group: str) -> dict[str, float]:
 def test_swapping_real_and_fake_swaps_the_relativistic_losses() -> None:
     g = torch.Generator().manual_seed(0)
     real, fake = torch.randn(3, 1, 4, 4, generator=g), torch.randn(2, 1, 4, 4, generator=g)
-    discriminator, generator = relativistic(real, fake), relativistic(fake, real)
-    swapped = relativistic(fake, real), relativistic(real, fake)
-    assert (discriminator, generator) == (swapped[1], swapped[0])
+    method = hybrid()
+    method.discriminators["y"] = nn.Identity()  # views are taken for their own logits
+    there, swapped = (TwoWayViews({"y": a}, {"y": b}) for a, b in ((real, fake), (fake, real)))
+    assert method.judge(there, "y") == method.adversarial(swapped, "y")
+    assert method.adversarial(there, "y") == method.judge(swapped, "y")
+    assert method.judge(there, "y") != method.adversarial(there, "y")
+    discriminator = method.judge(there, "y")
     by_hand = -torch.stack([torch.log(torch.sigmoid(r - f)) for r in real for f in fake]).mean()
     assert discriminator.item() == pytest.approx(by_hand.item(), rel=1e-5)
     assert relativistic(real[:1], real[:1]).item() == pytest.approx(torch.log(torch.tensor(2.0)).item())
