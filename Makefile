@@ -22,16 +22,21 @@ $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e
 endef
 
 # What `make bench` hands on: make bench DATASET=sit METHODS=lsm,sop PAIRED=100,10 SEEDS=0,1 SIZE=small JOBS=2
-OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $(if $(METHODS),--methods $(METHODS)) $(if $(PAIRED),--paired $(PAIRED)) \
+OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $(if $(PAIRED),--paired $(PAIRED)) \
   $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
-  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SIZE),--size $(SIZE)) $(if $(DEVICE),--device $(DEVICE)) \
+  $(if $(SIZE),--size $(SIZE)) $(if $(DEVICE),--device $(DEVICE)) \
   $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET))
+BENCH_OPTIONS = $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
+# What `make sweep` adds: make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
+SWEEP_OPTIONS = $(OPTIONS) $(if $(METHOD),--method $(METHOD)) $(if $(TRIALS),--trials $(TRIALS)) \
+  $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE)) $(if $(TRACK),--track $(TRACK))
 
-.PHONY: help setup setup-dev bench report list test lint format clean
+.PHONY: help setup setup-dev bench sweep report list test lint format clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICE= JOBS= OUTPUT= SET=\"training.epochs=20 …\""
+	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICE= JOBS= OUTPUT= TUNED=1 SET=\"training.epochs=20 …\""
+	@echo "  make sweep takes: DATASET= DATA= METHOD= PAIRED= PAIRED_COUNT= SIZE= TRIALS= STORAGE= STUDY= SPACE= TRACK=wandb DEVICE= JOBS= OUTPUT= SET="
 	@echo "  without DATASET it runs the default benchmark, benchmarks/quick.yaml"
 
 setup: ## Install lsmbench into .venv
@@ -41,7 +46,10 @@ setup-dev: ## Install lsmbench and its development tools into .venv
 	$(call install,dev,.[dev])
 
 bench: setup ## Run a benchmark and write its report (default: quick)
-	@$(BIN)/lsmbench bench $(OPTIONS)
+	@$(BIN)/lsmbench bench $(BENCH_OPTIONS)
+
+sweep: setup ## Search for a method's best parameters, which make bench TUNED=1 uses
+	@$(BIN)/lsmbench sweep $(SWEEP_OPTIONS)
 
 report: setup ## Write a report again: make report RESULTS=results/quick
 	@$(BIN)/lsmbench report $(or $(RESULTS),results/quick)

@@ -1,4 +1,4 @@
-"""The command line: `lsmbench list | train | bench | report | select | data`."""
+"""The command line: `lsmbench list | train | bench | sweep | report | select | data`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +22,8 @@ usage: lsmbench COMMAND [options]
   list      methods, datasets and benchmarks, one line each
   train     one method, once: lsmbench train --method lsm --dataset sit --paired 5
   bench     a grid of runs and its report: lsmbench bench quick
+  sweep     a search for the best parameters of a row: lsmbench sweep sit --method lsm --paired 5
+            lsmbench sweep show sit: how it stands, what was best, what matters
   report    tables and pictures again, from results alone: lsmbench report results/quick
   select    which photos of a folder to annotate: lsmbench select photos -k 20
   data      what a dataset holds, and what is wrong with it: lsmbench data check sit
@@ -69,6 +70,7 @@ def _dispatch(words: list[str]) -> int:
         "list": _list,
         "train": _train,
         "bench": _bench,
+        "sweep": _sweep,
         "report": _report,
         "select": _select,
         "data": _data,
@@ -160,56 +162,31 @@ def _train(words: list[str]) -> int:
 
 def _bench(words: list[str]) -> int:
     from lsmbench.benchmarks import grid as grids
-    from lsmbench.benchmarks.launch import cores, launch
+    from lsmbench.benchmarks.launch import launch
     from lsmbench.benchmarks.report import console_table, write_report
+    from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
+    from lsmbench.runs.children import cores
     from lsmbench.runs.config import Machine, add_options, parse_arguments
     from lsmbench.runs.results import write_json, write_text
 
     parser = _parser("bench", "Runs a benchmark and writes its report. Finished runs are kept, broken ones continued.")
-    parser.add_argument("benchmark", nargs="?", default=None, help="A name from `lsmbench list`, or a YAML file")
-    parser.add_argument("--dataset", type=str, help="The benchmark of this dataset (the same as naming it first)")
-    parser.add_argument("--data", type=str, help="Folder of the dataset's files, in place of dataset.root")
+    add_benchmark_options(parser)
     parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
-    parser.add_argument("--paired", type=str, help="Values of N in per cent, separated by commas")
-    parser.add_argument("--paired-count", type=str, help="Numbers of pairs in place of N, separated by commas")
-    parser.add_argument("--selection", type=str, help="How pairs are selected: random, k_medoids or both, with a comma")
     parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
-    parser.add_argument("--size", type=str, help="A size of the benchmark, such as paper, small or tiny")
-    parser.add_argument("--set", type=str, nargs="+", default=[], help="Further options: training.epochs=20 …")
+    parser.add_argument(
+        "--tuned", action="store_true", help="Give each row the parameters that a sweep found for the nearest N"
+    )
     parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
-    parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
     add_options(parser, "", Machine)
     values = parse_arguments(parser, words)
-    overrides: dict[str, Any] = {}
-    for word in values.set:
-        overrides = grids.merge(overrides, _setting(word))
-    if values.paired and values.paired_count:
-        raise UserError("--paired and --paired-count say the same; leave one out.")
-    if values.paired:
-        overrides |= {"paired": _numbers("--paired", values.paired, float), "paired_count": None}
-    if values.paired_count:
-        overrides["paired_count"] = _numbers("--paired-count", values.paired_count, int)
-    if values.selection:
-        overrides["selection"] = [word.strip() for word in values.selection.split(",") if word.strip()]
-    if values.seeds:
-        overrides["seeds"] = _numbers("--seeds", values.seeds, int)
-    name = values.benchmark or values.dataset or "quick"
-    if values.data:
-        overrides = grids.merge(overrides, {"dataset": {"root": values.data}})
-    benchmark = grids.load(name, values.size, overrides)
-    if values.data and benchmark.dataset["name"] == "folder":
-        benchmark.name += "-" + Path(values.data).resolve().name  # each folder of data keeps its own results
-    if values.methods:
-        wanted = [word.strip() for word in values.methods.split(",") if word.strip()]
-        floors = [label for label, o in benchmark.methods.items() if o.get("name", label) == "floor"]
-        labels = list(dict.fromkeys([*floors, *wanted]))
-        benchmark.methods = {label: benchmark.methods.get(label, {}) for label in labels}
+    seeds = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
+    benchmark = requested(values, values.methods, tuned=values.tuned, **seeds)
     jobs = values.jobs if values.jobs is not None else _default_jobs(values.device)
     if jobs < 1:
         raise UserError(f"--jobs: expected at least 1, found {jobs}.")
 
     grid = grids.expand(benchmark)
-    folder = Path(values.output) / benchmark.name
+    folder = Path(values.output) / benchmark.results
     write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
     write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
     console.print(
@@ -230,6 +207,19 @@ def _bench(words: list[str]) -> int:
         errors.print(f"  {failure.id}: {_escaped(failure.reason)}", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
+
+
+def _sweep(words: list[str]) -> int:
+    from lsmbench.sweeps.command import show, sweep
+
+    if words[:1] == ["show"]:
+        return show(_parser("sweep show", "Shows how sweeps stand."), words[1:], console)
+    description = (
+        "Searches for the best parameters of rows of a benchmark by their validation scores, and writes them to "
+        "benchmarks/best/. The test set is never touched. Repeat the command to go on where it was interrupted; start "
+        "it several times on one --storage for several workers."
+    )
+    return sweep(_parser("sweep", description), words, console, errors)
 
 
 def _report(words: list[str]) -> int:
@@ -311,29 +301,9 @@ def _parser(command: str, description: str) -> Any:
 def _default_jobs(device: str) -> int:
     import torch
 
-    from lsmbench.benchmarks.launch import cores
+    from lsmbench.runs.children import cores
 
     return 1 if device != "cpu" and torch.cuda.is_available() else cores()
-
-
-def _setting(word: str) -> dict[str, Any]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise UserError(f"--set {word}: expected KEY=VALUE, e.g. training.epochs=20.")
-    try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {word}: cannot be read: {error}") from error
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    return dict(nested)
-
-
-def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
-    try:
-        return [kind(word) for word in text.split(",") if word.strip()]
-    except ValueError as error:
-        raise UserError(f"{option}: expected numbers separated by commas, found {text!r}.") from error
 
 
 class _training_bar:  # noqa: N801

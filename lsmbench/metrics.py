@@ -52,6 +52,10 @@ class SampleMetric(Metric):
         """The value over all samples together, where that is what counts and not the mean of the samples' scores."""
         return None
 
+    def error(self, score: float) -> float:
+        """A score as an error, 0 being perfect: what a search minimises."""
+        return 1 - score if self.higher_is_better else score
+
     def per_sample(self) -> tuple[list[int], list[float]]:
         """The samples' numbers in ascending order, and the score of each."""
         indices, values = dim_zero_cat(self.indices).cpu(), dim_zero_cat(self.values).cpu()

@@ -268,6 +268,7 @@ def doubts(contents: Contents, table: Table) -> list[str]:
     ]
     twice = [key for key, count in Counter(m[:3] for m in metrics).items() if count > 1]
     said += [f"Runs disagree on unit or direction of {m}, {s} → {t}." for m, s, t in sorted(twice)]
+    said += _tuning_doubts(contents.manifest, table)
     if contents.problems:
         said.append(f"{markup.plural(len(contents.problems), 'damaged file')} skipped; see below.")
     return said
@@ -283,6 +284,24 @@ def run_warnings(results: Sequence[Result]) -> list[str]:
         f"{warning} ({markup.plural(len(ids), 'run')}: {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})"
         for warning, ids in said.items()
     ]
+
+
+def _tuning_doubts(manifest: Manifest, table: Table) -> list[str]:
+    """Tuned beside untuned rows, and parameters that were found in another setting."""
+    said = []
+    tuned = [row.label for row in table.rows if row.tuned]
+    untuned = [row.label for row in table.rows if row.untuned]
+    if tuned and untuned:
+        said.append(
+            f"Tuned and untuned rows stand in one table; do not compare {markup.listed(untuned)} (§, not tuned) with "
+            f"{markup.listed(tuned)}."
+        )
+    where: dict[str, list[str]] = {}
+    for use in manifest.tuned or ():
+        for difference in use.differs:
+            amounts = [manifest.unit.amount(n) for n in use.amounts]
+            where.setdefault(difference, []).append(use.row + (f" at N = {markup.listed(amounts)}" if amounts else ""))
+    return said + [f"{'; '.join(places)}: {difference}." for difference, places in where.items()]
 
 
 def _whole(result: Result, run: PlannedRun) -> Result:

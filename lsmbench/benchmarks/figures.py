@@ -323,7 +323,7 @@ def entry(row: Row, look: Style) -> Line2D:
     """A method in a legend."""
     return Line2D(
         [], [], color=look.colour, linestyle=stroke(row, look), linewidth=1.7, marker=look.marker, markersize=5.5,
-        label=row.label,
+        label=row.label + (" (not tuned)" if row.untuned else ""),
     )  # fmt: skip
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
+from lsmbench.benchmarks import best
+from lsmbench.benchmarks.best import Best, Use
 from lsmbench.data.supervision import pairs_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
-from lsmbench.runs.config import RunConfig, config_from_dict, load_yaml, nearest
+from lsmbench.runs.config import RunConfig, config_from_dict, differences, load_yaml, nearest
 from lsmbench.runs.run import data_of
 
 SCHEMA = 1
@@ -42,6 +44,8 @@ class Benchmark:
         sizes: Named variations, each with any of the sections above.
         size: The variation that is used when none is named.
         published: Values printed in a paper: `source`, `metric`, `note`, `values` by row and N; or several of them.
+        tuned: Whether each row has the parameters that a sweep found best for the nearest N; those without a sweep
+            keep their own.
     """
 
     name: str
@@ -59,6 +63,17 @@ class Benchmark:
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
     size: str | None = None
     published: dict[str, Any] | list[dict[str, Any]] | None = None
+    tuned: bool = False
+
+    @property
+    def results(self) -> str:
+        """The folder of its results; a tuned table stands beside the other, not in its place."""
+        return f"{self.name}-tuned" if self.tuned else self.name
+
+    @property
+    def unit(self) -> str:
+        """What the columns of the table count: `%` or `pairs`."""
+        return "%" if self.paired_count is None else "pairs"
 
     @property
     def amounts(self) -> list[float]:
@@ -87,12 +102,13 @@ class GridRun:
 
 @dataclass(frozen=True)
 class Grid:
-    """All runs of a benchmark, and the methods that cannot take part, with the reason."""
+    """All runs of a benchmark, the methods that cannot take part, with the reason, and what sweeps found for others."""
 
     benchmark: Benchmark
     runs: list[GridRun]
     skipped: dict[str, str]
     primary_metric: str
+    uses: list[Use]
 
     def manifest(self, command: str) -> dict[str, Any]:
         """What the report needs to know of the grid, as plain values."""
@@ -100,20 +116,21 @@ class Grid:
         kinds = {label: METHODS[options.get("name", label)] for label, options in b.methods.items()}
         return {
             "schema": SCHEMA,
-            "name": b.name,
+            "name": b.results,
             "title": b.title,
             "description": " ".join(b.description.split()),
             "dataset": b.dataset["name"],
             "methods": list(b.methods),
             "method_summaries": {label: summary(kind) for label, kind in kinds.items()},
             "paired": b.amounts,
-            "paired_unit": "%" if b.paired_count is None else "pairs",
+            "paired_unit": b.unit,
             "seeds": b.seeds,
             "size": b.size,
             "runs": [{"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed} for r in self.runs],
             "skipped": [{"method": label, "reason": reason} for label, reason in self.skipped.items()],
             "primary_metric": self.primary_metric,
             "published": b.published,
+            "tuned": [use.to_dict() for use in self.uses] if b.tuned else None,
             "command": command,
         }
 
@@ -204,16 +221,21 @@ def expand(benchmark: Benchmark) -> Grid:
     Runs come seed by seed, so that a first full table is there early.
 
     Raises:
-        UserError: If a configuration is invalid, or N leaves no pair.
+        UserError: If a configuration is invalid, N leaves no pair, or the benchmark is tuned and no sweep has found
+            anything for it.
     """
     runs: dict[str, GridRun] = {}
     skipped: dict[str, str] = {}
     fingerprint, metric, banks = "", "", dict[str | None, str]()
-    benchmark = _with_selections(benchmark)
+    benchmark = with_selections(benchmark)
+    uses = _uses(benchmark)
     for seed in benchmark.seeds:
         for paired in benchmark.amounts:
-            for label, options in benchmark.methods.items():
-                config = _config(benchmark, label, options, paired, seed)
+            for label in benchmark.methods:
+                use = next((use for use in uses if use.row == label and paired in use.amounts), None)
+                config = run_config(benchmark, label, paired, seed, use.best.parameters if use else {})
+                if use and seed == benchmark.seeds[0]:
+                    use.differs.extend(_differences(use.best, config))
                 kind = METHODS[config.method_name]
                 supported, reason = kind.supports(config.dataset, config.method)
                 if not supported:
@@ -231,10 +253,11 @@ def expand(benchmark: Benchmark) -> Grid:
                 runs.setdefault(identity, GridRun(identity, label, *holds_for, config))
     if not runs:
         raise UserError("no method of the benchmark can be run: " + "; ".join(f"{m} {r}" for m, r in skipped.items()))
-    return Grid(benchmark, list(runs.values()), skipped, str(metric))
+    uses = [replace(use, differs=list(dict.fromkeys(use.differs))) for use in uses if use.row not in skipped]
+    return Grid(benchmark, list(runs.values()), skipped, str(metric), uses)
 
 
-def _with_selections(benchmark: Benchmark) -> Benchmark:
+def with_selections(benchmark: Benchmark) -> Benchmark:
     """The benchmark with its rows multiplied by the ways to select pairs."""
     if not benchmark.selection:
         return benchmark
@@ -250,7 +273,22 @@ def _with_selections(benchmark: Benchmark) -> Benchmark:
     return replace(benchmark, methods=rows)
 
 
-def _config(benchmark: Benchmark, label: str, options: Mapping[str, Any], paired: float, seed: int) -> RunConfig:
+def run_config(
+    benchmark: Benchmark, label: str, paired: float, seed: int, parameters: Mapping[str, float] | None = None
+) -> RunConfig:
+    """The configuration of one cell and seed.
+
+    Args:
+        benchmark: The benchmark.
+        label: Row of the table.
+        paired: N, or the number of pairs.
+        seed: Of the supervision and of the initial weights.
+        parameters: Options of the method that take precedence over the row's.
+
+    Raises:
+        UserError: If it is invalid.
+    """
+    options = benchmark.methods[label]
     name = options.get("name", label)
     if name not in METHODS:
         raise UserError(f"unknown method {name!r}{nearest(name, METHODS)} Known: {_list(METHODS)}.")
@@ -263,7 +301,7 @@ def _config(benchmark: Benchmark, label: str, options: Mapping[str, Any], paired
     return config_from_dict(
         {
             "dataset": benchmark.dataset,
-            "method": {**common, **own, "name": name},
+            "method": {**common, **own, **(parameters or {}), "name": name},
             "supervision": {
                 **benchmark.supervision,
                 **(options.get("supervision") or {}),
@@ -277,6 +315,48 @@ def _config(benchmark: Benchmark, label: str, options: Mapping[str, Any], paired
             },
         }
     )
+
+
+def best_folders() -> list[Path]:
+    """Where outcomes of sweeps are looked for."""
+    return [folder / best.FOLDER for folder in folders()]
+
+
+def _uses(benchmark: Benchmark) -> list[Use]:
+    """Which outcome of a sweep each row uses for which N."""
+    if not benchmark.tuned:
+        return []
+    dataset, uses = benchmark.dataset["name"], list[Use]()
+    others: set[str] = set()
+    for label in benchmark.methods:
+        # Pairs selected by another rule have their row's parameters, unless they have a sweep of their own.
+        names = [label, *(label.removesuffix(f"-{rule}") for rule in benchmark.selection or ())]
+        files = [folder / dataset / f"{name}.yaml" for name in names for folder in best_folders()]
+        found = [outcome for path in files if path.exists() for outcome in best.load(path)]
+        others |= {outcome.benchmark for outcome in found}
+        mine = [outcome for outcome in found if outcome.benchmark == benchmark.name]
+        mine = [outcome for outcome in mine if outcome.row == mine[0].row]
+        for amount in benchmark.amounts:
+            if (nearest_one := best.nearest(mine, amount, benchmark.unit)) is None:
+                continue
+            use = next((use for use in uses if use.row == label and use.best is nearest_one), None)
+            if use is None:
+                uses.append(use := Use(label, [], [], nearest_one))
+            use.amounts.append(amount)
+    if not uses:
+        elsewhere = f" There are outcomes for {_list(sorted(others))}." if others else ""
+        raise UserError(
+            f"no sweep has found parameters for benchmark {benchmark.name}: nothing for it in "
+            f"{best_folders()[0] / dataset}.{elsewhere} Run `lsmbench sweep` with this benchmark and size first (make "
+            "sweep DATASET=… METHOD=…), or leave out --tuned."
+        )
+    return uses
+
+
+def _differences(found: Best, config: RunConfig) -> list[str]:
+    """How a run's setting differs from the one in which its parameters were found."""
+    unlike = differences(config.setting(found.parameters), found.setting)
+    return [f"{key} is {now}, was {then} in the sweep" for key, (now, then) in unlike.items()]
 
 
 def to_yaml(benchmark: Benchmark) -> str:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from lsmbench.benchmarks.best import Best, Use
 from lsmbench.benchmarks.statistics import Column, Published, Row, Span, Table, Unit
 from lsmbench.runs.results import Result
 
@@ -74,6 +75,23 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def listed(words: Sequence[str]) -> str:
+    """Words as a sentence lists them."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def number(value: float) -> str:
+    """A parameter's value, short."""
+    short = f"{value:.3g}" if abs(value) < 1000 else f"{value:.6g}"
+    return re.sub(r"e([+-])0?", lambda exponent: "e" + exponent[1].strip("+"), short)
+
+
+def new_seeds(best: Best) -> str:
+    """How many seeds candidates were compared on."""
+    return plural(len(best.seeds), "new seed")
+
+
 def saw(column: Column) -> str:
     """The numbers of pairs to print below an N; empty if N tells them."""
     if column.told:
@@ -122,6 +140,7 @@ def notes(table: Table) -> list[str]:
         )
     if any(cell.at_floor for cell in cells):
         said.append("‡ no better than the best floor (trivial predictor) at this N.")
+    said += _tuning(table)
     said.append("Time and updates are means over a row's runs.")
     if table.rules:
         said.append(f"Selection rule: {rules(table)}.")
@@ -135,12 +154,62 @@ def notes(table: Table) -> list[str]:
             pairs = count(scarcest.pairs, "training pair")
             example = f": at N = {scarcest.amount} a run saw {pairs} and these"
         said.append(f"Validation pairs: {span(table.val_pairs)} per run. They count as supervision{example}.")
+        if any(row.tuned for row in table.rows):
+            said[-1] += " Tuned rows were given their parameters by validation pairs, too."
     if table.used:
         said.append(f"Published values: {_all([block.source for block in table.used])}.")
         if any(cell.published_any_n for cell in cells):
             said.append("Published for any N: the paper prints one value of a method that uses no pairs.")
         said += _other_settings(table.used)
     return said
+
+
+def _tuning(table: Table) -> list[str]:
+    """Which rows have parameters that a sweep found, and how it found them."""
+    if all(row.tuned is None for row in table.rows):
+        return ["No row was tuned: parameters are those of the benchmark."]
+    tuned = [row for row in table.rows if row.tuned]
+    if table.primary:
+        said, told = [], list[Best]()
+        for row in tuned:
+            uses = row.tuned or ()
+            bests = [use.best for use in uses]
+            found_for = listed(list(dict.fromkeys(best.row for best in bests)))
+            if all(best in told for best in bests):
+                said.append(f"{row.label}, tuned: has the parameters that were found for {found_for}.")
+            else:
+                said.append(_tuned(row.label + (f" (as {found_for})" if found_for != row.method else ""), uses))
+            told += bests
+    else:
+        said = [f"Tuned: {_names(tuned)}, as said below the first table."] if tuned else []
+    if any(row.untuned for row in table.rows):
+        said.append("§ not tuned: the benchmark's own parameters. Do not compare with tuned rows.")
+    return said
+
+
+def _tuned(label: str, uses: Sequence[Use]) -> str:
+    """How a row was tuned, at what cost, and what it gained on the validation pairs."""
+    bests = [use.best for use in uses]
+    parameters = listed(list(dict.fromkeys(name for best in bests for name in best.parameters)))
+    trials = count(Span.of(len(best.trials) for best in bests), "trial") + (" each" if len(bests) > 1 else "")
+    amounts = [best.said for best in bests if best.amount is not None]
+    elsewhere = any(n != use.best.amount for use in uses for n in use.amounts)
+    at = f"at N = {listed(amounts)}{' (the nearest N is used)' if elsewhere else ''}" if amounts else "for any N"
+    seeds = listed(list(dict.fromkeys(new_seeds(best) for best in bests)))
+    gains = []
+    for best in bests:
+        won, default = best.candidate(best.trial).mean, best.candidate(0).mean
+        digits = decimals((won, default))
+        gain = f"{won:.{digits}f} against the default's {default:.{digits}f}"
+        if best.trial == 0:
+            gain = f"no trial beat the default, which is used ({default:.{digits}f})"
+        gains.append(gain if best.amount is None else f"at N = {best.said}, {gain}")
+    metrics = listed(list(dict.fromkeys(best.metric for best in bests)))
+    return (
+        f"{label}, tuned: {parameters} by {trials} on validation pairs {at}, "
+        f"{duration(sum(best.seconds for best in bests))} of search. Chosen by the mean {metrics} of {seeds} among "
+        f"the best trials and the default: {'; '.join(gains)}."
+    )
 
 
 def _other_settings(used: Sequence[Published]) -> list[str]:
@@ -218,8 +287,7 @@ def _all(sources: Sequence[str]) -> str:
 
 
 def _names(rows: Sequence[Row]) -> str:
-    *most, last = [row.label for row in rows]
-    return f"{', '.join(most)} and {last}" if most else last
+    return listed([row.label for row in rows])
 
 
 def _latex_character(character: str) -> str:

@@ -19,7 +19,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lsmbench import __version__
-from lsmbench.benchmarks import distributions, figures, markup
+from lsmbench.benchmarks import distributions, figures, markup, tuning
 from lsmbench.benchmarks.contents import (
     RANDOM,
     RUNS,
@@ -66,6 +66,7 @@ class ReportPaths:
         csv: Every score of every run and test sample.
         curves: The figure of scores over N as PNG and SVG; empty without a score.
         distributions: The figure of the errors' distributions as PNG and SVG; empty where scores are no errors.
+        tuning: The figure of the sweeps' trials as PNG and SVG; empty if no row was tuned.
         panels: Pictures of translations, one per N.
         chosen: Pictures of the samples that were chosen as pairs, one per N and rule.
     """
@@ -76,6 +77,7 @@ class ReportPaths:
     csv: Path
     curves: tuple[Path, ...]
     distributions: tuple[Path, ...]
+    tuning: tuple[Path, ...]
     panels: tuple[Path, ...]
     chosen: tuple[Path, ...]
 
@@ -129,7 +131,8 @@ def write_report(folder: Path) -> ReportPaths:
     shown = distributions.of(primary, contents.results)
     plots = {"curves": figures.curves(primary)} if scored else {}
     plots |= {"ced": distributions.figure(shown)} if shown else {}
-    files = {name: (folder / f"{name}.png", folder / f"{name}.svg") for name in ("curves", "ced")}
+    plots |= {"tuning": tuning.figure(primary)} if any(row.tuned for row in primary.rows) else {}
+    files = {name: (folder / f"{name}.png", folder / f"{name}.svg") for name in ("curves", "ced", "tuning")}
     paths = ReportPaths(
         html=folder / "report.html",
         markdown=folder / "report.md",
@@ -137,12 +140,14 @@ def write_report(folder: Path) -> ReportPaths:
         csv=folder / "scores.csv",
         curves=files["curves"] if "curves" in plots else (),
         distributions=files["ced"] if "ced" in plots else (),
+        tuning=files["tuning"] if "tuning" in plots else (),
         panels=tuple(folder / picture.name for picture in pictures),
         chosen=tuple(folder / picture.name for picture in chosen),
     )
     # Pictures of an earlier report, which this one does not show.
-    drawable = {*files["curves"], *files["ced"], *(path for pattern in _DRAWN for path in folder.glob(pattern))}
-    for stale in drawable - {*paths.curves, *paths.distributions, *paths.panels, *paths.chosen}:
+    drawable = {path for pair in files.values() for path in pair}
+    drawable |= {path for pattern in _DRAWN for path in folder.glob(pattern)}
+    for stale in drawable - {*paths.curves, *paths.distributions, *paths.tuning, *paths.panels, *paths.chosen}:
         stale.unlink(missing_ok=True)
     for picture in (*pictures, *chosen):
         write_bytes(folder / picture.name, picture.data)
@@ -157,6 +162,7 @@ def write_report(folder: Path) -> ReportPaths:
         "legend": _legend(contents, primary) if pictures else "",
         "figure": _inline(drawings["curves"], "curves", "Mean score over N, one line per method") if scored else "",
         "distributions": _distributions_view(shown, drawings["ced"]) if shown else None,
+        "tuning": _tuning_view(primary, drawings["tuning"]) if "tuning" in plots else None,
     }
     write_text(paths.csv, _scores_csv(contents, primary))
     write_text(paths.tex, _render("table.tex.j2", page))
@@ -222,6 +228,7 @@ def _page(contents: Contents, tables: Sequence[Table], picture_problems: Sequenc
         "chips": [
             f"dataset {manifest.dataset}",
             *([f"size {manifest.size}"] if manifest.size else []),
+            *(["tuned"] if any(row.tuned for row in primary.rows) else []),
             f"{'seed' if len(manifest.seeds) == 1 else 'seeds'} {', '.join(map(str, manifest.seeds))}",
             status,
         ],
@@ -272,9 +279,12 @@ def _table_view(table: Table) -> dict[str, Any]:
 
 def _row_head(row: Row, look: figures.Style | None) -> dict[str, Any]:
     """A row's name and look; a floor has no look."""
+    marks = [mark for mark, has in (("†", row.independent and look), ("§", row.untuned)) if has]
     return {
         "label": row.label,
-        "mark": " †" if row.independent and look else "",
+        "mark": "".join(f" {mark}" for mark in marks),
+        "marks": marks,
+        "independent": row.independent,
         "colour": look.colour if look else figures.FLOOR,
         "ring": look is not None and look.chosen,
         "floor": look is None,
@@ -349,6 +359,20 @@ def _distributions_view(shown: Distributions, drawing: str) -> dict[str, Any]:
             for row, line, look in lines
         ],
         "notes": distributions.notes(shown),
+    }
+
+
+def _tuning_view(table: Table, drawing: str) -> dict[str, Any]:
+    looks = figures.styles(table.rows)
+    rows = tuning.outcomes(table)
+    return {
+        "figure": _inline(drawing, "tuning", "Validation score of every trial, a plot per method and N"),
+        "wide": max(len(uses) for _, uses in rows) > 1,
+        "rows": [
+            {**_row_head(row, looks[row.label]), "outcomes": [tuning.view(use, table) for use in uses]}
+            for row, uses in rows
+        ],
+        "notes": tuning.NOTES,
     }
 
 

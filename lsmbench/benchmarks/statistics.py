@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED, Use
 from lsmbench.errors import UserError
 from lsmbench.runs.results import Failure, Result, Score, read_json
 
@@ -126,6 +127,7 @@ class Manifest:
         primary_metric: Metric that methods are compared by.
         published: Papers' values, by metric and source; where several have a value, the first counts.
         command: What to type to run the benchmark again.
+        tuned: Outcomes of sweeps that the rows use; `None` if the benchmark was run with its own parameters.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Manifest:
     primary_metric: str
     published: tuple[Published, ...]
     command: str
+    tuned: tuple[Use, ...] | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -196,6 +199,7 @@ class Manifest:
         if unit is Unit.PAIRS and broken:
             raise ValueError(f"'paired' counts pairs, found {broken[0]:g}")
         said = raw.get("published") or []
+        tuned = raw.get("tuned")
         return cls(
             name=str(raw["name"]),
             title=str(raw.get("title") or raw["name"]),
@@ -212,6 +216,7 @@ class Manifest:
             primary_metric=str(raw["primary_metric"]),
             published=tuple(Published.parse(block) for block in ([said] if isinstance(said, dict) else said)),
             command=str(raw.get("command") or ""),
+            tuned=None if tuned is None else tuple(_use(entry, methods) for entry in tuned),
         )
 
 
@@ -318,6 +323,8 @@ class Row:
         rules: Selection rules that the runs followed.
         full_budget: Whether the runs train for all their epochs, whatever the validation says.
         skipped: Why the method is not run; empty if it is.
+        tuned: Outcomes of sweeps that the runs use, the greatest N first; empty if none was found, `None` if none was
+            asked for or if the row is a floor or not run.
     """
 
     method: str
@@ -330,11 +337,17 @@ class Row:
     rules: tuple[str, ...]
     full_budget: bool = False
     skipped: str = ""
+    tuned: tuple[Use, ...] | None = None
 
     @property
     def independent(self) -> bool:
         """Whether all of the row's runs hold for every N."""
         return all(cell.independent for cell in self.cells)
+
+    @property
+    def untuned(self) -> bool:
+        """Whether the row has the benchmark's own parameters although tuned ones were asked for."""
+        return self.tuned == ()
 
 
 @dataclass(frozen=True)
@@ -489,6 +502,7 @@ def _table(
                 rules=_rules(done),
                 full_budget=any(_has_full_budget(result) for result in done),
                 skipped="" if runs else skipped.get(method, ""),
+                tuned=_uses(manifest, method) if runs and not floor else None,
             )
             (floors if floor else rows).append(row)
     bars = [_best((row.cells[i].mean for row in floors), higher) for i in range(len(manifest.paired))]
@@ -507,6 +521,13 @@ def _table(
         rules=_rules(users),
         val_pairs=Span.of(r.supervision["val_pairs"] for r in users if "val_pairs" in r.supervision),
     )
+
+
+def _uses(manifest: Manifest, method: str) -> tuple[Use, ...] | None:
+    if manifest.tuned is None:
+        return None
+    uses = [use for use in manifest.tuned if use.row == method]
+    return tuple(sorted(uses, key=lambda use: -math.inf if use.best.amount is None else -use.best.amount))
 
 
 def _cell(
@@ -623,6 +644,35 @@ def _best(means: Iterable[float | None], higher: bool) -> float | None:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None and not math.isnan(value)]
     return math.fsum(known) / len(known) if known else None
+
+
+def _use(raw: dict[str, Any], methods: Sequence[str]) -> Use:
+    """Reads an outcome and checks what a damaged or hand-edited one could lack; the report relies on it."""
+    use = Use.from_dict(raw)
+    best, where = use.best, f"'tuned' for {use.row!r}"
+    if use.row not in methods:
+        raise ValueError(f"{where}: the benchmark has no such row")
+    if [trial.number for trial in best.trials[:1]] != [0] or not all(
+        c.validations for c in (best.candidate(0), *best.candidates)
+    ):
+        raise ValueError(f"{where}: the default configuration or a candidate has no score")
+    names = best.space.keys()
+    if not names == best.parameters.keys() == best.trials[0].parameters.keys() or not best.importance.keys() <= names:
+        raise ValueError(f"{where}: other parameters than those of its search space")
+    numbers = [
+        *([] if best.amount is None else [best.amount]),
+        *(best.floor, best.seconds, *best.importance.values(), *best.trials[0].parameters.values()),
+        *(bound for low, high in best.space.values() for bound in (low, high)),
+        *(value for candidate in best.candidates for value in candidate.validations),
+        *(trial.validation for trial in best.trials),
+    ]
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{where}: a score or parameter is not finite")
+    if any(trial.state not in (FINISHED, DIVERGED, PRUNED) for trial in best.trials):
+        raise ValueError(f"{where}: a trial's state is unknown")
+    if not all(isinstance(word, str) for word in (best.unit, best.metric, best.sampler, best.pruner)):
+        raise TypeError(f"{where}: a word is missing")
+    return use
 
 
 def _folder_name(value: Any) -> str:

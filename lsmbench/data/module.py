@@ -133,6 +133,7 @@ class PairDataModule(L.LightningDataModule):
             same for every method and N.
         augment: What is done to training views at every draw, as `TrainingConfig.augment`.
         eval_batch_size: Samples in an evaluation batch.
+        testing: Whether there is a test set; if not, it is empty, so that nothing can be chosen by it.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class PairDataModule(L.LightningDataModule):
         steps_per_epoch: int | None = None,
         augment: str = "none",
         eval_batch_size: int = 64,
+        testing: bool = True,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -150,6 +152,7 @@ class PairDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.eval_batch_size = eval_batch_size
+        self.testing = testing
         self.domains = dataset.domains
         self.augmentation = None
         if augment != "none":
@@ -178,9 +181,9 @@ class PairDataModule(L.LightningDataModule):
 
     @property
     def split(self) -> Split:
-        """The three parts; validation cut to `val_pairs`."""
+        """The three parts; validation cut to `val_pairs`, no test without `testing`."""
         split = self.dataset.split(len(self.arrays[self.dataset.source]), self.config.split_seed)
-        return Split(split.train, split.val[: self.config.val_pairs], split.test)
+        return Split(split.train, split.val[: self.config.val_pairs], split.test if self.testing else split.test[:0])
 
     @property
     def supervision(self) -> Supervision:

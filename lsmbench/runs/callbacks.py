@@ -40,6 +40,11 @@ class Progress:
     value: float
     best: float
 
+    @property
+    def said(self) -> str:
+        """The latest value with its name, e.g. `iou 0.412`."""
+        return f"{self.monitor.rpartition('/')[2]} {self.value:.3f}"
+
 
 class ResumableEarlyStopping(EarlyStopping):
     """Early stopping that does not train one more epoch when it is resumed after it had stopped."""

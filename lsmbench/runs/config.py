@@ -98,7 +98,7 @@ class RunConfig:
             bank_fingerprint: Of what the y-only samples come from, if that is another dataset.
         """
         values, said = self.to_dict(), self.supervision
-        for files in ("root", "segmenter", "palette"):
+        for files in FILES:
             values["dataset"].pop(files, None)
         values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
         values["supervision"]["y_bank"] = bank_fingerprint
@@ -106,6 +106,23 @@ class RunConfig:
         hashed = hashlib.sha256(canonical.encode()).hexdigest()[:10]
         return f"{self.method_name}-{said.amount}-s{self.training.init_seed}-{hashed}"
 
+    def setting(self, searched: Iterable[str]) -> dict[str, Any]:
+        """What stays the same in a search: all but the searched options of the method, N, seeds and places of files."""
+        values = self.to_dict()
+        apart = {
+            "dataset": FILES,
+            "method": tuple(searched),
+            "supervision": ("paired", "paired_count", "supervision_seed"),
+            "training": ("init_seed",),
+        }
+        return {
+            section: {name: value for name, value in inside.items() if name not in apart[section]}
+            for section, inside in values.items()
+        }
+
+
+FILES = ("root", "segmenter", "palette")
+"""Options of datasets that say where files lie."""
 
 SHORTCUTS = {
     "--dataset": ("--dataset.name",),
@@ -161,7 +178,7 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
     dataset, method = (_name_in(values, section) for section in ("dataset", "method"))
     parser = run_parser(dataset, method)
     known = [a.dest for a in parser._actions]
-    for key in _flat_keys(values):
+    for key, _ in flat(values):
         if key not in known:
             raise UserError(f"unknown option {key}{nearest(key, known)}")
     return _config(_parsed(lambda: parser.parse_object(dict(values))))
@@ -263,6 +280,22 @@ def parse_arguments(parser: ArgumentParser, arguments: Sequence[str]) -> Namespa
     return _parsed(lambda: parser.parse_args(list(arguments)))
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """The values of nested mappings, each with its full name, e.g. `training.epochs`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs between nested mappings: the full names, each with both values (`None` where it is absent)."""
+    first, second = dict(flat(now)), dict(flat(then))
+    both = {key: (first.get(key), second.get(key)) for key in dict.fromkeys([*first, *second])}
+    return {key: (one, other) for key, (one, other) in both.items() if one != other}
+
+
 def _parsed(parse: Any) -> Namespace:
     try:
         namespace: Namespace = parse()
@@ -302,11 +335,3 @@ def _known(table: Mapping[str, type[Any]], word: str, what: str) -> type[Any]:
     if word not in table:
         raise UserError(f"unknown {what} {word!r}{nearest(word, table)} Known: {', '.join(table)}.")
     return table[word]
-
-
-def _flat_keys(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat_keys(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"

@@ -68,7 +68,8 @@ class Result:
         selection: The rule, and per stage the chosen epoch (from 0), the monitored value's name, its direction and
             its value, that of the last epoch, the number of epochs trained, whether early stopping ended the stage, and
             whether the stage's budget is the full one.
-        scores: One entry per direction and metric; the first is the one that methods are compared by.
+        scores: One entry per direction and metric; the first is the one that methods are compared by. None without a
+            test.
         validation: The primary metric's mean on the validation pairs, from the selected weights.
         cost: `wall_s` (whole run), `train_s`, `epochs`, `updates`, `parameters`, `peak_memory_mb`.
         environment: Versions, git commit, hardware.

@@ -8,6 +8,7 @@ import io
 import logging
 import math
 import os
+import shutil
 import time
 import traceback
 import warnings
@@ -45,6 +46,7 @@ from lsmbench.runs.results import (
 )
 
 PANEL_SAMPLES = 6
+CHECKPOINTS = "checkpoints"
 
 
 class RunError(Exception):
@@ -56,11 +58,16 @@ class RunError(Exception):
         self.folder = folder
 
 
-def data_of(config: RunConfig) -> PairDataModule:
-    """The data of a run."""
+def data_of(config: RunConfig, testing: bool = True) -> PairDataModule:
+    """The data of a run, with or without a test set."""
     training = config.training
     return PairDataModule(
-        config.dataset, config.supervision, training.batch_size, training.steps_per_epoch, training.augment
+        config.dataset,
+        config.supervision,
+        training.batch_size,
+        training.steps_per_epoch,
+        training.augment,
+        testing=testing,
     )
 
 
@@ -69,6 +76,7 @@ def execute(
     root: Path,
     machine: Machine | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
+    testing: bool = True,
 ) -> Result:
     """Trains and tests one method once, or returns the result that is there already.
 
@@ -80,6 +88,8 @@ def execute(
         root: Folder of runs.
         machine: Where to compute.
         tell: Called after every epoch.
+        testing: Whether the selected weights are tested. If not, there is no test set, the result holds the validation
+            value and no scores, and no weights are kept; asked for a test later, the run starts anew.
 
     Returns:
         The result.
@@ -88,14 +98,16 @@ def execute(
         UserError: If something has to be mended by the user; nothing finished is lost.
         RunError: If the run diverged or broke; the reason is in `failure.json`.
     """
-    data = data_of(config)
+    data = data_of(config, testing)
     identity = config.identity(data.fingerprint, data.bank_fingerprint)
     folder = root / identity
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
             if (folder / RESULT).exists():
-                return Result.load(folder)
+                found = Result.load(folder)
+                if found.scores or not testing:
+                    return found
             _claim(folder, identity, data.fingerprint)
             write_text(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
             where: list[Progress] = []
@@ -116,6 +128,8 @@ def execute(
                 raise _failure(error, config, folder, where) from error
             result.save(folder)
             (folder / FAILURE).unlink(missing_ok=True)
+            if not testing:
+                shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return result
 
 
@@ -147,17 +161,10 @@ def _run(
         rows.extend(done["rows"])
 
     trainer = _trainer(config, machine)
-    trainer.test(method, datamodule=data, verbose=False)
-    scores = []
-    for direction, metric in method.all_metrics():
-        source, target = direction.split("->")
-        indices, values = metric.per_sample()
-        better = bool(metric.higher_is_better)
-        pooled = metric.pooled()
-        scores.append(Score(metric.name, source, target, metric.unit, better, indices, values, pooled))
-    if not math.isfinite(scores[0].value):
-        raise DivergedError(f"the test score {scores[0].metric} is not a number")
-    _save_panel(method, data, folder)
+    validation = next((s["value"] for s in reversed(stages) if s["monitor"] == method.score_name), None)
+    if not stages:
+        validation = float(trainer.validate(method, datamodule=data, verbose=False)[0][method.score_name])
+    scores = _test(method, data, trainer, folder) if data.testing else []
 
     split, counts = data.split, supervision.counts()
     trained = sum(row["seconds"] for row in rows)
@@ -176,7 +183,7 @@ def _run(
         supervision={**counts, "val_pairs": len(split.val)},
         selection={"rule": config.training.selection, "stages": stages},
         scores=scores,
-        validation=next((s["value"] for s in reversed(stages) if s["monitor"] == method.score_name), None),
+        validation=validation,
         cost={
             "wall_s": round(time.perf_counter() - began + sum(s["seconds_before"] for s in stages), 3),
             "train_s": round(trained, 3),
@@ -194,6 +201,20 @@ def _run(
     )
 
 
+def _test(method: Method, data: PairDataModule, trainer: L.Trainer, folder: Path) -> list[Score]:
+    trainer.test(method, datamodule=data, verbose=False)
+    scores = []
+    for direction, metric in method.all_metrics():
+        source, target = direction.split("->")
+        indices, values = metric.per_sample()
+        better = bool(metric.higher_is_better)
+        scores.append(Score(metric.name, source, target, metric.unit, better, indices, values, metric.pooled()))
+    if not math.isfinite(scores[0].value):
+        raise DivergedError(f"the test score {scores[0].metric} is not a number")
+    _save_panel(method, data, folder)
+    return scores
+
+
 def _train_stage(
     method: Method,
     data: PairDataModule,
@@ -207,7 +228,7 @@ def _train_stage(
 ) -> dict[str, Any]:
     """Trains one stage, or takes it up where it was left; afterwards the method holds the selected weights."""
     training = config.training
-    place = folder / "checkpoints" / f"{number}-{stage.name}"
+    place = folder / CHECKPOINTS / f"{number}-{stage.name}"
     best, last, finished = place / "best.ckpt", place / "last.ckpt", place / "finished.json"
     selected = best if training.selection == "best_validation" else last
     if not finished.exists():

@@ -1,0 +1,262 @@
+"""What sweeps have found, and how: one file `benchmarks/best/<dataset>/<row>.yaml` for each row of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lsmbench.errors import UserError
+from lsmbench.runs.results import write_text
+
+FOLDER = "best"
+FINISHED, DIVERGED, PRUNED = "finished", "diverged", "pruned"
+_HEAD = """\
+# Parameters found by `lsmbench sweep`, and how; `lsmbench bench --tuned` uses those of the nearest N.
+"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One tried configuration.
+
+    Attributes:
+        number: Its place in the sweep; trial 0 is the default configuration.
+        state: `finished`; `diverged`, which counts with the floor's score; or `pruned`, stopped early.
+        validation: Score on the validation pairs (the floor's if diverged, the latest if pruned).
+        seconds: Time of the run.
+        parameters: What was tried.
+    """
+
+    number: int
+    state: str
+    validation: float
+    seconds: float
+    parameters: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial's parameters, run again on seeds that the search has not seen.
+
+    Attributes:
+        trial: Number of the trial.
+        validations: Score on the validation pairs for each seed.
+    """
+
+    trial: int
+    validations: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds, which candidates are compared by."""
+        return sum(self.validations) / len(self.validations)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The outcome of one sweep: for one row of a benchmark and one N.
+
+    Attributes:
+        benchmark: Name of the benchmark, with its size.
+        row: Row of the benchmark's table.
+        method: The method's word.
+        amount: N in per cent, or the number of pairs; `None` if the method uses no pairs.
+        unit: What `amount` counts, `%` or `pairs`.
+        metric: The score that was searched by.
+        higher_is_better: Its direction.
+        floor: The trivial predictor's score on the validation pairs.
+        parameters: The best parameters: those of the candidate with the best mean over new seeds.
+        trial: Number of the trial that they come from; 0 is the default configuration.
+        seed: Seed of all trials.
+        seeds: The new seeds.
+        candidates: What was run again: the best trials of the search, and the default configuration.
+        sampler: How parameters were chosen.
+        pruner: How trials were stopped early.
+        space: Least and greatest value of each parameter, searched on a log scale.
+        importance: Share of the validation error's variance that each parameter explains (fANOVA); empty if unknown.
+        seconds: Time of all trials and repeated runs together.
+        trials: All trials in order.
+        setting: The runs' configuration without what was searched.
+        fingerprint: Of the dataset.
+        protocol: Version of the protocol.
+        environment: With what it was computed.
+    """
+
+    benchmark: str
+    row: str
+    method: str
+    amount: float | None
+    unit: str
+    metric: str
+    higher_is_better: bool
+    floor: float
+    parameters: dict[str, float]
+    trial: int
+    seed: int
+    seeds: list[int]
+    candidates: list[Candidate]
+    sampler: str
+    pruner: str
+    space: dict[str, list[float]]
+    importance: dict[str, float]
+    seconds: float
+    trials: list[Trial]
+    setting: dict[str, Any]
+    fingerprint: str
+    protocol: str
+    environment: dict[str, Any]
+
+    @property
+    def said(self) -> str:
+        """N in words, e.g. `5 %`, `20 pairs` or `any N`."""
+        if self.amount is None:
+            return "any N"
+        return f"{self.amount:g} {'pair' if self.unit == 'pairs' and self.amount == 1 else self.unit}"
+
+    def candidate(self, trial: int) -> Candidate:
+        """The candidate that a trial's parameters became; a ValueError if they did not."""
+        found = [c for c in self.candidates if c.trial == trial]
+        if not found:
+            raise ValueError(f"trial {trial} was not run again")
+        return found[0]
+
+    def best_so_far(self) -> list[float]:
+        """For each trial the best validation score up to it; NaN before the first that was not pruned."""
+        best: list[float] = []
+        choose = max if self.higher_is_better else min
+        found: list[float] = []
+        for trial in self.trials:
+            found += [] if trial.state == PRUNED else [trial.validation]
+            best.append(choose(found, default=math.nan))
+        return best
+
+    def noise(self) -> float | None:
+        """Standard deviation of one configuration's validation score over seeds, pooled over the candidates."""
+        squares = sum((v - c.mean) ** 2 for c in self.candidates for v in c.validations)
+        freedom = sum(len(c.validations) - 1 for c in self.candidates)
+        return math.sqrt(squares / freedom) if freedom > 0 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Best:
+        """From plain values.
+
+        Raises:
+            KeyError, TypeError, ValueError: If something is missing or of another kind.
+        """
+        trials = [Trial(**trial) for trial in values["trials"]]
+        candidates = [Candidate(**candidate) for candidate in values["candidates"]]
+        best = cls(**{**values, "trials": trials, "candidates": candidates})
+        if not best.parameters or not all(isinstance(v, int | float) for v in best.parameters.values()):
+            raise ValueError("its parameters are not numbers")
+        best.candidate(best.trial)
+        return best
+
+
+@dataclass(frozen=True)
+class Use:
+    """An outcome that a benchmark uses.
+
+    Attributes:
+        row: Row of the benchmark's table.
+        amounts: The values of N that it is used for.
+        differs: How the benchmark's setting differs from the sweep's; sentences without a full stop.
+        best: The outcome.
+    """
+
+    row: str
+    amounts: list[float]
+    differs: list[str]
+    best: Best
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `benchmark.json` has them under `tuned`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Use:
+        """From plain values; raises as `Best.from_dict`."""
+        return cls(
+            row=str(values["row"]),
+            amounts=[float(n) for n in values["amounts"]],
+            differs=[str(said) for said in values["differs"]],
+            best=Best.from_dict(values["best"]),
+        )
+
+
+def load(path: Path) -> list[Best]:
+    """Reads a file of best parameters.
+
+    Raises:
+        UserError: If the file is damaged or incomplete.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text())
+        return [Best.from_dict(entry) for entry in entries]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: is not a file of best parameters ({type(error).__name__}: {error}). Move it away; the sweep that "
+            "wrote it writes it again without repeating its trials."
+        ) from error
+
+
+def save(best: Best, folder: Path, dataset: str) -> Path:
+    """Adds an outcome to its row's file, in place of an earlier one of the same benchmark and N.
+
+    Args:
+        best: The outcome.
+        folder: The folder `best`.
+        dataset: The dataset's word.
+
+    Returns:
+        The file.
+    """
+    path = folder / dataset / f"{best.row}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Several sweeps may end at once; each keeps what the others wrote.
+    with (path.parent / f".{best.row}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        key = (best.benchmark, best.unit, best.amount)
+        kept = [b for b in load(path) if (b.benchmark, b.unit, b.amount) != key] if path.exists() else []
+        kept = sorted([*kept, best], key=lambda b: (b.benchmark, b.unit, -math.inf if b.amount is None else -b.amount))
+        write_text(path, _HEAD + yaml.dump([b.to_dict() for b in kept], Dumper=_Dumper, sort_keys=False, width=10_000))
+    return path
+
+
+def nearest(found: list[Best], amount: float, unit: str) -> Best | None:
+    """The outcome for the nearest N (LSM, App. B): of least absolute difference, of two such the smaller N.
+
+    Args:
+        found: Outcomes of one row and one benchmark.
+        amount: N, or a number of pairs.
+        unit: What it counts.
+    """
+    usable = [b for b in found if b.amount is None or b.unit == unit]
+    return min(
+        usable, key=lambda b: (0.0, 0.0) if b.amount is None else (abs(b.amount - amount), b.amount), default=None
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a trial, a candidate or a list of numbers in one line, so that a file can be read and compared."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        short = ("trial" in mapping and "validations" in mapping) or "number" in mapping
+        return super().represent_mapping(tag, mapping, flow_style=short or flow_style)
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        numbers = all(isinstance(item, int | float) for item in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=numbers or flow_style)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

@@ -1,0 +1,89 @@
+"""Which benchmark a command asks for: the options that `bench` and `sweep` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lsmbench.benchmarks import grid
+from lsmbench.benchmarks.grid import Benchmark
+from lsmbench.errors import UserError
+
+
+def add_benchmark_options(parser: Any) -> None:
+    """Adds the options that name a benchmark and change it."""
+    parser.add_argument("benchmark", nargs="?", default=None, help="A name from `lsmbench list`, or a YAML file")
+    parser.add_argument("--dataset", type=str, help="The benchmark of this dataset (the same as naming it first)")
+    parser.add_argument("--data", type=str, help="Folder of the dataset's files, in place of dataset.root")
+    parser.add_argument("--paired", type=str, help="Values of N in per cent, separated by commas")
+    parser.add_argument("--paired-count", type=str, help="Numbers of pairs in place of N, separated by commas")
+    parser.add_argument("--selection", type=str, help="How pairs are selected: random, k_medoids or both, with a comma")
+    parser.add_argument("--size", type=str, help="A size of the benchmark, such as paper, small or tiny")
+    parser.add_argument("--set", type=str, nargs="+", default=[], help="Further options: training.epochs=20 …")
+    parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
+
+
+def requested(values: Any, rows: str | None = None, **sections: Any) -> Benchmark:
+    """The benchmark that parsed options name, with their changes.
+
+    Args:
+        values: Of the options of `add_benchmark_options`.
+        rows: Rows of the table, separated by commas; floors stay. All if `None`.
+        sections: Further sections of the benchmark that take precedence.
+
+    Raises:
+        UserError: If there is no such benchmark, or an option cannot be understood.
+    """
+    overrides: dict[str, Any] = {}
+    for word in values.set:
+        overrides = grid.merge(overrides, _setting(word))
+    if values.paired and values.paired_count:
+        raise UserError("--paired and --paired-count say the same; leave one out.")
+    if values.paired:
+        overrides |= {"paired": numbers("--paired", values.paired, float), "paired_count": None}
+    if values.paired_count:
+        overrides["paired_count"] = numbers("--paired-count", values.paired_count, int)
+    if values.selection:
+        overrides["selection"] = words_of(values.selection)
+    if values.data:
+        overrides = grid.merge(overrides, {"dataset": {"root": values.data}})
+    benchmark = grid.load(values.benchmark or values.dataset or "quick", values.size, overrides | sections)
+    if values.data and benchmark.dataset["name"] == "folder":
+        benchmark.name += "-" + Path(values.data).resolve().name  # each folder of data keeps its own results
+    if rows:
+        floors = [label for label, o in benchmark.methods.items() if o.get("name", label) == "floor"]
+        labels = list(dict.fromkeys([*floors, *words_of(rows)]))
+        benchmark.methods = {label: benchmark.methods.get(label, {}) for label in labels}
+    return benchmark
+
+
+def words_of(text: str) -> list[str]:
+    """Words separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
+    """Numbers separated by commas.
+
+    Raises:
+        UserError: If one is none; names the option.
+    """
+    try:
+        return [kind(word) for word in words_of(text)]
+    except ValueError as error:
+        raise UserError(f"{option}: expected numbers separated by commas, found {text!r}.") from error
+
+
+def _setting(word: str) -> dict[str, Any]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise UserError(f"--set {word}: expected KEY=VALUE, e.g. training.epochs=20.")
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {word}: cannot be read: {error}") from error
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return dict(nested)

@@ -1,0 +1,131 @@
+"""The command `lsmbench sweep`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from lsmbench.benchmarks import best
+from lsmbench.benchmarks.markup import plural
+from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
+from lsmbench.errors import UserError
+from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.sweeps import space as spaces
+from lsmbench.sweeps.search import obstacle, searches
+from lsmbench.sweeps.storage import database_errors, open_storage, shown
+from lsmbench.sweeps.study import Sweep
+from lsmbench.sweeps.table import overview
+from lsmbench.sweeps.track import WandbTrials
+from lsmbench.sweeps.worker import SweepError, untracked
+
+FOLDER = "sweeps"
+JOURNAL = "studies.journal"
+STORAGE = "LSMBENCH_STORAGE"
+"""Variable that names a storage, whose password a list of processes then does not show."""
+
+
+def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) -> int:
+    """Searches for the best parameters of rows of a benchmark, and writes them down.
+
+    Args:
+        parser: An empty parser of the command.
+        words: As typed, after the command's word.
+        console: For progress and results.
+        errors: For what went wrong.
+
+    Returns:
+        Exit code: 0 done, 1 a trial failed for good.
+
+    Raises:
+        UserError: For what the user has to mend.
+    """
+    add_benchmark_options(parser)
+    parser.add_argument(
+        "--method", type=str, help="Rows of the table to tune, separated by commas (default: all that can be tuned)"
+    )
+    parser.add_argument("--trials", type=int, help="Finished trials of each sweep (default: as the space says)")
+    parser.add_argument("--space", type=str, help="File of the space, in place of sweeps/METHOD.yaml")
+    parser.add_argument(
+        "--storage",
+        type=str,
+        help=f"Journal file or URL of a database that several workers share; {STORAGE} names it too",
+    )
+    parser.add_argument("--study", type=str, default="", help="Name of the study, in place of the benchmark's name")
+    parser.add_argument("--jobs", type=int, default=1, help="Trials at a time; with one, the sweep can be repeated")
+    parser.add_argument(
+        "--track", choices=("none", "wandb"), default="none", help="Whether each trial is a run in Weights & Biases"
+    )
+    add_options(parser, "", Machine)
+    values = parse_arguments(parser, words)
+    for option in ("jobs", "trials"):
+        if getattr(values, option) is not None and getattr(values, option) < 1:
+            raise UserError(f"--{option}: expected at least 1, found {getattr(values, option)}.")
+    benchmark = requested(values, values.method)
+    rows = words_of(values.method) if values.method else [r for r in benchmark.methods if not obstacle(benchmark, r)]
+    methods = {str(benchmark.methods[row].get("name", row)) for row in rows}
+    if values.space and len(methods) > 1:
+        raise UserError(f"--space names one file, and {', '.join(sorted(methods))} are to be tuned; name one --method.")
+    found = {name: spaces.load(name, Path(values.space) if values.space else None) for name in methods}
+    folder = Path(values.output) / benchmark.name / FOLDER
+    where = values.storage or os.environ.get(STORAGE) or folder / JOURNAL
+    wanted = searches(benchmark, rows, found)
+    ended = WandbTrials(folder, console) if values.track == "wandb" else untracked
+    with database_errors(where):
+        storage = open_storage(where)
+        console.print(
+            f"[bold]{escape(benchmark.title)}[/]: {plural(len(wanted), 'sweep')}, trials in {escape(shown(where))}",
+            highlight=False,
+        )
+        for search in wanted:
+            trials = values.trials or search.space.trials
+            machine = Machine(values.device, values.threads)
+            worker = Sweep(search, storage, folder, machine, values.jobs, trials, console, values.study, ended)
+            try:
+                outcome = worker.run()
+            except SweepError as error:
+                errors.print(f"[bold red]lsmbench:[/] {escape(str(error))}", highlight=False)
+                return 1
+            path = best.save(outcome, Path("benchmarks") / best.FOLDER, benchmark.dataset["name"])
+            console.print(f"Best parameters: {path}. `make bench TUNED=1` uses them.", highlight=False)
+    return 0
+
+
+def show(parser: Any, words: Sequence[str], console: Console) -> int:
+    """Shows how sweeps stand: what is tried, what was best, what matters and what remains.
+
+    Args:
+        parser: An empty parser of the command.
+        words: As typed, after `sweep show`.
+        console: Where to show it.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        UserError: If there is no sweep to show.
+    """
+    parser.add_argument("name", metavar="DATASET", nargs="?", help="A dataset or a benchmark (default: all)")
+    parser.add_argument("--storage", type=str, help="Journal file or URL of a database (default: all in --output)")
+    parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
+    values = parse_arguments(parser, words)
+    journals = sorted(Path(values.output).glob(f"*/{FOLDER}/{JOURNAL}"))
+    storage = values.storage or os.environ.get(STORAGE)
+    if storage and "://" not in storage and not Path(storage.removeprefix("journal:")).exists():
+        raise UserError(f"{storage}: no such journal of trials.")
+    places: list[str | Path] = [storage] if storage else [*journals]
+    tables = []
+    for where in places:
+        with database_errors(where):
+            tables += overview(open_storage(where), values.name)
+    if not tables:
+        what = f" of {values.name}" if values.name else ""
+        place = shown(storage) if storage else os.path.join(values.output, "*", FOLDER, JOURNAL)
+        raise UserError(f"no sweep{what} in {place}. `lsmbench sweep DATASET --method METHOD` begins one.")
+    for table in tables:
+        console.print(table)
+    return 0

@@ -1,0 +1,209 @@
+"""What is searched: the ranges and the budget of one method's sweep, read from a YAML file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from optuna.distributions import FloatDistribution
+
+from lsmbench.errors import UserError
+from lsmbench.methods import METHODS
+from lsmbench.methods.base import MethodConfig
+from lsmbench.options import Option, options_of
+from lsmbench.runs.config import load_yaml, nearest
+
+Sampler = Literal["gp", "tpe", "random"]
+Pruner = Literal["none", "median", "hyperband"]
+
+MOST_PARAMETERS = 8
+"""More than these cannot be searched sensibly in the forty trials of the LSM paper."""
+
+KEYS = ("method", "space", "trials", "sampler", "pruner")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a sweep's YAML says.
+
+    Attributes:
+        method: Name of the method.
+        ranges: For each searched option of the method its least and greatest value; all on a log scale.
+        trials: Finished trials after which the sweep ends.
+        sampler: What proposes values: `gp` is Bayesian optimisation by a Gaussian process.
+        pruner: What ends hopeless trials early.
+        path: The file.
+    """
+
+    method: str
+    ranges: dict[str, tuple[float, float]]
+    trials: int
+    sampler: Sampler
+    pruner: Pruner
+    path: Path
+
+
+def folders() -> list[Path]:
+    """Where sweeps' YAML files are looked for: the working folder, the source tree, the installed package."""
+    package = Path(__file__).resolve().parent
+    return [Path("sweeps"), package.parents[1] / "sweeps", package / "definitions"]
+
+
+def available() -> dict[str, Path]:
+    """The methods that have a search space, and their files."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load(method: str, path: Path | None = None) -> Space:
+    """Reads a method's search space.
+
+    A range of the user's own may be wider than the one that the option suggests.
+
+    Args:
+        method: Name of the method.
+        path: A file of the user's own; the package's if `None`.
+
+    Raises:
+        UserError: If there is no such file, the method has nothing to tune, or the file says something impossible.
+    """
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}{nearest(method, METHODS)} Known: {', '.join(METHODS)}.")
+    if METHODS[method].deterministic:
+        raise UserError(f"{method} has nothing to tune: it is not trained. Methods with a sweep: {_known()}.")
+    if path is None:
+        path = available().get(method)
+        if path is None:
+            raise UserError(
+                f"{method} has no search space: no file sweeps/{method}.yaml. Methods with one: {_known()}. "
+                "Write such a file, or name one by --space."
+            )
+    values = load_yaml(path)
+    for key in values:
+        if key not in KEYS:
+            raise UserError(f"{path}: unknown key {key}{nearest(str(key), KEYS)} Known: {', '.join(KEYS)}.")
+    absent = [key for key in KEYS if key not in values and key != "pruner"]
+    if absent:
+        raise UserError(f"{path}: says nothing of {', '.join(absent)}.")
+    if values["method"] != method:
+        raise UserError(
+            f"{path}: method is {values['method']!r}, but the sweep is of {method}; name the file of {method}."
+        )
+    trials = values["trials"]
+    if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
+        raise UserError(f"{path}: trials: expected a whole number of at least 1, found {trials!r}.")
+    sampler = _choice(path, "sampler", values["sampler"], get_args(Sampler))
+    # YAML has a word of its own for nothing: `pruner: null`, or a key without a value.
+    pruner = _choice(path, "pruner", values.get("pruner") or "none", get_args(Pruner))
+    if sampler == "gp" and pruner != "none":
+        raise UserError(
+            f"{path}: sampler gp learns nothing from trials that a pruner ended, so that pruner: {pruner} would starve "
+            f"it. Use pruner: none, or sampler: tpe with pruner: {pruner}."
+        )
+    return Space(method, _ranges(path, method, values["space"]), trials, sampler, pruner, path)  # type: ignore[arg-type]
+
+
+def start(space: Space, config: MethodConfig) -> tuple[dict[str, float], list[str]]:
+    """The configuration that a benchmark has without a sweep, as the first trial of one.
+
+    Args:
+        space: What is searched.
+        config: The method's options in the benchmark's row.
+
+    Returns:
+        The value of each searched parameter, and the names of those that are 0: these are switched off in the benchmark
+        (a logarithm has no place for them), so that they are not searched.
+
+    Raises:
+        UserError: If a value lies outside its range, or nothing is left to search.
+    """
+    values: dict[str, float] = {}
+    off: list[str] = []
+    for name, (low, high) in space.ranges.items():
+        value = float(getattr(config, name))
+        if value == 0:
+            off.append(name)
+        elif low <= value <= high:
+            values[name] = value
+        else:
+            raise UserError(
+                f"{space.path}: {name} is searched in [{low:g}, {high:g}], but the benchmark sets it to {value:g}, and "
+                "every sweep starts there. Widen the range in a copy of the file and name the copy by --space, or "
+                f"leave {name} out of it."
+            )
+    if not values:
+        raise UserError(
+            f"{space.path}: nothing is left to search, since the benchmark sets {', '.join(off)} to 0, which switches "
+            "it off. Add another parameter in a copy of the file and name the copy by --space."
+        )
+    return values, off
+
+
+def distributions(space: Space, names: Iterable[str]) -> dict[str, FloatDistribution]:
+    """What Optuna draws the named parameters from, on a log scale."""
+    return {name: FloatDistribution(*space.ranges[name], log=True) for name in names}
+
+
+def _ranges(path: Path, method: str, ranges: Any) -> dict[str, tuple[float, float]]:
+    if not isinstance(ranges, dict) or not ranges:
+        raise UserError(f"{path}: space: expected parameters with low and high, found {ranges!r}.")
+    if len(ranges) > MOST_PARAMETERS:
+        raise UserError(f"{path}: space: at most {MOST_PARAMETERS} parameters are searched, found {len(ranges)}.")
+    options = {o.name: o for o in options_of(METHODS[method].Config)}
+    numbers = [name for name, o in options.items() if o.type is float]
+    found = {}
+    for name, interval in ranges.items():
+        if name not in options:
+            near = nearest(str(name), numbers)
+            raise UserError(f"{path}: {method} has no option {name}{near} Numbers of {method}: {', '.join(numbers)}.")
+        if name not in numbers:
+            raise UserError(
+                f"{path}: {name} cannot be searched: it is not a real number. Numbers of {method}: "
+                f"{', '.join(numbers)}."
+            )
+        found[name] = _range(path, options[name], interval)
+    return found
+
+
+def _range(path: Path, option: Option, interval: Any) -> tuple[float, float]:
+    if not isinstance(interval, dict) or interval.keys() != {"low", "high"}:
+        raise UserError(f"{path}: {option.name}: expected {{low: …, high: …}}, found {interval!r}.")
+    low, high = (_number(path, f"{option.name}.{key}", interval[key]) for key in ("low", "high"))
+    if low <= 0:
+        raise UserError(f"{path}: {option.name}.low: expected more than 0 for a log scale, found {low:g}.")
+    if low >= high:
+        raise UserError(f"{path}: {option.name}: expected low < high, found low {low:g} and high {high:g}.")
+    # A weight that is 0 by default is switched off, and is searched where a benchmark sets it.
+    if option.default != 0 and not low <= option.default <= high:
+        raise UserError(
+            f"{path}: {option.name}: the default {option.default:g} lies outside of [{low:g}, {high:g}], so that a "
+            "sweep could miss what needs no search; widen the range."
+        )
+    return low, high
+
+
+def _number(path: Path, key: str, value: Any) -> float:
+    try:
+        # YAML 1.1 reads 1e-6 as text, and 1.0e-6 as a number; people mean the same by both.
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{path}: {key}: expected a number, found {value!r}.")
+    return number
+
+
+def _choice(path: Path, key: str, value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UserError(f"{path}: {key}: expected one of {', '.join(choices)}, found {value!r}.")
+    return str(value)
+
+
+def _known() -> str:
+    return ", ".join(name for name in METHODS if name in available()) or "none"

@@ -1,0 +1,225 @@
+"""The protocol of a sweep, once: try, keep the best, run them again on new seeds, choose by the mean, write it down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from lsmbench.benchmarks.best import FINISHED, Best, Candidate, Trial
+from lsmbench.errors import UserError
+from lsmbench.runs import environment
+from lsmbench.runs.children import Children
+from lsmbench.runs.config import PROTOCOL, Machine
+from lsmbench.runs.results import RESULT, Failure, Result
+from lsmbench.sweeps.search import NEW_SEEDS, SEED, Search, agree
+from lsmbench.sweeps.slots import FILLED, SLOT, Slot, Slots
+from lsmbench.sweeps.space import distributions
+from lsmbench.sweeps.worker import SECONDS, STATE, VALIDATION, Ended, SweepError, Worker, untracked, validation
+
+AGAIN = "/new seeds"
+"""What the name of the study ends in that runs the best trials again."""
+
+RUNS = "runs"
+_BEST = 3
+
+
+class Sweep:
+    """A worker on one sweep: the first, or one of several on the same storage.
+
+    Args:
+        search: What is searched.
+        storage: Where trials are kept.
+        folder: For the runs of trials.
+        machine: Where to compute; unset `threads` shares the cores among the jobs.
+        jobs: Trials at a time. With more than one, what is tried depends on which of them ends first.
+        trials: Finished trials after which the search ends.
+        console: Where progress is shown.
+        study: Name that the study begins with, in place of the benchmark's.
+        ended: As `Worker`.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        storage: BaseStorage,
+        folder: Path,
+        machine: Machine,
+        jobs: int,
+        trials: int,
+        console: Console,
+        study: str = "",
+        ended: Ended = untracked,
+    ) -> None:
+        self.search = search
+        self.storage = storage
+        self.root = folder / RUNS
+        self.machine, self.jobs = machine, jobs
+        self.trials = trials
+        self.console = console
+        self.name = search.name if not study else f"{study}/{search.name.partition('/')[2]}"
+        self.ended = ended
+
+    def run(self) -> Best:
+        """Does what remains of the sweep.
+
+        Returns:
+            The outcome.
+
+        Raises:
+            UserError: If the study is of something else, or more trials are finished than are asked for.
+            SweepError: If a trial fails twice for a reason that is not its parameters.
+        """
+        search = self.search
+        study = self._study(self.name)
+        first = {"0": search.default}
+        slots = self._slots(study, [Slot(str(k), first.get(str(k), {})) for k in range(self.trials)])
+        least = max((int(t.user_attrs[SLOT]) + 1 for t in study.get_trials(deepcopy=False, states=FILLED)), default=0)
+        if least > self.trials:
+            raise UserError(
+                f"study {self.name!r} has finished {least} trials, and {self.trials} are asked for. Ask for {least} or "
+                "more (--trials), or begin a new study with --study NAME."
+            )
+        study.set_user_attr("trials", self.trials)
+        for name in search.off:
+            self.console.print(f"– {name} is 0 in {search.row}, which switches it off: not searched.", highlight=False)
+        floor = study.user_attrs.get("floor")
+        if floor is None:
+            study.set_user_attr("floor", floor := self._floor())
+        worker = Worker(search, floor, self.root, self.machine, self.jobs, self.console, self.ended)
+        done = worker.fill(slots, "trial {}".format, pruning=search.space.pruner != "none")
+        candidates = _candidates(done)
+        again = self._study(self.name + AGAIN)
+        repeats = [Slot(f"{key}/{seed}", done[key].params) for key in candidates for seed in NEW_SEEDS]
+        repeated = worker.fill(self._slots(again, repeats), lambda key: "trial {} on seed {}".format(*key.split("/")))
+        best = self._best(study, done, repeated, candidates, floor)
+        self.console.print(conclusion(best), highlight=False)
+        return best
+
+    def _study(self, name: str) -> optuna.Study:
+        study = optuna.create_study(
+            storage=self.storage,
+            study_name=name,
+            direction="minimize",
+            pruner=self.search.pruner(),
+            load_if_exists=True,
+        )
+        agree(study, self.search)
+        return study
+
+    def _slots(self, study: optuna.Study, wanted: list[Slot]) -> Slots:
+        space = distributions(self.search.space, self.search.default)
+        return Slots(study, wanted, space, self.search.sampler(self.trials), SEED)
+
+    def _floor(self) -> float:
+        """The trivial predictor's score on the validation pairs."""
+        config = self.search.floor()
+        identity = self.search.identity(config)
+        if (self.root / identity / RESULT).exists():
+            return validation(Result.load(self.root / identity))
+        children: Children[str] = Children(self.root, self.machine, 1, testing=False)
+        children.start("floor", identity, config)
+        while children:
+            for _, message in children.wait():
+                if isinstance(message, Result):
+                    return validation(message)
+                if isinstance(message, Failure):
+                    raise (UserError if message.kind == "user" else SweepError)(f"the floor: {message.reason}")
+        raise AssertionError
+
+    def _best(
+        self,
+        study: optuna.Study,
+        done: dict[str, FrozenTrial],
+        again: dict[str, FrozenTrial],
+        candidates: list[str],
+        floor: float,
+    ) -> Best:
+        search = self.search
+        better = bool(search.metric.higher_is_better)
+        repeated = [
+            Candidate(int(key), [again[f"{key}/{seed}"].user_attrs[VALIDATION] for seed in NEW_SEEDS])
+            for key in candidates
+        ]
+        # Of equal means the first trial's counts: the default's, if it is among them.
+        winner = min(repeated, key=lambda c: (-c.mean if better else c.mean, c.trial))
+        return Best(
+            benchmark=search.benchmark.name,
+            row=search.row,
+            method=search.config.method_name,
+            amount=search.amount,
+            unit=search.benchmark.unit,
+            metric=search.metric.name,
+            higher_is_better=better,
+            floor=floor,
+            parameters=_ordered(search, done[str(winner.trial)]),
+            trial=winner.trial,
+            seed=SEED,
+            seeds=list(NEW_SEEDS),
+            candidates=sorted(repeated, key=lambda c: c.trial),
+            sampler=search.space.sampler,
+            pruner=search.space.pruner,
+            space={name: list(search.space.ranges[name]) for name in search.default},
+            importance=importance(study),
+            seconds=round(sum(t.user_attrs[SECONDS] for t in (*done.values(), *again.values())), 1),
+            trials=[
+                Trial(
+                    int(key),
+                    trial.user_attrs[STATE],
+                    trial.user_attrs[VALIDATION],
+                    trial.user_attrs[SECONDS],
+                    _ordered(search, trial),
+                )
+                for key, trial in done.items()
+            ],
+            setting=search.config.setting(search.default),
+            fingerprint=search.fingerprint,
+            protocol=PROTOCOL,
+            environment={**environment.describe(), "optuna": optuna.__version__},
+        )
+
+
+def conclusion(best: Best) -> str:
+    """Whether the search beat the default configuration, and the floor, in sentences."""
+    winner, default = best.candidate(best.trial), best.candidate(0)
+    seeds = f"mean of {len(best.seeds)} new seeds"
+    where = f"{best.row} at {best.said}"
+    learnt = winner.mean > best.floor if best.higher_is_better else winner.mean < best.floor
+    below = "" if learnt else f" That is no better than the floor, {best.floor:.4f}: nothing was learnt that helps."
+    if best.trial == 0:
+        others = [c.mean for c in best.candidates if c.trial != 0]
+        nearest = f", the best other {(max if best.higher_is_better else min)(others):.4f}" if others else ""
+        return (
+            f"{where}: no trial beats the default configuration on validation, so it is kept: {best.metric} "
+            f"{default.mean:.4f} ({seeds}){nearest}.{below}"
+        )
+    noise = best.noise()
+    spread = f"; standard deviation over seeds {noise:.4f}" if noise is not None else ""
+    return (
+        f"{where}: trial {best.trial} beats the default configuration on validation: {best.metric} {winner.mean:.4f} "
+        f"against {default.mean:.4f} ({seeds}{spread}).{below}"
+    )
+
+
+def importance(study: optuna.Study) -> dict[str, float]:
+    """Share of the variance of the log error that each parameter explains (fANOVA); empty if there is too little."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
+        return {}
+    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def _candidates(done: dict[str, FrozenTrial]) -> list[str]:
+    """The slots of the best trials, and of the default configuration."""
+    finished = {key: trial for key, trial in done.items() if trial.user_attrs[STATE] == FINISHED}
+    best = sorted(finished, key=lambda key: (finished[key].value, int(key)))[:_BEST]
+    return list(dict.fromkeys([*best, "0"]))
+
+
+def _ordered(search: Search, trial: FrozenTrial) -> dict[str, float]:
+    return {name: trial.params[name] for name in search.default}

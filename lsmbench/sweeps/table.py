@@ -1,0 +1,106 @@
+"""How sweeps stand, from their studies alone: a table of each for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+from rich.text import Text
+
+from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED
+from lsmbench.benchmarks.markup import duration
+from lsmbench.sweeps.search import NEW_SEEDS
+from lsmbench.sweeps.slots import FILLED, SLOT
+from lsmbench.sweeps.study import AGAIN, importance
+from lsmbench.sweeps.worker import SECONDS, STATE, VALIDATION
+
+
+def overview(storage: BaseStorage, name: str | None = None) -> list[Table]:
+    """Tables of a storage's sweeps.
+
+    Args:
+        storage: Where trials are kept.
+        name: Of the dataset or the benchmark; all if `None`.
+    """
+    studies = {study.study_name: study for study in _load(storage)}
+    tables = []
+    for study_name, study in studies.items():
+        said = study.user_attrs.get("definition")
+        if said is None or study_name.endswith(AGAIN):
+            continue
+        names = {said["benchmark"], said["setting"]["dataset"]["name"], study_name.partition("/")[0]}
+        if name is None or name in names:
+            tables.append(_table(study, studies.get(study_name + AGAIN)))
+    return tables
+
+
+def _load(storage: BaseStorage) -> list[optuna.Study]:
+    return [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
+
+
+def _table(study: optuna.Study, again: optuna.Study | None) -> Table:
+    said = study.user_attrs["definition"]
+    metric, better = said["objective"]["metric"], said["objective"]["higher_is_better"]
+    trials = {t.user_attrs[SLOT]: t for t in _filled(study)}
+    states = [t.user_attrs[STATE] for t in trials.values()]
+    planned = study.user_attrs.get("trials", 0)
+    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    title = Text(f"{study.study_name}: {metric} on validation pairs ({'higher' if better else 'lower'} is better)")
+    table = Table(title=title, title_justify="left", caption=_remains(trials, planned, running, again),
+                  caption_justify="left")  # fmt: skip
+    for column in ("parameter", "searched", "default", "best trial", "importance"):
+        table.add_column(column, justify="left" if column == "parameter" else "right")
+    finished = {key: t for key, t in trials.items() if t.user_attrs[STATE] == FINISHED}
+    top = min(finished, key=lambda key: (finished[key].value, int(key)), default=None)
+    weights = importance(study)
+    for name, (low, high) in said["space"].items():
+        value = f"{finished[top].params[name]:.3g}" if top is not None else "–"
+        share = f"{weights[name]:.2f}" if name in weights else "–"
+        table.add_row(name, f"{low:g} – {high:g}", f"{said['default'][name]:.3g}", value, share)
+    table.add_section()
+    table.add_row(metric, "", _score(trials.get("0")), _score(finished[top]) if top is not None else "–", "")
+    if again is not None:
+        means = _means(again)
+        row = [f"{means[key]:.4f}" if key in means else "–" for key in ("0", str(top))]
+        table.add_row(f"{metric}, mean of {len(NEW_SEEDS)} new seeds", "", *row, "")
+    counts = ", ".join(f"{states.count(state)} {state}" for state in (FINISHED, DIVERGED, PRUNED) if state in states)
+    floor = study.user_attrs.get("floor")
+    table.add_row("trials", "", "", f"{counts or 'none'} of {planned}", "", style="dim")
+    table.add_row("floor", "", "", "–" if floor is None else f"{floor:.4f}", "", style="dim")
+    return table
+
+
+def _filled(study: optuna.Study) -> list[FrozenTrial]:
+    return [t for t in study.get_trials(deepcopy=False, states=FILLED) if SLOT in t.user_attrs]
+
+
+def _score(trial: FrozenTrial | None) -> str:
+    if trial is None:
+        return "–"
+    mark = "" if trial.user_attrs[STATE] == FINISHED else f" ({trial.user_attrs[STATE]})"
+    return f"{trial.user_attrs[VALIDATION]:.4f}{mark}"
+
+
+def _means(again: optuna.Study) -> dict[str, float]:
+    """Of each trial that was run again on all new seeds, the mean of its scores."""
+    values: dict[str, list[float]] = {}
+    for trial in _filled(again):
+        values.setdefault(trial.user_attrs[SLOT].partition("/")[0], []).append(trial.user_attrs[VALIDATION])
+    return {key: sum(scores) / len(scores) for key, scores in values.items() if len(scores) == len(NEW_SEEDS)}
+
+
+def _remains(trials: dict[str, FrozenTrial], planned: int, running: int, again: optuna.Study | None) -> str:
+    seconds: list[Any] = [t.user_attrs[SECONDS] for t in trials.values()]
+    spent = f"Spent: {duration(sum(seconds))}."
+    left = planned - len(trials)
+    if left > 0:
+        rate = f", about {duration(left * sum(seconds) / len(seconds))} of computing" if seconds else ""
+        busy = f" ({running} running)" if running else ""
+        return f"{spent} Remains: {left} trials{busy}{rate}, then the best on new seeds."
+    if again is None:
+        return f"{spent} Remains: the best on new seeds."
+    done, total = len(_filled(again)), len(again.get_trials(deepcopy=False))
+    return f"{spent} The best were run again: {done} runs{'' if done == total else f' of at least {total}'}."

@@ -1,0 +1,117 @@
+"""Trials as runs in Weights & Biases: logged when they end, by the sweep's own process, and never in its way."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import netrc
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.markup import escape
+
+from lsmbench.runs.results import read_json
+from lsmbench.sweeps.slots import SLOT
+from lsmbench.sweeps.worker import SECONDS, STATE, VALIDATION
+
+PROJECT = "lsmbench"
+
+
+class WandbTrials:
+    """Logs each trial as a W&B run: job type `trial`, in the group of its study.
+
+    Without a key of W&B runs are kept offline, for `wandb sync`; `WANDB_MODE` and `WANDB_PROJECT` are respected. What
+    W&B cannot do is told once and does not stop a sweep.
+
+    Args:
+        folder: Where W&B keeps its files.
+        console: For the warning.
+
+    """
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        import wandb  # takes a second, which only those who track should wait
+
+        self.wandb = wandb
+        self.folder = folder
+        self.console = console
+        self.warned = False
+
+    def __call__(self, study: str, trial: FrozenTrial, run: Path) -> None:
+        """Logs one trial.
+
+        Args:
+            study: Name of its study.
+            trial: The trial, finished.
+            run: Folder of its run.
+        """
+        try:
+            self._log(study, trial, run)
+        except Exception as error:  # whatever W&B or the network does, the trial is finished and kept
+            if not self.warned:
+                said = f"W&B could not log a trial ({type(error).__name__}: {error}); the sweep goes on without it."
+                self.console.print(f"[yellow]–[/] {escape(said)}", highlight=False)
+                self.warned = True
+
+    def _log(self, study: str, trial: FrozenTrial, run: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        key = trial.user_attrs[SLOT]
+        said: dict[str, Any] = {"parameters": trial.params, "trial": key, "run": run.name}
+        if (run / "result.json").exists():
+            config = read_json(run / "result.json")["config"]
+            said |= config
+            tags = [config["dataset"]["name"], config["method"]["name"], study.rpartition("/")[2]]
+        else:
+            tags = [study.rpartition("/")[2]]
+        logged = self.wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            # The same trial, told again after a lost answer, is the same run.
+            id=hashlib.sha256(f"{study} {key}".encode()).hexdigest()[:16],
+            resume="allow",
+            name=f"trial {key}",
+            group=study,
+            job_type="trial",
+            tags=tags,
+            config=said,
+            dir=str(self.folder),
+            mode=_mode(),
+            settings=self.wandb.Settings(silent=True, console="off", x_disable_stats=True),
+        )
+        with logged:
+            for number, row in enumerate(_rows(run / "log.csv")):
+                logged.log(row, step=number)
+            logged.summary.update(
+                {"validation": trial.user_attrs[VALIDATION], "seconds": trial.user_attrs[SECONDS]}
+                | {"state": trial.user_attrs[STATE], "objective": trial.value}
+            )
+
+
+def _mode() -> Literal["online", "offline", "disabled", "shared"]:
+    """What the user asks for; else online where there is a key, since W&B would ask for one in batch work."""
+    if asked := os.environ.get("WANDB_MODE"):
+        return cast(Literal["online", "offline", "disabled", "shared"], asked)
+    return "online" if _has_key() else "offline"
+
+
+def _has_key() -> bool:
+    """Whether a key lies where W&B looks for it: its variable, or the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The numbers of a run's log, one row per epoch."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{key: float(value) for key, value in row.items() if value and key != "stage"} for row in rows]

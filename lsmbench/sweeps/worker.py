@@ -1,0 +1,227 @@
+"""A worker of a sweep: takes slots, runs their trials in child processes, and tells the study how they ended."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.markup import escape
+
+from lsmbench.benchmarks import markup
+from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED
+from lsmbench.errors import UserError
+from lsmbench.runs.callbacks import Progress
+from lsmbench.runs.children import Children, progress_bars
+from lsmbench.runs.config import Machine
+from lsmbench.runs.results import Failure, Result
+from lsmbench.runs.run import CHECKPOINTS
+from lsmbench.sweeps.search import SEED, Search
+from lsmbench.sweeps.slots import BEAT_SECONDS, REASON, SLOT, Slots
+
+STATE, VALIDATION, SECONDS = "state", "validation", "seconds"
+
+_ATTEMPTS = 2
+_LOOK_SECONDS = 5.0
+
+Ended = Callable[[str, FrozenTrial, Path], None]
+
+
+def untracked(study: str, trial: FrozenTrial, run: Path) -> None:
+    """Is told of finished trials, and keeps nothing beside the study."""
+
+
+class SweepError(Exception):
+    """A trial failed twice, by a fault of the program or the machine; the sweep cannot go on without it."""
+
+
+@dataclass
+class _Trial:
+    """A trial that is being run.
+
+    Attributes:
+        trial: In the study.
+        identity: Of its run.
+        task: Its bar.
+        began: When, on the process's clock.
+    """
+
+    trial: optuna.Trial
+    identity: str
+    task: Any
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.began, 3)
+
+
+class Worker:
+    """Fills slots with trials.
+
+    Args:
+        search: What is searched.
+        floor: The trivial predictor's validation score, which a diverged trial counts with.
+        root: Folder of runs.
+        machine: Where to compute; unset `threads` shares the cores among the jobs.
+        jobs: Trials at a time.
+        console: Where progress is shown.
+        ended: Told of every trial that this worker has finished: the study's name, the trial, the run's folder.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        floor: float,
+        root: Path,
+        machine: Machine,
+        jobs: int,
+        console: Console,
+        ended: Ended = untracked,
+    ) -> None:
+        self.search = search
+        self.floor = floor
+        self.root = root
+        self.machine, self.jobs = machine, jobs
+        self.console = console
+        self.ended = ended
+
+    def fill(self, slots: Slots, title: Callable[[str], str], pruning: bool = False) -> dict[str, FrozenTrial]:
+        """Runs trials until every slot is filled, by this worker or another.
+
+        Args:
+            slots: The slots; what follows a stroke in a key is the trial's seed.
+            title: What a slot is called.
+            pruning: Whether the study's pruner is asked after every epoch.
+
+        Returns:
+            The trials by their slots' keys.
+
+        Raises:
+            UserError: If a run ends with something that the user has to mend.
+            SweepError: If a trial fails twice for a reason that is not its parameters.
+        """
+        self.slots, self.title, self.pruning = slots, title, pruning
+        self.children: Children[str] = Children(self.root, self.machine, self.jobs, testing=False, every_epoch=pruning)
+        self.trials: dict[str, _Trial] = {}
+        self.failures: Counter[str] = Counter()
+        looked = beaten = -math.inf
+        waited_for = 0
+        with progress_bars(self.console) as self.bars:
+            overall = self.bars.add_task(slots.study.study_name, total=len(slots.wanted), value="")
+            while True:
+                if time.monotonic() - looked > _LOOK_SECONDS and len(self.children) < self.jobs:
+                    looked = time.monotonic()
+                    while len(self.children) < self.jobs and (trial := slots.take()) is not None:
+                        self._start(trial)
+                    filled = slots.filled()
+                    self.bars.update(overall, completed=len(filled))
+                    if len(filled) == len(slots.wanted):
+                        return filled
+                    if not self.children and (others := len(slots.running())) != waited_for:
+                        waited_for = others
+                        said = markup.plural(others, "trial")
+                        self.console.print(f"Waiting for {said} of other workers.", highlight=False)
+                if not self.children:
+                    time.sleep(_LOOK_SECONDS)
+                    continue
+                for key, message in self.children.wait(_LOOK_SECONDS):
+                    if not isinstance(message, Progress) or self._hopeless(key, message):
+                        self._end(key, message)
+                        looked = -math.inf
+                if time.monotonic() - beaten > BEAT_SECONDS:
+                    beaten = time.monotonic()
+                    for key in [key for key, one in self.trials.items() if not slots.beat(one.trial)]:
+                        # It was silent for so long that another worker has its slot.
+                        self.children.stop(key)
+                        self._forget(key)
+
+    def _start(self, trial: optuna.Trial) -> None:
+        key = trial.user_attrs[SLOT]
+        config = self.search.run(trial.params, int(key.partition("/")[2] or SEED))
+        identity = self.search.identity(config)
+        if self.pruning:
+            for step, value in self.slots.before(trial).items():
+                trial.report(value, step)
+        self.children.start(key, identity, config)
+        self.trials[key] = _Trial(trial, identity, self.bars.add_task(self.title(key), total=1.0, value=""))
+
+    def _hopeless(self, key: str, progress: Progress) -> bool:
+        """Shows an epoch, tells the pruner of it and asks whether to end the trial."""
+        one = self.trials[key]
+        self.bars.update(one.task, completed=progress.done / progress.total, value=progress.said)
+        # Stages before the last are monitored by other values.
+        if not self.pruning or progress.monitor != self.search.monitor or not math.isfinite(progress.value):
+            return False
+        one.trial.report(self.search.objective(progress.value), progress.done)
+        if not one.trial.should_prune():
+            return False
+        self.children.stop(key)
+        return True
+
+    def _end(self, key: str, message: Progress | Result | Failure) -> None:
+        one, metric = self.trials[key], self.search.metric.name
+        mark, reason = "[green]✓[/]", ""
+        objective: float | None
+        if isinstance(message, Result):
+            state, value, seconds = FINISHED, validation(message), message.cost["wall_s"]
+            objective, said = self.search.objective(value), f"{metric} {value:.4f}"
+        elif isinstance(message, Progress):
+            state, value, seconds, objective = PRUNED, message.value, one.seconds, None
+            mark, said = "[yellow]–[/]", f"stopped early at {metric} {value:.4f}"
+        elif message.kind == "diverged":
+            state, value, seconds, reason = DIVERGED, self.floor, one.seconds, message.reason
+            objective = self.search.objective(value)
+            mark, said = "[yellow]–[/]", f"diverged; counts with the floor's {metric} {value:.4f}"
+        else:
+            self._failed(key, message)
+            return
+        before = self.slots.filled()
+        attributes = {STATE: state, VALIDATION: value, SECONDS: seconds, "run": one.identity}
+        mine = self.slots.fill(one.trial, objective, attributes | ({REASON: reason} if reason else {}))
+        shutil.rmtree(self.root / one.identity / CHECKPOINTS, ignore_errors=True)
+        self._forget(key)
+        if not mine:
+            return
+        if objective is not None and all(other.value is None or objective < other.value for other in before.values()):
+            parameters = ", ".join(f"{name} {value:.3g}" for name, value in one.trial.params.items())
+            said += f"; best so far: {parameters}"
+        self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {said}", highlight=False)
+        self.ended(self.slots.study.study_name, self.slots.filled()[key], self.root / one.identity)
+
+    def _failed(self, key: str, failure: Failure) -> None:
+        self.slots.fail(self.trials[key].trial, failure.reason)
+        self._forget(key)
+        if failure.kind == "user":
+            raise UserError(failure.reason)
+        self.failures[key] += 1
+        where = f"The record is in {self.root / failure.id / 'failure.json'}."
+        if self.failures[key] == _ATTEMPTS:
+            raise SweepError(
+                f"{self.title(key)} of {self.search.name} failed {_ATTEMPTS} times: {failure.reason} {where} The same "
+                "command tries it again."
+            )
+        said = f"{self.title(key)} failed and is run again: {failure.reason} {where}"
+        self.console.print(f"[red]✗[/] {escape(said)}", highlight=False)
+
+    def _forget(self, key: str) -> None:
+        self.bars.remove_task(self.trials.pop(key).task)
+
+
+def validation(result: Result) -> float:
+    """A run's score on the validation pairs.
+
+    Raises:
+        UserError: If it has none.
+    """
+    if result.validation is None or not math.isfinite(result.validation):
+        raise UserError(f"run {result.id} has no validation score, which a sweep searches by; the method has none.")
+    return result.validation
