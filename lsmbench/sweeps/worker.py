@@ -29,6 +29,9 @@ from lsmbench.sweeps.slots import BEAT_SECONDS, REASON, SLOT, Slots
 
 STATE, VALIDATION, SECONDS = "state", "validation", "seconds"
 
+SLOT_SEED = "/"
+"""In a slot's key, what separates the trial's number from a seed of its own."""
+
 _ATTEMPTS = 2
 _LOOK_SECONDS = 5.0
 
@@ -98,7 +101,7 @@ class Worker:
         """Runs trials until every slot is filled, by this worker or another.
 
         Args:
-            slots: The slots; what follows a stroke in a key is the trial's seed.
+            slots: The slots; a key may end in a stroke and the trial's seed.
             title: What a slot is called.
             pruning: Whether the study's pruner is asked after every epoch.
 
@@ -146,7 +149,7 @@ class Worker:
 
     def _start(self, trial: optuna.Trial) -> None:
         key = trial.user_attrs[SLOT]
-        config = self.search.run(trial.params, int(key.partition("/")[2] or SEED))
+        config = self.search.run(trial.params, int(key.partition(SLOT_SEED)[2] or SEED))
         identity = self.search.identity(config)
         if self.pruning:
             for step, value in self.slots.before(trial).items():
@@ -191,7 +194,10 @@ class Worker:
         self._forget(key)
         if not mine:
             return
-        if objective is not None and all(other.value is None or objective < other.value for other in before.values()):
+        # Of repeats on other seeds, the best says nothing.
+        searched = SLOT_SEED not in key
+        others = [other.value for other in before.values() if other.value is not None]
+        if searched and objective is not None and objective < min(others, default=math.inf):
             parameters = ", ".join(f"{name} {value:.3g}" for name, value in one.trial.params.items())
             said += f"; best so far: {parameters}"
         self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {said}", highlight=False)
