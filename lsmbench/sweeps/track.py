@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.markup import escape
 
-from lsmbench.runs.results import read_json
+from lsmbench.runs.results import RESULT, read_json
 from lsmbench.sweeps.slots import SLOT
+from lsmbench.sweeps.study import AGAIN
 from lsmbench.sweeps.worker import SECONDS, STATE, VALIDATION
 
 PROJECT = "lsmbench"
@@ -24,13 +25,12 @@ PROJECT = "lsmbench"
 class WandbTrials:
     """Logs each trial as a W&B run: job type `trial`, in the group of its study.
 
-    Without a key of W&B runs are kept offline, for `wandb sync`; `WANDB_MODE` and `WANDB_PROJECT` are respected. What
-    W&B cannot do is told once and does not stop a sweep.
+    Without a key of W&B runs are kept offline, for `wandb sync`; `WANDB_MODE` and `WANDB_PROJECT` are respected. If W&B
+    fails, e.g. because the network does, that is told once, and later trials are kept offline: the sweep does not wait.
 
     Args:
         folder: Where W&B keeps its files.
         console: For the warning.
-
     """
 
     def __init__(self, folder: Path, console: Console) -> None:
@@ -39,6 +39,7 @@ class WandbTrials:
         self.wandb = wandb
         self.folder = folder
         self.console = console
+        self.mode = _mode()
         self.warned = False
 
     def __call__(self, study: str, trial: FrozenTrial, run: Path) -> None:
@@ -52,8 +53,9 @@ class WandbTrials:
         try:
             self._log(study, trial, run)
         except Exception as error:  # whatever W&B or the network does, the trial is finished and kept
+            self.mode = "offline"
             if not self.warned:
-                said = f"W&B could not log a trial ({type(error).__name__}: {error}); the sweep goes on without it."
+                said = f"W&B failed ({type(error).__name__}: {error}); trials are kept offline, for `wandb sync`."
                 self.console.print(f"[yellow]–[/] {escape(said)}", highlight=False)
                 self.warned = True
 
@@ -61,12 +63,11 @@ class WandbTrials:
         self.folder.mkdir(parents=True, exist_ok=True)
         key = trial.user_attrs[SLOT]
         said: dict[str, Any] = {"parameters": trial.params, "trial": key, "run": run.name}
-        if (run / "result.json").exists():
-            config = read_json(run / "result.json")["config"]
+        tags = [study.removesuffix(AGAIN).rpartition("/")[2]]
+        if (run / RESULT).exists():  # not of one that diverged or was pruned
+            config = read_json(run / RESULT)["config"]
             said |= config
-            tags = [config["dataset"]["name"], config["method"]["name"], study.rpartition("/")[2]]
-        else:
-            tags = [study.rpartition("/")[2]]
+            tags += [config["dataset"]["name"], config["method"]["name"]]
         logged = self.wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             # The same trial, told again after a lost answer, is the same run.
@@ -78,7 +79,7 @@ class WandbTrials:
             tags=tags,
             config=said,
             dir=str(self.folder),
-            mode=_mode(),
+            mode=self.mode,
             settings=self.wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )
         with logged:

@@ -164,11 +164,14 @@ class Worker:
         # Stages before the last are monitored by other values.
         if not self.pruning or progress.monitor != self.search.monitor or not math.isfinite(progress.value):
             return False
-        one.trial.report(self.search.objective(progress.value), progress.done)
-        if not one.trial.should_prune():
-            return False
-        self.children.stop(key)
-        return True
+        try:
+            one.trial.report(self.search.objective(progress.value), progress.done)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False  # given up for its silence; the next beat stops it
+        if one.trial.should_prune():
+            self.children.stop(key)
+            return True
+        return False
 
     def _end(self, key: str, message: Progress | Result | Failure) -> None:
         one, metric = self.trials[key], self.search.metric.name

@@ -21,6 +21,7 @@ from lsmbench import cli
 from lsmbench.benchmarks import best as bests
 from lsmbench.sweeps.slots import SLOT
 from lsmbench.sweeps.storage import open_storage
+from tests import wandb_file
 from tests.benchmarks.test_grid import SMALL
 
 TINY: dict[str, Any] = {
@@ -210,8 +211,39 @@ def test_a_tracked_sweep_keeps_each_trial_as_an_offline_run(monkeypatch: pytest.
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     assert code_of(*words("--trials", "2", "--track", "wandb")) == 0
     runs = sorted(Path("results/small/sweeps/wandb").glob("offline-run-*"))
-    assert len(runs) == 2 + 6
-    assert all(list(run.glob("run-*.wandb")) for run in runs)
+    logged = [wandb_file.read(next(run.glob("run-*.wandb"))) for run in runs]
+    assert len({one.run.run_id for one in logged}) == len(logged) == 2 + 6
+    assert {one.run.job_type for one in logged} == {"trial"}
+    assert [one.run.run_group for one in logged] == [STUDY] * 2 + [STUDY + "/new seeds"] * 6
+    first = logged[0]
+    assert (first.run.project, first.run.display_name) == ("lsmbench", "trial 0")
+    assert sorted(first.run.tags) == ["N50", "baseline", "sit"]
+    assert first.config["parameters"] == {"learning_rate": 0.002}
+    assert first.config["training"]["init_seed"] == 1000
+    (trial, _) = finished(Path("results/small/sweeps/studies.journal"))
+    assert first.summary["validation"] == trial.user_attrs["validation"]
+    assert [row["val/x->y/iou"] for row in first.history] == [trial.user_attrs["validation"]]
+
+
+def test_wandb_failing_is_told_once_and_does_not_stop_the_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+
+    asked: list[str] = []
+
+    def init(**options: Any) -> Any:
+        asked.append(options["mode"])
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(wandb, "init", init)
+    assert code_of(*words("--trials", "2", "--track", "wandb")) == 0
+    assert asked == ["online"] + ["offline"] * 7
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("W&B failed (OSError: no route to host)") == 1
+    assert "0" * 40 not in said
 
 
 def test_nothing_is_tracked_unless_asked_for() -> None:
