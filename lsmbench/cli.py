@@ -195,6 +195,11 @@ def _bench(words: list[str]) -> int:
     )
     for label, reason in grid.skipped.items():
         console.print(f"– {label} is left out: it {reason}.", highlight=False)
+    for use in grid.uses:
+        differs = f" Its setting differs: {', '.join(use.differs)}." if use.differs else ""
+        found = f"{len(use.best.trials)} trials of {use.best.benchmark} at {use.best.said}"
+        amounts = ", ".join(f"{amount:g}" for amount in use.amounts)
+        console.print(f"– {use.row} has the best parameters of {found} for N = {amounts}.{differs}", highlight=False)
     outcome = launch(grid.runs, folder / "runs", Machine(values.device, values.threads), jobs, console)
     write_report(folder)
     for table in console_table(folder):

@@ -234,8 +234,6 @@ def expand(benchmark: Benchmark) -> Grid:
             for label in benchmark.methods:
                 use = next((use for use in uses if use.row == label and paired in use.amounts), None)
                 config = run_config(benchmark, label, paired, seed, use.best.parameters if use else {})
-                if use and seed == benchmark.seeds[0]:
-                    use.differs.extend(_differences(use.best, config))
                 kind = METHODS[config.method_name]
                 supported, reason = kind.supports(config.dataset, config.method)
                 if not supported:
@@ -253,7 +251,7 @@ def expand(benchmark: Benchmark) -> Grid:
                 runs.setdefault(identity, GridRun(identity, label, *holds_for, config))
     if not runs:
         raise UserError("no method of the benchmark can be run: " + "; ".join(f"{m} {r}" for m, r in skipped.items()))
-    uses = [replace(use, differs=list(dict.fromkeys(use.differs))) for use in uses if use.row not in skipped]
+    uses = [use for use in uses if use.row not in skipped]
     return Grid(benchmark, list(runs.values()), skipped, str(metric), uses)
 
 
@@ -323,32 +321,36 @@ def best_folders() -> list[Path]:
 
 
 def _uses(benchmark: Benchmark) -> list[Use]:
-    """Which outcome of a sweep each row uses for which N."""
+    """Which outcome of a sweep each row uses for which N.
+
+    Outcomes of the same benchmark come first; else those of the most similar setting count, and how it differs is told.
+    """
+    uses: list[Use] = []
     if not benchmark.tuned:
-        return []
-    dataset, uses = benchmark.dataset["name"], list[Use]()
-    others: set[str] = set()
+        return uses
+    dataset = benchmark.dataset["name"]
     for label in benchmark.methods:
         # Pairs selected by another rule have their row's parameters, unless they have a sweep of their own.
         names = [label, *(label.removesuffix(f"-{rule}") for rule in benchmark.selection or ())]
         files = [folder / dataset / f"{name}.yaml" for name in names for folder in best_folders()]
         found = [outcome for path in files if path.exists() for outcome in best.load(path)]
-        others |= {outcome.benchmark for outcome in found}
-        mine = [outcome for outcome in found if outcome.benchmark == benchmark.name]
-        mine = [outcome for outcome in mine if outcome.row == mine[0].row]
+        if not found:
+            continue
+        setting = run_config(benchmark, label, benchmark.amounts[0], benchmark.seeds[0])
+        unlike = {id(outcome): _differences(outcome, setting) for outcome in found}
+        first = min(found, key=lambda outcome: (outcome.benchmark != benchmark.name, len(unlike[id(outcome)])))
+        alike = [outcome for outcome in found if (outcome.benchmark, outcome.row) == (first.benchmark, first.row)]
         for amount in benchmark.amounts:
-            if (nearest_one := best.nearest(mine, amount, benchmark.unit)) is None:
+            if (nearest_one := best.nearest(alike, amount, benchmark.unit)) is None:
                 continue
             use = next((use for use in uses if use.row == label and use.best is nearest_one), None)
             if use is None:
-                uses.append(use := Use(label, [], [], nearest_one))
+                uses.append(use := Use(label, [], unlike[id(nearest_one)], nearest_one))
             use.amounts.append(amount)
     if not uses:
-        elsewhere = f" There are outcomes for {_list(sorted(others))}." if others else ""
         raise UserError(
-            f"no sweep has found parameters for benchmark {benchmark.name}: nothing for it in "
-            f"{best_folders()[0] / dataset}.{elsewhere} Run `lsmbench sweep` with this benchmark and size first (make "
-            "sweep DATASET=… METHOD=…), or leave out --tuned."
+            f"no sweep has found parameters for dataset {dataset}: nothing of use in {best_folders()[0] / dataset}. "
+            "Run `lsmbench sweep` first (make sweep DATASET=… METHOD=…), or leave out --tuned."
         )
     return uses
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from lsmbench.benchmarks import best as bests
 from lsmbench.benchmarks import grid as grids
+from lsmbench.benchmarks.best import Best, Candidate, Trial
 from lsmbench.data import DATASETS
 from lsmbench.errors import UserError
 
@@ -173,3 +175,72 @@ def test_table_2_is_typed_as_printed() -> None:
         0.732, 0.650, 0.432, 0.385, 0.377, 0.375, 0.363, 0.327,
     ]  # fmt: skip
     assert grids.load("quick").published == published
+
+
+def outcome(**changes: Any) -> Best:
+    """A sweep's outcome; only what a benchmark asks of it matters here."""
+    values: dict[str, Any] = {
+        "benchmark": "small", "row": "lsm", "method": "lsm", "amount": 50.0, "unit": "%", "metric": "iou",
+        "higher_is_better": True, "floor": 0.3, "parameters": {"learning_rate": 0.01}, "trial": 0, "seed": 1000,
+        "seeds": [1001], "candidates": [Candidate(0, [0.5])], "sampler": "gp", "pruner": "none",
+        "space": {"learning_rate": [1e-6, 0.1]}, "importance": {}, "seconds": 1.0,
+        "trials": [Trial(0, "finished", 0.5, 1.0, {"learning_rate": 0.01})], "setting": {}, "fingerprint": "",
+        "protocol": "1", "environment": {},
+    }  # fmt: skip
+    return Best(**{**values, **changes})
+
+
+def tuned(folder: Path, monkeypatch: pytest.MonkeyPatch, *found: Best, **changes: Any) -> grids.Grid:
+    monkeypatch.chdir(folder)
+    for one in found:
+        bests.save(one, folder / "benchmarks" / "best", "sit")
+    return grids.expand(grids.load(written(folder, **changes), overrides={"tuned": True}))
+
+
+def rates(grid: grids.Grid) -> dict[tuple[str, float | None], float]:
+    return {(run.label, run.paired): run.config.method.learning_rate for run in grid.runs}
+
+
+def test_tuned_rows_have_the_parameters_of_the_nearest_n(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    high = outcome(amount=100.0, parameters={"learning_rate": 0.03, "w_yx": 2.0})
+    low = outcome(amount=10.0, parameters={"learning_rate": 0.01, "w_yx": 3.0})
+    grid = tuned(tmp_path, monkeypatch, high, low, paired=[100, 60, 20])
+    assert [rates(grid)["lsm", n] for n in (100, 60, 20)] == [0.03, 0.03, 0.01]
+    assert {run.config.method.w_yx for run in grid.runs if run.label == "lsm"} == {2.0, 3.0}  # type: ignore[attr-defined]
+    assert rates(grid)["baseline", 60] == 0.002, "without a sweep the row keeps its own"
+    assert [(use.row, use.amounts) for use in grid.uses] == [("lsm", [100, 60]), ("lsm", [20])]
+    manifest = grid.manifest("")
+    assert manifest["name"] == "small-tuned"
+    assert [use["best"]["amount"] for use in manifest["tuned"]] == [100.0, 10.0]
+    plain = grids.expand(grids.load(written(tmp_path)))
+    assert plain.manifest("")["tuned"] is None
+    assert {run.id for run in plain.runs}.isdisjoint(run.id for run in grid.runs if run.label == "lsm")
+
+
+def test_outcomes_of_the_same_benchmark_come_before_those_of_the_most_similar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run, *_) = [r for r in grids.expand(grids.load(written(tmp_path))).runs if r.label == "lsm"]
+    setting = run.config.setting(["learning_rate"])
+    other = {**setting, "training": {**setting["training"], "epochs": 7}}
+    far = outcome(benchmark="far", parameters={"learning_rate": 0.09}, setting={})
+    near = outcome(benchmark="near", parameters={"learning_rate": 0.05}, setting=other)
+    grid = tuned(tmp_path, monkeypatch, far, near)
+    assert rates(grid)["lsm", 50] == 0.05
+    assert [use.differs for use in grid.uses] == [["training.epochs is 1, was 7 in the sweep"]]
+    own = outcome(parameters={"learning_rate": 0.04}, setting={**other, "method": {}})
+    assert rates(tuned(tmp_path, monkeypatch, own))["lsm", 50] == 0.04
+
+
+def test_a_row_of_other_pairs_has_its_rows_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"selection": ["random", "k_medoids"], "supervision": {"features": "pixels"}, "methods": {"lsm": None}}
+    grid = tuned(tmp_path, monkeypatch, outcome(), **options)
+    assert {rate for (label, _), rate in rates(grid).items() if label.startswith("lsm")} == {0.01}
+    assert {use.row for use in grid.uses} == {"lsm", "lsm-k_medoids"}
+
+
+def test_a_tuned_benchmark_needs_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no sweep has found parameters for dataset sit"):
+        tuned(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="no sweep has found parameters"):
+        tuned(tmp_path, monkeypatch, outcome(unit="pairs"))

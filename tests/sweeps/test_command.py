@@ -69,7 +69,7 @@ def finished(where: str | Path, study: str = STUDY) -> list[Any]:
 
 def test_what_a_sweep_finds_is_written_shown_and_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of("bench", "small.yaml", "--tuned", "--device", "cpu") == 2
-    assert "no sweep has found parameters for benchmark small" in capsys.readouterr().err
+    assert "no sweep has found parameters for dataset sit" in capsys.readouterr().err
     assert code_of(*words("--trials", "4")) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "baseline at 50 %: " in said
