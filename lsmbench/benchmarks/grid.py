@@ -15,7 +15,15 @@ from lsmbench.benchmarks.best import Best, Use
 from lsmbench.data.supervision import pairs_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
-from lsmbench.runs.config import RunConfig, config_from_dict, differences, load_yaml, nearest
+from lsmbench.runs.config import (
+    RunConfig,
+    config_from_dict,
+    differences,
+    folders_of,
+    load_yaml,
+    named_files,
+    nearest,
+)
 from lsmbench.runs.run import data_of
 
 SCHEMA = 1
@@ -140,19 +148,9 @@ def summary(kind: type[object]) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
-def folders() -> list[Path]:
-    """Where benchmarks' YAML files are looked for: the working folder, the source tree, the installed package."""
-    package = Path(__file__).resolve().parent
-    return [Path("benchmarks"), package.parents[1] / "benchmarks", package / "definitions"]
-
-
 def available() -> dict[str, Path]:
     """The benchmarks that can be named, and their files."""
-    found: dict[str, Path] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+    return named_files("benchmarks")
 
 
 def load(name_or_path: str, size: str | None = None, overrides: Mapping[str, Any] | None = None) -> Benchmark:
@@ -317,7 +315,7 @@ def run_config(
 
 def best_folders() -> list[Path]:
     """Where outcomes of sweeps are looked for."""
-    return [folder / best.FOLDER for folder in folders()]
+    return [folder / best.FOLDER for folder in folders_of("benchmarks")]
 
 
 def _uses(benchmark: Benchmark) -> list[Use]:

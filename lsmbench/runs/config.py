@@ -237,6 +237,21 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
+def folders_of(kind: str) -> list[Path]:
+    """Where YAML files of a kind (`benchmarks`, `sweeps`) lie: in the working folder, the source tree, the package."""
+    package = Path(__file__).resolve().parents[1]
+    return [Path(kind), package.parent / kind, package / kind / "definitions"]
+
+
+def named_files(kind: str) -> dict[str, Path]:
+    """The YAML files of a kind by their names; the user's own come before the package's."""
+    found: dict[str, Path] = {}
+    for folder in folders_of(kind):
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
 def expand(arguments: Sequence[str]) -> list[str]:
     """Replaces short forms by the options that they stand for."""
     expanded: list[str] = []

@@ -14,7 +14,7 @@ from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import Option, options_of
-from lsmbench.runs.config import load_yaml, nearest
+from lsmbench.runs.config import load_yaml, named_files, nearest
 
 Sampler = Literal["gp", "tpe", "random"]
 Pruner = Literal["none", "median", "hyperband"]
@@ -46,19 +46,9 @@ class Space:
     path: Path
 
 
-def folders() -> list[Path]:
-    """Where sweeps' YAML files are looked for: the working folder, the source tree, the installed package."""
-    package = Path(__file__).resolve().parent
-    return [Path("sweeps"), package.parents[1] / "sweeps", package / "definitions"]
-
-
 def available() -> dict[str, Path]:
     """The methods that have a search space, and their files."""
-    found: dict[str, Path] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+    return named_files("sweeps")
 
 
 def load(method: str, path: Path | None = None) -> Space:

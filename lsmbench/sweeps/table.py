@@ -51,19 +51,21 @@ def _table(study: optuna.Study, again: optuna.Study | None) -> Table:
     title = Text(f"{study.study_name}: {metric} on validation pairs ({'higher' if better else 'lower'} is better)")
     table = Table(title=title, title_justify="left", caption=_remains(trials, planned, running, again),
                   caption_justify="left")  # fmt: skip
-    for column in ("parameter", "searched", "default", "best trial", "importance"):
-        table.add_column(column, justify="left" if column == "parameter" else "right")
     finished = {key: t for key, t in trials.items() if t.user_attrs[STATE] == FINISHED}
     top = min(finished, key=lambda key: (finished[key].value, int(key)), default=None)
+    means = _means(again) if again is not None else {}
+    if means and len(trials) == planned:
+        top = min(means, key=lambda key: (-means[key] if better else means[key], int(key)))
+    for column in ("parameter", "searched", "default", "best" if top is None else f"trial {top}", "importance"):
+        table.add_column(column, justify="left" if column == "parameter" else "right")
     weights = importance(study)
     for name, (low, high) in said["space"].items():
-        value = f"{finished[top].params[name]:.3g}" if top is not None else "–"
+        value = f"{trials[top].params[name]:.3g}" if top is not None else "–"
         share = f"{weights[name]:.2f}" if name in weights else "–"
         table.add_row(name, f"{low:g} – {high:g}", f"{said['default'][name]:.3g}", value, share)
     table.add_section()
-    table.add_row(metric, "", _score(trials.get("0")), _score(finished[top]) if top is not None else "–", "")
+    table.add_row(metric, "", _score(trials.get("0")), _score(trials.get(str(top))), "")
     if again is not None:
-        means = _means(again)
         row = [f"{means[key]:.4f}" if key in means else "–" for key in ("0", str(top))]
         table.add_row(f"{metric}, mean of {len(NEW_SEEDS)} new seeds", "", *row, "")
     counts = ", ".join(f"{states.count(state)} {state}" for state in (FINISHED, DIVERGED, PRUNED) if state in states)

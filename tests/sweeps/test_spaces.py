@@ -16,6 +16,7 @@ from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import options_of
+from lsmbench.runs.config import folders_of
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.space import Space, distributions, load, start
 
@@ -105,7 +106,7 @@ def test_the_wheel_and_the_source_archive_hold_the_files() -> None:
     targets = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
     assert targets["wheel"]["force-include"]["sweeps"] == "lsmbench/sweeps/definitions"
     assert "sweeps/*.yaml" in targets["sdist"]["include"]
-    assert spaces.folders()[1:] == [ROOT / "sweeps", ROOT / "lsmbench" / "sweeps" / "definitions"]
+    assert folders_of("sweeps")[1:] == [ROOT / "sweeps", ROOT / "lsmbench" / "sweeps" / "definitions"]
 
 
 # Files of one's own ---------------------------------------------------------------------------------------------------
@@ -191,9 +192,6 @@ def test_methods_without_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load("lsn")
     with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         load("lsm", tmp_path / "none.yaml")
-    folder = tmp_path / "sweeps"
-    folder.mkdir()
-    shutil.copy(ROOT / "sweeps" / "sop.yaml", folder)
-    monkeypatch.setattr(spaces, "folders", lambda: [folder])
+    monkeypatch.setattr(spaces, "available", lambda: {"sop": ROOT / "sweeps" / "sop.yaml"})
     with pytest.raises(UserError, match=r"lsm has no search space: no file sweeps/lsm\.yaml\. Methods with one: sop\."):
         load("lsm")
