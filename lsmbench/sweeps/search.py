@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from lsmbench.benchmarks.grid import Benchmark, run_config, with_selections
+from lsmbench.data.supervision import pairs_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.metrics import SampleMetric
@@ -86,7 +87,7 @@ class Search:
         """What is minimised: the logarithm of the validation error."""
         return math.log(max(self.metric.error(validation), _TINY))
 
-    def sampler(self, trials: int) -> type[BaseSampler] | Any:
+    def sampler(self, trials: int) -> Callable[[int], BaseSampler]:
         """Makes a sampler from a seed, for a sweep of so many trials.
 
         Random trials come first: ten of forty, and a quarter of a shorter sweep.
@@ -146,10 +147,11 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
         spaces: What is searched for each method.
 
     Raises:
-        UserError: If there is no such row, it cannot be trained on the dataset, or it starts outside of its space.
+        UserError: If there is no such row, it cannot be trained on the dataset, it starts outside of its space, or N
+            leaves no pair.
     """
     benchmark = with_selections(benchmark)
-    found = []
+    found, prints = [], dict[str | None, tuple[str, str, int]]()
     for row in rows:
         if row not in benchmark.methods:
             known = list(benchmark.methods)
@@ -158,7 +160,7 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
             )
         uses_pairs = METHODS[benchmark.methods[row].get("name", row)].uses_pairs
         for amount in benchmark.amounts if uses_pairs else [None]:
-            found.append(_search(benchmark, row, amount, spaces))
+            found.append(_search(benchmark, row, amount, spaces, prints))
     return found
 
 
@@ -170,15 +172,26 @@ def obstacle(benchmark: Benchmark, row: str) -> str:
     return "has nothing to tune" if kind.deterministic else "" if supported else reason
 
 
-def _search(benchmark: Benchmark, row: str, amount: float | None, spaces: Mapping[str, Space]) -> Search:
+def _search(
+    benchmark: Benchmark,
+    row: str,
+    amount: float | None,
+    spaces: Mapping[str, Space],
+    prints: dict[str | None, tuple[str, str, int]],
+) -> Search:
     config = run_config(benchmark, row, amount or 0, SEED)
     if reason := obstacle(benchmark, row):
         raise UserError(f"{row} cannot be tuned: it {reason}.")
     space = spaces[config.method_name]
     default, off = start(space, config.method)
-    data = data_of(config, testing=False)
-    metric = data.domains[config.dataset.target].metrics()[0]
-    return Search(benchmark, row, amount, space, default, off, config, data.fingerprint, data.bank_fingerprint, metric)
+    bank = config.supervision.y_bank
+    if bank not in prints:  # large data takes its time
+        data = data_of(config, testing=False)
+        prints[bank] = (data.fingerprint, data.bank_fingerprint, len(data.split.train))
+    fingerprint, bank_fingerprint, samples = prints[bank]
+    pairs_of(samples, config.supervision)
+    metric = config.dataset.domains[config.dataset.target].metrics()[0]
+    return Search(benchmark, row, amount, space, default, off, config, fingerprint, bank_fingerprint, metric)
 
 
 def agree(study: optuna.Study, search: Search) -> None:

@@ -29,7 +29,7 @@ _BEST = 3
 
 
 class Sweep:
-    """A worker on one sweep: the first, or one of several on the same storage.
+    """One sweep, done by this process alone or beside others on the same storage.
 
     Args:
         search: What is searched.

@@ -302,6 +302,9 @@ def test_searches_are_rows_by_n_and_once_for_methods_without_pairs(tmp_path: Pat
     assert "w_identity" not in cyclegan.default
     with pytest.raises(UserError, match="has no row 'baselin'; did you mean baseline"):
         searches(benchmark, ["baselin"], spaces)
+    benchmark.paired = [1]
+    with pytest.raises(UserError, match="leaves no pair"):
+        searches(benchmark, ["baseline"], spaces)
 
 
 def test_a_row_that_cannot_be_trained_is_refused(tmp_path: Path) -> None:
