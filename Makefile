@@ -26,9 +26,9 @@ OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $
   $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
   $(if $(SIZE),--size $(SIZE)) $(if $(DEVICE),--device $(DEVICE)) \
   $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET))
-BENCH_OPTIONS = $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
+BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METHODS),$(METHOD))) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
 # What `make sweep` adds: make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
-SWEEP_OPTIONS = $(OPTIONS) $(if $(METHOD),--method $(METHOD)) $(if $(TRIALS),--trials $(TRIALS)) \
+SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(or $(METHOD),$(METHODS))) $(if $(TRIALS),--trials $(TRIALS)) \
   $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE)) $(if $(TRACK),--track $(TRACK))
 
 .PHONY: help setup setup-dev bench sweep report list test lint format clean
@@ -36,7 +36,7 @@ help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
 	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICE= JOBS= OUTPUT= TUNED=1 SET=\"training.epochs=20 …\""
-	@echo "  make sweep takes: DATASET= DATA= METHOD= PAIRED= PAIRED_COUNT= SIZE= TRIALS= STORAGE= STUDY= SPACE= TRACK=wandb DEVICE= JOBS= OUTPUT= SET="
+	@echo "  make sweep takes: DATASET= DATA= METHOD= PAIRED= PAIRED_COUNT= SELECTION= SIZE= TRIALS= STORAGE= STUDY= SPACE= TRACK=wandb DEVICE= JOBS= OUTPUT= SET="
 	@echo "  without DATASET it runs the default benchmark, benchmarks/quick.yaml"
 
 setup: ## Install lsmbench into .venv

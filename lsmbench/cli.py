@@ -179,8 +179,10 @@ def _bench(words: list[str]) -> int:
     parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
     add_options(parser, "", Machine)
     values = parse_arguments(parser, words)
-    seeds = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
-    benchmark = requested(values, values.methods, tuned=values.tuned, **seeds)
+    sections: dict[str, Any] = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
+    if values.tuned:
+        sections["tuned"] = True
+    benchmark = requested(values, values.methods, **sections)
     jobs = values.jobs if values.jobs is not None else _default_jobs(values.device)
     if jobs < 1:
         raise UserError(f"--jobs: expected at least 1, found {jobs}.")

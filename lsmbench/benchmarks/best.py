@@ -47,11 +47,13 @@ class Candidate:
 
     Attributes:
         trial: Number of the trial.
-        validations: Score on the validation pairs for each seed.
+        validations: Score on the validation pairs for each seed; the floor's where it diverged.
+        diverged: On how many seeds it diverged.
     """
 
     trial: int
     validations: list[float]
+    diverged: int = 0
 
     @property
     def mean(self) -> float:
@@ -64,6 +66,7 @@ class Best:
     """The outcome of one sweep: for one row of a benchmark and one N.
 
     Attributes:
+        study: Name of the study that holds the trials.
         benchmark: Name of the benchmark, with its size.
         row: Row of the benchmark's table.
         method: The method's word.
@@ -81,7 +84,7 @@ class Best:
         pruner: How trials were stopped early.
         space: Least and greatest value of each parameter, searched on a log scale.
         importance: Share of the validation error's variance that each parameter explains (fANOVA); empty if unknown.
-        seconds: Time of all trials and repeated runs together.
+        seconds: Time of all trials and repeated runs together; what was lost with killed workers is not known.
         trials: All trials in order.
         setting: The runs' configuration without what was searched.
         fingerprint: Of the dataset.
@@ -89,6 +92,7 @@ class Best:
         environment: With what it was computed.
     """
 
+    study: str
     benchmark: str
     row: str
     method: str
@@ -128,19 +132,20 @@ class Best:
         return found[0]
 
     def best_so_far(self) -> list[float]:
-        """For each trial the best validation score up to it; NaN before the first that was not pruned."""
+        """For each trial the best validation score of those that finished up to it; NaN before the first."""
         best: list[float] = []
         choose = max if self.higher_is_better else min
         found: list[float] = []
         for trial in self.trials:
-            found += [] if trial.state == PRUNED else [trial.validation]
+            found += [trial.validation] if trial.state == FINISHED else []
             best.append(choose(found, default=math.nan))
         return best
 
     def noise(self) -> float | None:
         """Standard deviation of one configuration's validation score over seeds, pooled over the candidates."""
-        squares = sum((v - c.mean) ** 2 for c in self.candidates for v in c.validations)
-        freedom = sum(len(c.validations) - 1 for c in self.candidates)
+        known = [c for c in self.candidates if not c.diverged]  # the floor's score has no noise
+        squares = sum((v - c.mean) ** 2 for c in known for v in c.validations)
+        freedom = sum(len(c.validations) - 1 for c in known)
         return math.sqrt(squares / freedom) if freedom > 0 else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -210,6 +215,13 @@ def load(path: Path) -> list[Best]:
         ) from error
 
 
+def earlier(best: Best, folder: Path, dataset: str) -> Best | None:
+    """What a row's file holds for the same benchmark and N, if anything; arguments as `save`."""
+    path = _file(best, folder, dataset)
+    key = (best.benchmark, best.unit, best.amount)
+    return next((b for b in load(path) if (b.benchmark, b.unit, b.amount) == key), None) if path.exists() else None
+
+
 def save(best: Best, folder: Path, dataset: str) -> Path:
     """Adds an outcome to its row's file, in place of an earlier one of the same benchmark and N.
 
@@ -221,7 +233,7 @@ def save(best: Best, folder: Path, dataset: str) -> Path:
     Returns:
         The file.
     """
-    path = folder / dataset / f"{best.row}.yaml"
+    path = _file(best, folder, dataset)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Several sweeps may end at once; each keeps what the others wrote.
     with (path.parent / f".{best.row}.lock").open("w") as lock:
@@ -231,6 +243,10 @@ def save(best: Best, folder: Path, dataset: str) -> Path:
         kept = sorted([*kept, best], key=lambda b: (b.benchmark, b.unit, -math.inf if b.amount is None else -b.amount))
         write_text(path, _HEAD + yaml.dump([b.to_dict() for b in kept], Dumper=_Dumper, sort_keys=False, width=10_000))
     return path
+
+
+def _file(best: Best, folder: Path, dataset: str) -> Path:
+    return folder / dataset / f"{best.row}.yaml"
 
 
 def nearest(found: list[Best], amount: float, unit: str) -> Best | None:

@@ -249,7 +249,15 @@ def expand(benchmark: Benchmark) -> Grid:
                 runs.setdefault(identity, GridRun(identity, label, *holds_for, config))
     if not runs:
         raise UserError("no method of the benchmark can be run: " + "; ".join(f"{m} {r}" for m, r in skipped.items()))
-    uses = [use for use in uses if use.row not in skipped]
+    uses = [
+        replace(
+            use,
+            differs=use.differs
+            + (["the data is other than the sweep's"] if use.best.fingerprint != fingerprint else []),
+        )
+        for use in uses
+        if use.row not in skipped
+    ]
     return Grid(benchmark, list(runs.values()), skipped, str(metric), uses)
 
 
@@ -331,7 +339,9 @@ def _uses(benchmark: Benchmark) -> list[Use]:
         # Pairs selected by another rule have their row's parameters, unless they have a sweep of their own.
         names = [label, *(label.removesuffix(f"-{rule}") for rule in benchmark.selection or ())]
         files = [folder / dataset / f"{name}.yaml" for name in names for folder in best_folders()]
-        found = [outcome for path in files if path.exists() for outcome in best.load(path)]
+        method = benchmark.methods[label].get("name", label)
+        every = [outcome for path in files if path.exists() for outcome in best.load(path)]
+        found = [outcome for outcome in every if outcome.method == method]
         if not found:
             continue
         setting = run_config(benchmark, label, benchmark.amounts[0], benchmark.seeds[0])
@@ -356,7 +366,9 @@ def _uses(benchmark: Benchmark) -> list[Use]:
 def _differences(found: Best, config: RunConfig) -> list[str]:
     """How a run's setting differs from the one in which its parameters were found."""
     unlike = differences(config.setting(found.parameters), found.setting)
-    return [f"{key} is {now}, was {then} in the sweep" for key, (now, then) in unlike.items()]
+    said = [f"{key} is {now}, was {then} in the sweep" for key, (now, then) in unlike.items()]
+    off = [name for name in found.parameters if getattr(config.method, name, None) == 0]
+    return said + [f"method.{name} is 0 without the sweep's value" for name in off]
 
 
 def to_yaml(benchmark: Benchmark) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from lsmbench.benchmarks.grid import GridRun
 from lsmbench.runs.callbacks import Progress
@@ -51,7 +52,7 @@ def launch(runs: list[GridRun], root: Path, machine: Machine, jobs: int, console
         console.print(f"{len(outcome.finished)} of {len(runs)} runs are finished already.")
     if not waiting:
         return outcome
-    children: Children[str] = Children(root, machine, jobs)
+    children = Children(root, machine, jobs)
     started: dict[str, GridRun] = {}
     with progress_bars(console) as bars:
         overall = bars.add_task("all runs", total=len(waiting), value="")
@@ -83,7 +84,7 @@ def _conclude(run: GridRun, ended: Result | Failure, outcome: Outcome, console: 
         console.print(f"[green]✓[/] {_title(run)}: {said}", highlight=False)
     else:
         outcome.failed.append(ended)
-        console.print(f"[red]✗[/] {_title(run)}: {ended.reason}", highlight=False)
+        console.print(f"[red]✗[/] {_title(run)}: {escape(ended.reason)}", highlight=False)
 
 
 def _title(run: GridRun) -> str:

@@ -167,7 +167,8 @@ def _where(best: Best) -> str:
 
 def _over(candidate: Candidate, digits: int) -> str:
     each = ", ".join(f"{value:.{digits}f}" for value in candidate.validations)
-    return f"{candidate.mean:.{digits}f} ({each})"
+    wild = f", diverged on {candidate.diverged}, which count with the floor's score" if candidate.diverged else ""
+    return f"{candidate.mean:.{digits}f} ({each}{wild})"
 
 
 def _draw(axes: Axes, best: Best, look: figures.Style) -> None:

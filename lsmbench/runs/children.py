@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,8 +22,6 @@ from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Failure, Result
 
-Key = TypeVar("Key")
-
 
 @dataclass
 class _Child:
@@ -33,7 +31,7 @@ class _Child:
     messages: Connection
 
 
-class Children(Generic[Key]):
+class Children:
     """Child processes that compute one run each. They end when this process does, however it ends.
 
     Args:
@@ -51,7 +49,7 @@ class Children(Generic[Key]):
         self.machine = Machine(machine.device, machine.threads or max(1, cores() // jobs))
         self.testing = testing
         self.seconds = 0.0 if every_epoch else 0.2
-        self._children: dict[Key, _Child] = {}
+        self._children: dict[str, _Child] = {}
         # The server imports torch and lightning once; children are forked from it, before either has made a thread.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["lsmbench.runs.run"])
@@ -59,7 +57,7 @@ class Children(Generic[Key]):
     def __len__(self) -> int:
         return len(self._children)
 
-    def start(self, key: Key, identity: str, config: RunConfig) -> None:
+    def start(self, key: str, identity: str, config: RunConfig) -> None:
         """Starts a run.
 
         Args:
@@ -74,7 +72,7 @@ class Children(Generic[Key]):
         its.close()
         self._children[key] = _Child(identity, config, process, mine)
 
-    def wait(self, seconds: float | None = None) -> list[tuple[Key, Progress | Result | Failure]]:
+    def wait(self, seconds: float | None = None) -> list[tuple[str, Progress | Result | Failure]]:
         """Waits until a child has something to tell.
 
         Args:
@@ -83,7 +81,7 @@ class Children(Generic[Key]):
         Returns:
             The children's keys, and how they stand or how they ended. One that has ended is forgotten.
         """
-        told: list[tuple[Key, Progress | Result | Failure]] = []
+        told: list[tuple[str, Progress | Result | Failure]] = []
         ready = wait([child.messages for child in self._children.values()], seconds)
         for key, child in list(self._children.items()):
             if child.messages not in ready:
@@ -95,7 +93,7 @@ class Children(Generic[Key]):
             told.append((key, message))
         return told
 
-    def stop(self, key: Key) -> None:
+    def stop(self, key: str) -> None:
         """Ends a run before its time; it can be taken up again."""
         child = self._children.pop(key)
         child.process.kill()
@@ -104,7 +102,7 @@ class Children(Generic[Key]):
     def _receive(self, child: _Child) -> Progress | Result | Failure:
         try:
             message: Progress | Failure | None = child.messages.recv()
-        except EOFError:
+        except (EOFError, OSError):  # it ended, perhaps in the middle of a word
             child.process.join()
             code = child.process.exitcode
             ended = f"with signal {-code}" if code and code < 0 else f"with code {code}"

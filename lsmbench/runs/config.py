@@ -108,7 +108,9 @@ class RunConfig:
 
     def setting(self, searched: Iterable[str]) -> dict[str, Any]:
         """What stays the same in a search: all but the searched options of the method, N, seeds and places of files."""
-        values = self.to_dict()
+        values, said = self.to_dict(), self.supervision
+        values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
+        values["supervision"]["y_bank"] = (said.y_bank or "").partition(":")[0]
         apart = {
             "dataset": FILES,
             "method": tuple(searched),

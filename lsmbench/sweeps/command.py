@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from lsmbench.benchmarks import best
+from lsmbench.benchmarks.grid import with_selections
 from lsmbench.benchmarks.markup import plural
 from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
 from lsmbench.errors import UserError
 from lsmbench.runs.config import Machine, add_options, parse_arguments
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.search import obstacle, searches
-from lsmbench.sweeps.storage import database_errors, open_storage, shown
+from lsmbench.sweeps.storage import database_errors, file_of, open_storage, shown
 from lsmbench.sweeps.study import Sweep
 from lsmbench.sweeps.table import overview
 from lsmbench.sweeps.track import WandbTrials
@@ -65,8 +66,12 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
     for option in ("jobs", "trials"):
         if getattr(values, option) is not None and getattr(values, option) < 1:
             raise UserError(f"--{option}: expected at least 1, found {getattr(values, option)}.")
-    benchmark = requested(values, values.method)
+    benchmark = with_selections(requested(values))
     rows = words_of(values.method) if values.method else [r for r in benchmark.methods if not obstacle(benchmark, r)]
+    if not rows:
+        raise UserError(f"benchmark {benchmark.name}: no row to tune. Name some by --method.")
+    for row in rows:
+        benchmark.methods.setdefault(row, {})  # any method can be tuned on any benchmark, as any can be run
     methods = {str(benchmark.methods[row].get("name", row)) for row in rows}
     if values.space and len(methods) > 1:
         raise UserError(f"--space names one file, and {', '.join(sorted(methods))} are to be tuned; name one --method.")
@@ -74,7 +79,8 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
     folder = Path(values.output) / benchmark.name / FOLDER
     where = values.storage or os.environ.get(STORAGE) or folder / JOURNAL
     wanted = searches(benchmark, rows, found)
-    ended = WandbTrials(folder, console) if values.track == "wandb" else untracked
+    tracker = WandbTrials(folder, console) if values.track == "wandb" else None
+    failed = 0
     with database_errors(where):
         storage = open_storage(where)
         console.print(
@@ -84,15 +90,34 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
         for search in wanted:
             trials = values.trials or search.space.trials
             machine = Machine(values.device, values.threads)
-            worker = Sweep(search, storage, folder, machine, values.jobs, trials, console, values.study, ended)
+            worker = Sweep(
+                search, storage, folder, machine, values.jobs, trials, console, values.study, tracker or untracked
+            )
             try:
                 outcome = worker.run()
             except SweepError as error:
                 errors.print(f"[bold red]lsmbench:[/] {escape(str(error))}", highlight=False)
-                return 1
-            path = best.save(outcome, Path("benchmarks") / best.FOLDER, benchmark.dataset["name"])
-            console.print(f"Best parameters: {path}. `make bench TUNED=1` uses them.", highlight=False)
-    return 0
+                failed = 1
+                continue
+            console.print(_kept(outcome, benchmark.dataset["name"]), highlight=False)
+    if tracker:
+        tracker.close()
+    return failed
+
+
+def _kept(outcome: best.Best, dataset: str) -> str:
+    """Writes an outcome down, unless that would lose a longer search of the same; says which."""
+    folder = Path("benchmarks") / best.FOLDER
+    before = best.earlier(outcome, folder, dataset)
+    if before and len(before.trials) > len(outcome.trials):
+        return (
+            f"{folder / dataset / outcome.row}.yaml keeps the outcome of {len(before.trials)} trials (study "
+            f"{before.study}); these {len(outcome.trials)} stay in their study. Delete that entry to have these."
+        )
+    path = best.save(outcome, folder, dataset)
+    other = before is not None and (before.study, before.setting) != (outcome.study, outcome.setting)
+    instead = f" They replace those of study {before.study}." if before and other else ""
+    return f"Best parameters: {path}. `make bench TUNED=1` uses them.{instead}"
 
 
 def show(parser: Any, words: Sequence[str], console: Console) -> int:
@@ -115,8 +140,8 @@ def show(parser: Any, words: Sequence[str], console: Console) -> int:
     values = parse_arguments(parser, words)
     journals = sorted(Path(values.output).glob(f"*/{FOLDER}/{JOURNAL}"))
     storage = values.storage or os.environ.get(STORAGE)
-    if storage and "://" not in storage and not Path(storage.removeprefix("journal:")).exists():
-        raise UserError(f"{storage}: no such journal of trials.")
+    if storage and (path := file_of(storage)) and not path.exists():
+        raise UserError(f"{shown(storage)}: no such file of trials.")
     places: list[str | Path] = [storage] if storage else [*journals]
     tables = []
     for where in places:

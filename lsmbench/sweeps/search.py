@@ -12,7 +12,7 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from lsmbench.benchmarks.grid import Benchmark, run_config, with_selections
+from lsmbench.benchmarks.grid import Benchmark, run_config
 from lsmbench.data.supervision import pairs_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
@@ -128,6 +128,8 @@ class Search:
             "objective": {"metric": self.metric.name, "higher_is_better": better, "of": "log of the validation error"},
             "space": {name: list(self.space.ranges[name]) for name in self.default},
             "default": self.default,
+            "sampler": self.space.sampler,
+            "pruner": self.space.pruner,
             "seed": SEED,
             "setting": self.config.setting(self.default),
             "fingerprint": self.fingerprint,
@@ -142,7 +144,7 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
     """The searches of some rows of a benchmark: one for each N, or one in all for a method without pairs.
 
     Args:
-        benchmark: The benchmark.
+        benchmark: The benchmark, with its rows multiplied by the ways to select pairs.
         rows: Rows of its table.
         spaces: What is searched for each method.
 
@@ -150,7 +152,6 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
         UserError: If there is no such row, it cannot be trained on the dataset, it starts outside of its space, or N
             leaves no pair.
     """
-    benchmark = with_selections(benchmark)
     found, prints = [], dict[str | None, tuple[str, str, int]]()
     for row in rows:
         if row not in benchmark.methods:
@@ -185,6 +186,8 @@ def _search(
     space = spaces[config.method_name]
     default, off = start(space, config.method)
     bank = config.supervision.y_bank
+    if amount == 0:
+        raise UserError(f"{row} cannot be tuned at N = 0: that leaves no pair.")
     if bank not in prints:  # large data takes its time
         data = data_of(config, testing=False)
         prints[bank] = (data.fingerprint, data.bank_fingerprint, len(data.split.train))

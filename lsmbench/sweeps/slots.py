@@ -16,7 +16,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lsmbench.methods.base import seed_of
 
-SLOT, WORKER, BEAT, REASON = "slot", "worker", "beat", "reason"
+SLOT, WORKER, REASON = "slot", "worker", "reason"
 
 BEAT_SECONDS = 60.0
 """How often a worker says that it lives."""
 SILENCE_SECONDS = 600.0
 """After so long without a word, a worker of another machine is taken for dead. Clocks may differ by minutes."""
 CLAIM_SECONDS = 30.0
-"""A trial that nobody has claimed for so long lost its worker in the moment between the two."""
+"""A trial that nobody claims for so long lost its worker in the moment between taking and claiming it."""
 
 FILLED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -74,13 +73,17 @@ class Slots:
         self.study = study
         self.wanted = {slot.key: slot for slot in wanted}
         self.space = dict(space)
+        self._unclaimed: dict[int, float] = {}
         study.sampler = _SlotSampler(sampler, seed)
 
     def take(self) -> optuna.Trial | None:
         """Takes the first slot that has no trial, after giving up those of dead workers; `None` if all have one."""
         self._give_up_stale()
         while self._queue():
-            trial = self.study.ask(self.space)
+            try:
+                trial = self.study.ask(self.space)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                continue  # given up before it was claimed, by a worker that took this one for dead
             refusal = self._refusal(trial)
             if not refusal:
                 return trial
@@ -99,7 +102,7 @@ class Slots:
     def beat(self, trial: optuna.Trial) -> bool:
         """Says that a trial's worker lives; `False` if the trial was given up and belongs to another."""
         try:
-            trial.set_user_attr(BEAT, time.time())
+            trial.set_user_attr(WORKER, _myself())
         except optuna.exceptions.UpdateFinishedTrialError:
             return False
         return True
@@ -112,9 +115,9 @@ class Slots:
         """
         return self._tell(trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE, attributes)
 
-    def fail(self, trial: optuna.Trial | FrozenTrial, reason: str) -> bool:
+    def fail(self, trial: optuna.Trial | FrozenTrial, reason: str, attributes: Mapping[str, Any] | None = None) -> bool:
         """Gives a trial up; its slot waits again, with the same parameters."""
-        return self._tell(trial, None, TrialState.FAIL, {REASON: reason})
+        return self._tell(trial, None, TrialState.FAIL, {REASON: reason, **(attributes or {})})
 
     def before(self, trial: optuna.Trial) -> dict[int, float]:
         """What earlier trials of the same slot had reported when they were given up, by epoch."""
@@ -122,7 +125,7 @@ class Slots:
         return {
             step: value
             for earlier in self._trials()
-            if earlier.user_attrs[SLOT] == key and earlier.number < trial.number
+            if earlier.user_attrs[SLOT] == key and earlier.number < trial.number and earlier.params == trial.params
             for step, value in earlier.intermediate_values.items()
         }
 
@@ -144,7 +147,7 @@ class Slots:
 
     def _give_up_stale(self) -> None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if _stale(trial):
+            if self._stale(trial):
                 self.fail(trial, "its worker died")
 
     def _queue(self) -> bool:
@@ -159,9 +162,19 @@ class Slots:
         slot = next((slot for key, slot in self.wanted.items() if key not in live), None)
         if slot is None:
             return False
-        tried = next((t.params for t in reversed(trials) if t.user_attrs[SLOT] == slot.key and t.params), {})
+        tried = next((t.params for t in trials if t.user_attrs[SLOT] == slot.key and t.params), {})
         self.study.enqueue_trial({**tried, **slot.parameters}, user_attrs={SLOT: slot.key})
         return True
+
+    def _stale(self, trial: FrozenTrial) -> bool:
+        worker = trial.user_attrs.get(WORKER)
+        if worker is None:
+            # By this process's own clock: the time that Optuna notes has no zone.
+            first_seen = self._unclaimed.setdefault(trial.number, time.monotonic())
+            return time.monotonic() - first_seen > CLAIM_SECONDS
+        if worker["place"] == _place():
+            return bool(_born(worker["pid"]) != worker["born"])
+        return time.time() - float(worker["beat"]) > SILENCE_SECONDS
 
     def _refusal(self, trial: optuna.Trial) -> str:
         """Why a trial must not be run; empty if it must."""
@@ -190,8 +203,7 @@ class _SlotSampler(BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Claims the trial at once, before anything that takes time."""
-        for name, value in ((WORKER, _myself()), (BEAT, time.time())):
-            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+        study._storage.set_trial_user_attr(trial._trial_id, WORKER, _myself())
         self.inner = self.make(seed_of(self.seed, str(trial.user_attrs.get(SLOT))) % 2**32)
         self.inner.before_trial(study, trial)
 
@@ -218,18 +230,8 @@ class _SlotSampler(BaseSampler):
         self.inner.after_trial(study, trial, state, values)
 
 
-def _stale(trial: FrozenTrial) -> bool:
-    worker = trial.user_attrs.get(WORKER)
-    if worker is None:
-        began = trial.datetime_start or datetime.now()
-        return (datetime.now() - began).total_seconds() > CLAIM_SECONDS
-    if worker["place"] == _place():
-        return bool(_born(worker["pid"]) != worker["born"])
-    return time.time() - float(trial.user_attrs[BEAT]) > SILENCE_SECONDS
-
-
 def _myself() -> dict[str, Any]:
-    return {"place": _place(), "pid": os.getpid(), "born": _born(os.getpid())}
+    return {"place": _place(), "pid": os.getpid(), "born": _born(os.getpid()), "beat": time.time()}
 
 
 def _place() -> str:

@@ -89,6 +89,18 @@ def shown(where: str | Path) -> str:
     return url.update_query_dict(secret).render_as_string(hide_password=True).replace(quote("***"), "***")
 
 
+def file_of(where: str | Path) -> Path | None:
+    """The file in which trials are kept: a journal, or an SQLite database; `None` for a server.
+
+    Raises:
+        UserError: If the place cannot be one.
+    """
+    path = _journal_path(where)
+    if path is None and (url := _url(str(where))).get_backend_name() == "sqlite":
+        return Path(str(url.database))
+    return path
+
+
 @contextmanager
 def database_errors(where: str | Path) -> Iterator[None]:
     """Turns a database's errors in later use, such as a lost connection, into the messages of `open_storage`.

@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from lsmbench.benchmarks.best import FINISHED, Best, Candidate, Trial
+from lsmbench.benchmarks.best import DIVERGED, FINISHED, Best, Candidate, Trial
 from lsmbench.errors import UserError
 from lsmbench.runs import environment
 from lsmbench.runs.children import Children
@@ -78,11 +78,13 @@ class Sweep:
         study = self._study(self.name)
         first = {"0": search.default}
         slots = self._slots(study, [Slot(str(k), first.get(str(k), {})) for k in range(self.trials)])
-        least = max((int(t.user_attrs[SLOT]) + 1 for t in study.get_trials(deepcopy=False, states=FILLED)), default=0)
+        done = [t for t in study.get_trials(deepcopy=False, states=FILLED) if SLOT in t.user_attrs]
+        least = max((int(t.user_attrs[SLOT]) + 1 for t in done), default=0)
         if least > self.trials:
             raise UserError(
-                f"study {self.name!r} has finished {least} trials, and {self.trials} are asked for. Ask for {least} or "
-                "more (--trials), or begin a new study with --study NAME."
+                f"study {self.name!r} has {len(done)} finished trials, the last of them number {least - 1}, and "
+                f"{self.trials} are asked for. Ask for {least} or more (--trials), or begin a new study with --study "
+                "NAME."
             )
         study.set_user_attr("trials", self.trials)
         for name in search.off:
@@ -91,12 +93,14 @@ class Sweep:
         if floor is None:
             study.set_user_attr("floor", floor := self._floor())
         worker = Worker(search, floor, self.root, self.machine, self.jobs, self.console, self.ended)
-        done = worker.fill(slots, "trial {}".format, pruning=search.space.pruner != "none")
-        candidates = _candidates(done)
+        filled = worker.fill(slots, "trial {}".format, pruning=search.space.pruner != "none")
+        candidates = _candidates(filled)
+        study.set_user_attr("candidates", candidates)
         again = self._study(self.name + AGAIN)
-        repeats = [Slot(f"{key}/{seed}", done[key].params) for key in candidates for seed in NEW_SEEDS]
+        repeats = [Slot(f"{key}/{seed}", filled[key].params) for key in candidates for seed in NEW_SEEDS]
         repeated = worker.fill(self._slots(again, repeats), lambda key: "trial {} on seed {}".format(*key.split("/")))
-        best = self._best(study, done, repeated, candidates, floor)
+        best = self._best(study, again, filled, repeated, floor)
+        study.set_user_attr("winner", {"trial": best.trial, "of": self.trials})
         self.console.print(conclusion(best), highlight=False)
         return best
 
@@ -121,7 +125,7 @@ class Sweep:
         identity = self.search.identity(config)
         if (self.root / identity / RESULT).exists():
             return validation(Result.load(self.root / identity))
-        children: Children[str] = Children(self.root, self.machine, 1, testing=False)
+        children = Children(self.root, self.machine, 1, testing=False)
         children.start("floor", identity, config)
         while children:
             for _, message in children.wait():
@@ -134,20 +138,24 @@ class Sweep:
     def _best(
         self,
         study: optuna.Study,
+        again: optuna.Study,
         done: dict[str, FrozenTrial],
-        again: dict[str, FrozenTrial],
-        candidates: list[str],
+        repeated: dict[str, FrozenTrial],
         floor: float,
     ) -> Best:
         search = self.search
         better = bool(search.metric.higher_is_better)
-        repeated = [
-            Candidate(int(key), [again[f"{key}/{seed}"].user_attrs[VALIDATION] for seed in NEW_SEEDS])
-            for key in candidates
-        ]
-        # Of equal means the first trial's counts: the default's, if it is among them.
-        winner = min(repeated, key=lambda c: (-c.mean if better else c.mean, c.trial))
+        candidates = []
+        for key in study.user_attrs["candidates"]:
+            runs = [repeated[f"{key}/{seed}"].user_attrs for seed in NEW_SEEDS]
+            diverged = sum(run[STATE] == DIVERGED for run in runs)
+            candidates.append(Candidate(int(key), [run[VALIDATION] for run in runs], diverged))
+        # Where little is learnt the floor's score is a good one: what diverges must not win by it. Of equal means the
+        # first trial's counts: the default's, if it is among them.
+        winner = min(candidates, key=lambda c: (c.diverged > 0, -c.mean if better else c.mean, c.trial))
+        seconds = [t.user_attrs.get(SECONDS, 0.0) for s in (study, again) for t in s.get_trials(deepcopy=False)]
         return Best(
+            study=study.study_name,
             benchmark=search.benchmark.name,
             row=search.row,
             method=search.config.method_name,
@@ -160,12 +168,12 @@ class Sweep:
             trial=winner.trial,
             seed=SEED,
             seeds=list(NEW_SEEDS),
-            candidates=sorted(repeated, key=lambda c: c.trial),
+            candidates=sorted(candidates, key=lambda c: c.trial),
             sampler=search.space.sampler,
             pruner=search.space.pruner,
             space={name: list(search.space.ranges[name]) for name in search.default},
             importance=importance(study),
-            seconds=round(sum(t.user_attrs[SECONDS] for t in (*done.values(), *again.values())), 1),
+            seconds=round(sum(seconds), 1),
             trials=[
                 Trial(
                     int(key),

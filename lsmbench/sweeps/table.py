@@ -49,13 +49,14 @@ def _table(study: optuna.Study, again: optuna.Study | None) -> Table:
     planned = study.user_attrs.get("trials", 0)
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     title = Text(f"{study.study_name}: {metric} on validation pairs ({'higher' if better else 'lower'} is better)")
-    table = Table(title=title, title_justify="left", caption=_remains(trials, planned, running, again),
+    table = Table(title=title, title_justify="left", caption=_remains(study, trials, planned, running, again),
                   caption_justify="left")  # fmt: skip
     finished = {key: t for key, t in trials.items() if t.user_attrs[STATE] == FINISHED}
     top = min(finished, key=lambda key: (finished[key].value, int(key)), default=None)
     means = _means(again) if again is not None else {}
-    if means and len(trials) == planned:
-        top = min(means, key=lambda key: (-means[key] if better else means[key], int(key)))
+    winner = study.user_attrs.get("winner", {})
+    if winner.get("of") == planned:
+        top = str(winner["trial"])
     for column in ("parameter", "searched", "default", "best" if top is None else f"trial {top}", "importance"):
         table.add_column(column, justify="left" if column == "parameter" else "right")
     weights = importance(study)
@@ -94,15 +95,19 @@ def _means(again: optuna.Study) -> dict[str, float]:
     return {key: sum(scores) / len(scores) for key, scores in values.items() if len(scores) == len(NEW_SEEDS)}
 
 
-def _remains(trials: dict[str, FrozenTrial], planned: int, running: int, again: optuna.Study | None) -> str:
+def _remains(
+    study: optuna.Study, trials: dict[str, FrozenTrial], planned: int, running: int, again: optuna.Study | None
+) -> str:
     seconds: list[Any] = [t.user_attrs[SECONDS] for t in trials.values()]
-    spent = f"Spent: {duration(sum(seconds))}."
+    repeats = [] if again is None else _filled(again)
+    spent = f"Spent: {duration(sum(seconds) + sum(t.user_attrs[SECONDS] for t in repeats))}."
     left = planned - len(trials)
     if left > 0:
         rate = f", about {duration(left * sum(seconds) / len(seconds))} of computing" if seconds else ""
         busy = f" ({running} running)" if running else ""
         return f"{spent} Remains: {left} trials{busy}{rate}, then the best on new seeds."
-    if again is None:
-        return f"{spent} Remains: the best on new seeds."
-    done, total = len(_filled(again)), len(again.get_trials(deepcopy=False))
-    return f"{spent} The best were run again: {done} runs{'' if done == total else f' of at least {total}'}."
+    keys = {f"{key}/{seed}" for key in study.user_attrs.get("candidates", []) for seed in NEW_SEEDS}
+    done = len(keys & {t.user_attrs[SLOT] for t in repeats})
+    if not keys or done < len(keys):
+        return f"{spent} Remains: {len(keys) - done if keys else 'some'} runs of the best on new seeds."
+    return f"{spent} The best were run again, {done} runs in all. Nothing remains."

@@ -1,11 +1,11 @@
-"""Trials as runs in Weights & Biases: logged when they end, by the sweep's own process, and never in its way."""
+"""Trials as runs in Weights & Biases: logged when they end, beside the sweep, which does not wait."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import netrc
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -26,7 +26,8 @@ class WandbTrials:
     """Logs each trial as a W&B run: job type `trial`, in the group of its study.
 
     Without a key of W&B runs are kept offline, for `wandb sync`; `WANDB_MODE` and `WANDB_PROJECT` are respected. If W&B
-    fails, e.g. because the network does, that is told once, and later trials are kept offline: the sweep does not wait.
+    fails, e.g. because the network does, that is told once, and later trials are kept offline. A trial is logged by the
+    worker that finished it; one whose worker was killed in that moment is not.
 
     Args:
         folder: Where W&B keeps its files.
@@ -41,15 +42,24 @@ class WandbTrials:
         self.console = console
         self.mode = _mode()
         self.warned = False
+        # One at a time, and not in the sweep's thread: it has to say that it lives while the network does not.
+        self._thread = ThreadPoolExecutor(1)
 
     def __call__(self, study: str, trial: FrozenTrial, run: Path) -> None:
-        """Logs one trial.
+        """Logs one trial, soon.
 
         Args:
             study: Name of its study.
             trial: The trial, finished.
             run: Folder of its run.
         """
+        self._thread.submit(self._logged, study, trial, run)
+
+    def close(self) -> None:
+        """Waits until all is logged."""
+        self._thread.shutdown()
+
+    def _logged(self, study: str, trial: FrozenTrial, run: Path) -> None:
         try:
             self._log(study, trial, run)
         except Exception as error:  # whatever W&B or the network does, the trial is finished and kept
@@ -70,9 +80,6 @@ class WandbTrials:
             tags += [config["dataset"]["name"], config["method"]["name"]]
         logged = self.wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
-            # The same trial, told again after a lost answer, is the same run.
-            id=hashlib.sha256(f"{study} {key}".encode()).hexdigest()[:16],
-            resume="allow",
             name=f"trial {key}",
             group=study,
             job_type="trial",

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,14 @@ class _Trial:
         trial: In the study.
         identity: Of its run.
         task: Its bar.
+        known: Epochs that the pruner was told of when the trial was run before.
         began: When, on the process's clock.
     """
 
     trial: optuna.Trial
     identity: str
     task: Any
+    known: frozenset[int] = frozenset()
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -113,49 +116,57 @@ class Worker:
             SweepError: If a trial fails twice for a reason that is not its parameters.
         """
         self.slots, self.title, self.pruning = slots, title, pruning
-        self.children: Children[str] = Children(self.root, self.machine, self.jobs, testing=False, every_epoch=pruning)
+        self.children = Children(self.root, self.machine, self.jobs, testing=False, every_epoch=pruning)
         self.trials: dict[str, _Trial] = {}
         self.failures: Counter[str] = Counter()
+        with progress_bars(self.console) as self.bars:
+            try:
+                return self._fill(slots)
+            except BaseException:
+                self._give_up()
+                raise
+
+    def _fill(self, slots: Slots) -> dict[str, FrozenTrial]:
         looked = beaten = -math.inf
         waited_for = 0
-        with progress_bars(self.console) as self.bars:
-            overall = self.bars.add_task(slots.study.study_name, total=len(slots.wanted), value="")
-            while True:
-                if time.monotonic() - looked > _LOOK_SECONDS and len(self.children) < self.jobs:
-                    looked = time.monotonic()
-                    while len(self.children) < self.jobs and (trial := slots.take()) is not None:
-                        self._start(trial)
-                    filled = slots.filled()
-                    self.bars.update(overall, completed=len(filled))
-                    if len(filled) == len(slots.wanted):
-                        return filled
-                    if not self.children and (others := len(slots.running())) != waited_for:
-                        waited_for = others
-                        said = markup.plural(others, "trial")
-                        self.console.print(f"Waiting for {said} of other workers.", highlight=False)
-                if not self.children:
-                    time.sleep(_LOOK_SECONDS)
-                    continue
-                for key, message in self.children.wait(_LOOK_SECONDS):
-                    if not isinstance(message, Progress) or self._hopeless(key, message):
-                        self._end(key, message)
-                        looked = -math.inf
-                if time.monotonic() - beaten > BEAT_SECONDS:
-                    beaten = time.monotonic()
-                    for key in [key for key, one in self.trials.items() if not slots.beat(one.trial)]:
-                        # It was silent for so long that another worker has its slot.
-                        self.children.stop(key)
-                        self._forget(key)
+        overall = self.bars.add_task(slots.study.study_name, total=len(slots.wanted), value="")
+        while True:
+            if time.monotonic() - looked > _LOOK_SECONDS and len(self.children) < self.jobs:
+                looked = time.monotonic()
+                while len(self.children) < self.jobs and (trial := slots.take()) is not None:
+                    self._start(trial)
+                filled = slots.filled()
+                self.bars.update(overall, completed=len(filled))
+                if len(filled) == len(slots.wanted):
+                    return filled
+                if not self.children and (others := len(slots.running())) != waited_for:
+                    waited_for = others
+                    said = markup.plural(others, "trial")
+                    self.console.print(f"Waiting for {said} of other workers.", highlight=False)
+            if not self.children:
+                time.sleep(_LOOK_SECONDS)
+                continue
+            for key, message in self.children.wait(_LOOK_SECONDS):
+                if not isinstance(message, Progress) or self._hopeless(key, message):
+                    self._end(key, message)
+                    looked = -math.inf
+            if time.monotonic() - beaten > BEAT_SECONDS:
+                beaten = time.monotonic()
+                for key in [key for key, one in self.trials.items() if not slots.beat(one.trial)]:
+                    # It was silent for so long that another worker has its slot.
+                    self.children.stop(key)
+                    self._forget(key)
 
     def _start(self, trial: optuna.Trial) -> None:
         key = trial.user_attrs[SLOT]
         config = self.search.run(trial.params, int(key.partition(SLOT_SEED)[2] or SEED))
         identity = self.search.identity(config)
-        if self.pruning:
-            for step, value in self.slots.before(trial).items():
-                trial.report(value, step)
+        known = self.slots.before(trial) if self.pruning else {}
+        for step, value in known.items():
+            trial.report(value, step)
         self.children.start(key, identity, config)
-        self.trials[key] = _Trial(trial, identity, self.bars.add_task(self.title(key), total=1.0, value=""))
+        task = self.bars.add_task(self.title(key), total=1.0, value="")
+        self.trials[key] = _Trial(trial, identity, task, frozenset(known))
 
     def _hopeless(self, key: str, progress: Progress) -> bool:
         """Shows an epoch, tells the pruner of it and asks whether to end the trial."""
@@ -163,6 +174,8 @@ class Worker:
         self.bars.update(one.task, completed=progress.done / progress.total, value=progress.said)
         # Stages before the last are monitored by other values.
         if not self.pruning or progress.monitor != self.search.monitor or not math.isfinite(progress.value):
+            return False
+        if progress.done in one.known:
             return False
         try:
             one.trial.report(self.search.objective(progress.value), progress.done)
@@ -207,7 +220,8 @@ class Worker:
         self.ended(self.slots.study.study_name, self.slots.filled()[key], self.root / one.identity)
 
     def _failed(self, key: str, failure: Failure) -> None:
-        self.slots.fail(self.trials[key].trial, failure.reason)
+        one = self.trials[key]
+        self.slots.fail(one.trial, failure.reason, {SECONDS: one.seconds})
         self._forget(key)
         if failure.kind == "user":
             raise UserError(failure.reason)
@@ -216,10 +230,19 @@ class Worker:
         if self.failures[key] == _ATTEMPTS:
             raise SweepError(
                 f"{self.title(key)} of {self.search.name} failed {_ATTEMPTS} times: {failure.reason} {where} The same "
-                "command tries it again."
+                "command tries it again; if its parameters are to blame, avoid them by a narrower --space and another "
+                "--study."
             )
         said = f"{self.title(key)} failed and is run again: {failure.reason} {where}"
         self.console.print(f"[red]✗[/] {escape(said)}", highlight=False)
+
+    def _give_up(self) -> None:
+        """Leaves the trials that are being run to the next worker."""
+        for key, one in list(self.trials.items()):
+            self.children.stop(key)
+            with suppress(Exception):  # what stops the sweep may be the storage; dead workers' trials are found, too
+                self.slots.fail(one.trial, "its sweep was stopped", {SECONDS: one.seconds})
+            self._forget(key)
 
     def _forget(self, key: str) -> None:
         self.bars.remove_task(self.trials.pop(key).task)

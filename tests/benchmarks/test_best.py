@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lsmbench.benchmarks.best import PRUNED, Best, Candidate, Use, load, nearest, save
+from lsmbench.benchmarks.best import DIVERGED, PRUNED, Best, Candidate, Use, load, nearest, save
 from lsmbench.errors import UserError
 from tests.benchmarks.test_tuning import best, use
 
@@ -107,13 +107,16 @@ def test_outcomes_of_another_unit_are_of_no_use():
 
 
 @pytest.mark.parametrize(("higher", "expected"), [(True, [0.3, 0.5, 0.5, 0.6]), (False, [0.3, 0.3, 0.2, 0.2])])
-def test_best_so_far_ignores_pruned_trials(higher, expected):
+def test_best_so_far_counts_finished_trials_only(higher, expected):
     scores = [0.3, 0.5, 0.2, 0.6]
     made = best(scores=scores, higher_is_better=higher)
     assert made.best_so_far() == expected
     for value in (0.0, 1.0, math.nan):  # better or worse than all, or without a score
         pruned = best(scores=[*scores[:2], value, *scores[2:]], states={2: PRUNED}, higher_is_better=higher)
         assert pruned.best_so_far() == [*expected[:2], expected[1], *expected[2:]]
+    first = best(scores=scores, states={0: DIVERGED, 1: PRUNED}, higher_is_better=higher).best_so_far()
+    assert [math.isnan(value) for value in first] == [True, True, False, False]
+    assert first[2] == scores[2]
 
 
 def test_noise_is_pooled_over_candidates_with_their_own_means():
@@ -122,6 +125,12 @@ def test_noise_is_pooled_over_candidates_with_their_own_means():
     variance = (2 * np.var(groups[0], ddof=1) + 1 * np.var(groups[1], ddof=1)) / 3
     assert made.noise() == pytest.approx(math.sqrt(variance))
     assert made.candidate(0).mean == pytest.approx(0.2)
+
+
+def test_a_candidate_that_diverged_tells_no_noise():
+    seeds = [[0.7, 0.72, 0.78], [0.3, 0.3, 0.3]]
+    made = best(candidates=[Candidate(18, seeds[0]), Candidate(0, seeds[1], diverged=3)])
+    assert made.noise() == pytest.approx(np.std(seeds[0], ddof=1))
 
 
 def test_one_seed_tells_no_noise():
@@ -137,5 +146,5 @@ def test_n_in_words(amount, unit, said):
 
 
 def test_an_outcome_without_its_winner_s_scores_is_refused():
-    with pytest.raises((ValueError, StopIteration)):
+    with pytest.raises(ValueError, match="was not run again"):
         Best.from_dict(raw(trial=5)[0])

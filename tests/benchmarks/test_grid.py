@@ -180,7 +180,8 @@ def test_table_2_is_typed_as_printed() -> None:
 def outcome(**changes: Any) -> Best:
     """A sweep's outcome; only what a benchmark asks of it matters here."""
     values: dict[str, Any] = {
-        "benchmark": "small", "row": "lsm", "method": "lsm", "amount": 50.0, "unit": "%", "metric": "iou",
+        "study": "small/lsm/N50", "benchmark": "small", "row": "lsm", "method": "lsm", "amount": 50.0, "unit": "%",
+        "metric": "iou",
         "higher_is_better": True, "floor": 0.3, "parameters": {"learning_rate": 0.01}, "trial": 0, "seed": 1000,
         "seeds": [1001], "candidates": [Candidate(0, [0.5])], "sampler": "gp", "pruner": "none",
         "space": {"learning_rate": [1e-6, 0.1]}, "importance": {}, "seconds": 1.0,
@@ -227,7 +228,9 @@ def test_outcomes_of_the_same_benchmark_come_before_those_of_the_most_similar(
     near = outcome(benchmark="near", parameters={"learning_rate": 0.05}, setting=other)
     grid = tuned(tmp_path, monkeypatch, far, near)
     assert rates(grid)["lsm", 50] == 0.05
-    assert [use.differs for use in grid.uses] == [["training.epochs is 1, was 7 in the sweep"]]
+    assert [use.differs for use in grid.uses] == [
+        ["training.epochs is 1, was 7 in the sweep", "the data is other than the sweep's"]
+    ]
     own = outcome(parameters={"learning_rate": 0.04}, setting={**other, "method": {}})
     assert rates(tuned(tmp_path, monkeypatch, own))["lsm", 50] == 0.04
 
@@ -237,6 +240,26 @@ def test_a_row_of_other_pairs_has_its_rows_parameters(tmp_path: Path, monkeypatc
     grid = tuned(tmp_path, monkeypatch, outcome(), **options)
     assert {rate for (label, _), rate in rates(grid).items() if label.startswith("lsm")} == {0.01}
     assert {use.row for use in grid.uses} == {"lsm", "lsm-k_medoids"}
+
+
+def test_what_a_sweep_switched_on_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = outcome(parameters={"learning_rate": 0.01, "w_yx": 2.0})
+    (use,) = tuned(tmp_path, monkeypatch, found, methods={"lsm": {"w_yx": 0.0}}).uses
+    assert "method.w_yx is 0 without the sweep's value" in use.differs
+
+
+def test_outcomes_of_another_method_under_the_rows_name_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="no sweep has found parameters"):
+        tuned(tmp_path, monkeypatch, outcome(method="sop"))
+
+
+def test_a_file_can_say_that_it_is_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bests.save(outcome(), tmp_path / "benchmarks" / "best", "sit")
+    benchmark = grids.load(written(tmp_path, tuned=True))
+    assert (benchmark.tuned, benchmark.results) == (True, "small-tuned")
 
 
 def test_a_tuned_benchmark_needs_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

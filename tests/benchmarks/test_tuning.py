@@ -30,6 +30,7 @@ def best(amount=100.0, scores=None, states=None, **more):
         for i, value in enumerate(scores)
     ]
     fields = {
+        "study": "quick-small/lsm/N5",
         "benchmark": "quick-small",
         "row": "lsm",
         "method": "lsm",

@@ -127,6 +127,7 @@ def test_another_setting_than_the_sweeps_is_told(capsys: pytest.CaptureFixture[s
         (["--space", "absent.yaml"], "absent.yaml: no such file."),
         (["--storage", "postgresql://me:se%40cret@127.0.0.1:9/none"], "me:***@127.0.0.1:9/none"),
         (["--method", "lsm,baseline", "--space", "x.yaml"], "--space names one file"),
+        (["--method", ","], "no row to tune"),
     ],
 )
 def test_bad_input_is_told_without_a_traceback(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,6 +137,37 @@ def test_bad_input_is_told_without_a_traceback(more: list[str], said: str, capsy
     assert "Traceback" not in shown.err
     assert "cret" not in shown.out + shown.err
     assert not Path("benchmarks").exists()
+
+
+@pytest.mark.parametrize("storage", ["postgresql:/ann:se%40cret@host/db", "absent.journal", "sqlite:///absent.db"])
+def test_nothing_is_shown_or_made_of_a_place_without_trials(
+    storage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert code_of("sweep", "show", "--storage", storage) == 2
+    shown = capsys.readouterr()
+    assert "cret" not in shown.out + shown.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_longer_search_is_not_lost_to_a_shorter_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(*words("--trials", "2")) == 0
+    (long,) = bests.load(Path("benchmarks/best/sit/baseline.yaml"))
+    assert code_of(*words("--trials", "1", "--output", "elsewhere")) == 0
+    assert "keeps the outcome of 2 trials (study small/baseline/N50)" in " ".join(capsys.readouterr().out.split())
+    assert bests.load(Path("benchmarks/best/sit/baseline.yaml")) == [long]
+    assert code_of(*words("--trials", "2", "--study", "again")) == 0
+    assert "They replace those of study small/baseline/N50." in " ".join(capsys.readouterr().out.split())
+    (again,) = bests.load(Path("benchmarks/best/sit/baseline.yaml"))
+    assert again.study == "again/baseline/N50"
+
+
+def test_rows_of_other_pairs_can_be_tuned(capsys: pytest.CaptureFixture[str]) -> None:
+    selection = ["--selection", "random,k_medoids", "--set", "supervision.features=pixels"]
+    row = "baseline-k_medoids"
+    assert code_of("sweep", "small.yaml", "--method", row, "--trials", "1", "--device", "cpu", *selection) == 0
+    (best,) = bests.load(Path(f"benchmarks/best/sit/{row}.yaml"))
+    assert best.setting["supervision"]["selection"] == "k_medoids"
 
 
 def test_a_space_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +190,7 @@ def test_a_sweep_killed_five_times_at_random_moments_ends_as_one_that_was_not() 
     seed = random.randrange(2**32)
     print(f"random moments of seed {seed}")  # shown if the test fails
     moments = random.Random(seed)
-    journal = Path("results/small/sweeps/studies.journal")
+    journal, hit = Path("results/small/sweeps/studies.journal"), 0
     for _ in range(5):
         process = started("--trials", "12")
         before = journal.read_bytes().count(b"\n") if journal.exists() else 0
@@ -168,8 +200,10 @@ def test_a_sweep_killed_five_times_at_random_moments_ends_as_one_that_was_not() 
                 break
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 1))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.communicate()
+        hit += process.returncode == -signal.SIGKILL
+    assert hit, "every one ended before it could be killed"
     last = started("--trials", "12")
     output, _ = last.communicate(timeout=300)
     assert last.returncode == 0, output
@@ -214,9 +248,9 @@ def test_a_tracked_sweep_keeps_each_trial_as_an_offline_run(monkeypatch: pytest.
     logged = [wandb_file.read(next(run.glob("run-*.wandb"))) for run in runs]
     assert len({one.run.run_id for one in logged}) == len(logged) == 2 + 6
     assert {one.run.job_type for one in logged} == {"trial"}
-    assert [one.run.run_group for one in logged] == [STUDY] * 2 + [STUDY + "/new seeds"] * 6
-    first = logged[0]
-    assert (first.run.project, first.run.display_name) == ("lsmbench", "trial 0")
+    assert sorted(one.run.run_group for one in logged) == [STUDY] * 2 + [STUDY + "/new seeds"] * 6
+    (first,) = [one for one in logged if one.run.display_name == "trial 0"]
+    assert first.run.project == "lsmbench"
     assert sorted(first.run.tags) == ["N50", "baseline", "sit"]
     assert first.config["parameters"] == {"learning_rate": 0.002}
     assert first.config["training"]["init_seed"] == 1000

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from lsmbench.sweeps import slots as slots_module
-from lsmbench.sweeps.slots import BEAT, REASON, SLOT, WORKER, Slot, Slots
+from lsmbench.sweeps.slots import REASON, SLOT, WORKER, Slot, Slots
 from lsmbench.sweeps.storage import open_storage, quiet
 
 SPACE = {"a": FloatDistribution(1e-6, 1e-1, log=True), "b": FloatDistribution(1e-4, 10, log=True)}
@@ -150,7 +150,8 @@ def test_a_worker_elsewhere_is_dead_after_a_long_silence(monkeypatch: pytest.Mon
     monkeypatch.setattr(slots_module, "_place", lambda: "another machine")
     mine = slots_of(study, 1)
     assert mine.take() is None, "its last word is recent"
-    left.set_user_attr(BEAT, time.time() - slots_module.SILENCE_SECONDS - 60)
+    silent = {"beat": time.time() - slots_module.SILENCE_SECONDS - 60}
+    left.set_user_attr(WORKER, {**study.trials[0].user_attrs[WORKER], **silent})
     again = mine.take()
     assert again is not None
     assert again.user_attrs[SLOT] == "0"
@@ -179,6 +180,37 @@ def test_a_slot_that_two_workers_queued_at_once_is_run_once() -> None:
     assert second is not None
     assert [first.user_attrs[SLOT], second.user_attrs[SLOT]] == ["0", "1"]
     assert states(study) == {"RUNNING": 2, "FAIL": 1}
+
+
+def test_a_slot_is_repeated_with_the_parameters_that_it_first_had() -> None:
+    """Also if another worker's trial of it was refused in between."""
+    study = optuna.create_study()
+    slots = slots_of(study, 2)
+    worked_off(slots, 1)
+    first = slots.take()
+    assert first is not None
+    study.enqueue_trial({"a": 0.05, "b": 5.0}, user_attrs={SLOT: "1"})
+    assert slots.take() is None, "its slot has a trial"
+    died(study, first)
+    again = slots.take()
+    assert again is not None
+    assert again.params == first.params != {"a": 0.05, "b": 5.0}
+
+
+def test_a_trial_that_is_given_up_while_it_is_taken_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study()
+    slots = slots_of(study, 2)
+    claim = slots_module._SlotSampler.before_trial
+
+    def too_late(self: Any, study: optuna.Study, trial: Any) -> None:
+        if trial.number == 0:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        claim(self, study, trial)
+
+    monkeypatch.setattr(slots_module._SlotSampler, "before_trial", too_late)
+    trial = slots.take()
+    assert trial is not None
+    assert (trial.number, trial.user_attrs[SLOT]) == (1, "0")
 
 
 def test_a_failed_slot_is_run_again_with_its_parameters_and_keeps_what_was_reported() -> None:

@@ -188,7 +188,9 @@ def test_a_finished_sweep_runs_nothing_again_and_says_the_same(runs: Runs, found
 
 def test_more_trials_go_on_and_fewer_are_refused(runs: Runs, found: Search, tmp_path: Path) -> None:
     first = sweep(found, tmp_path, trials=5).run()
-    with pytest.raises(UserError, match=r"has finished 5 trials, and 4 are asked for.*--study"):
+    with pytest.raises(
+        UserError, match=r"has 5 finished trials, the last of them number 4, and 4 are asked for.*--study"
+    ):
         sweep(found, tmp_path, trials=4).run()
     more = sweep(found, tmp_path, trials=9).run()
     assert more.trials[:5] == first.trials
@@ -209,6 +211,48 @@ def test_a_diverged_trial_counts_with_the_floors_score(runs: Runs, found: Search
     assert best.candidate(0).validations == [FLOOR] * 3
     assert not {c.trial for c in best.candidates} - {0} & {t.number for t in wild}
     assert "trial 0 in 0.0 s: diverged; counts with the floor's iou 0.3000" in said.export_text()
+
+
+def test_what_diverges_on_a_new_seed_does_not_win_by_the_floors_score(
+    runs: Runs, found: Search, tmp_path: Path
+) -> None:
+    def outcome(config: RunConfig) -> float:
+        if config.training.init_seed == SEED:
+            return iou(config)
+        return DIVERGING if config.method.learning_rate != 0.002 else 0.1
+
+    runs.outcome = outcome
+    best = sweep(found, tmp_path, trials=5).run()
+    assert best.trial == 0, "its 0.1 is less than the floor's 0.3"
+    assert {c.trial: c.diverged for c in best.candidates if c.trial}.keys() & {1, 2, 3, 4}
+    assert all(c.diverged == 3 and c.validations == [FLOOR] * 3 for c in best.candidates if c.trial)
+    assert best.candidate(0).diverged == 0
+
+
+def test_a_stopped_sweep_leaves_its_trials_to_the_next(runs: Runs, found: Search, tmp_path: Path) -> None:
+    """In the same process too, which is not dead."""
+    stops = iter([False, False, True])
+
+    def outcome(config: RunConfig) -> float:
+        if next(stops, False):
+            raise KeyboardInterrupt
+        return iou(config)
+
+    runs.outcome = outcome
+    with pytest.raises(KeyboardInterrupt):
+        sweep(found, tmp_path, trials=6, jobs=2).run()
+    best = sweep(found, tmp_path, trials=6, jobs=2).run()
+    assert len(best.trials) == 6
+    reasons = {t.user_attrs.get(REASON) for t in trials_of(tmp_path, found.name) if t.state is TrialState.FAIL}
+    assert reasons == {"its sweep was stopped"}
+
+
+def test_the_time_of_failed_trials_counts(runs: Runs, found: Search, tmp_path: Path) -> None:
+    broken = iter([False, True])
+    runs.outcome = lambda config: BREAKING if next(broken, False) else iou(config)
+    best = sweep(found, tmp_path, trials=3).run()
+    finished = 2.0 * (3 + 3 * len(best.candidates))
+    assert finished <= best.seconds < finished + 60
 
 
 def test_the_default_is_kept_if_nothing_beats_it(runs: Runs, tmp_path: Path) -> None:
@@ -263,7 +307,7 @@ def test_hopeless_trials_are_pruned_and_count(runs: Runs, found: Search, tmp_pat
     assert pruned.user_attrs[STATE] == PRUNED
     for trial in best.trials:
         if trial.state == FINISHED:
-            assert trial.number not in runs.stopped
+            assert str(trial.number) not in runs.stopped
 
 
 def test_a_study_of_something_else_is_refused_by_name(runs: Runs, found: Search, tmp_path: Path) -> None:
@@ -273,6 +317,7 @@ def test_a_study_of_something_else_is_refused_by_name(runs: Runs, found: Search,
     for changed, said in (
         (search_of(tmp_path, space=narrow), "- space.learning_rate: [1e-06, 0.1] there, [0.0001, 0.01] now"),
         (search_of(tmp_path, training={"epochs": 2, "batch_size": 6}), "- setting.training.epochs: 1 there, 2 now"),
+        (replace(found, space=replace(found.space, sampler="tpe")), "- sampler: gp there, tpe now"),
         (replace(found, metric=NRMSE()), "- objective.metric: iou there, nrmse now"),
     ):
         with pytest.raises(UserError, match="study 'small/baseline/N50' was made with another space") as caught:
@@ -302,6 +347,9 @@ def test_searches_are_rows_by_n_and_once_for_methods_without_pairs(tmp_path: Pat
     assert "w_identity" not in cyclegan.default
     with pytest.raises(UserError, match="has no row 'baselin'; did you mean baseline"):
         searches(benchmark, ["baselin"], spaces)
+    benchmark.paired = [0]
+    with pytest.raises(UserError, match="cannot be tuned at N = 0"):
+        searches(benchmark, ["baseline"], spaces)
     benchmark.paired = [1]
     with pytest.raises(UserError, match="leaves no pair"):
         searches(benchmark, ["baseline"], spaces)
