@@ -94,10 +94,11 @@ class Children:
         return told
 
     def stop(self, key: str) -> None:
-        """Ends a run before its time; it can be taken up again."""
-        child = self._children.pop(key)
-        child.process.kill()
-        child.process.join()
+        """Ends a run before its time, if it has not ended; it can be taken up again."""
+        child = self._children.pop(key, None)
+        if child is not None:
+            child.process.kill()
+            child.process.join()
 
     def _receive(self, child: _Child) -> Progress | Result | Failure:
         try:

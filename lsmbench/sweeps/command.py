@@ -90,11 +90,11 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
         for search in wanted:
             trials = values.trials or search.space.trials
             machine = Machine(values.device, values.threads)
-            worker = Sweep(
+            one = Sweep(
                 search, storage, folder, machine, values.jobs, trials, console, values.study, tracker or untracked
             )
             try:
-                outcome = worker.run()
+                outcome = one.run()
             except SweepError as error:
                 errors.print(f"[bold red]lsmbench:[/] {escape(str(error))}", highlight=False)
                 failed = 1

@@ -19,7 +19,17 @@ from lsmbench.runs.results import RESULT, Failure, Result
 from lsmbench.sweeps.search import NEW_SEEDS, SEED, Search, agree
 from lsmbench.sweeps.slots import FILLED, SLOT, Slot, Slots
 from lsmbench.sweeps.space import distributions
-from lsmbench.sweeps.worker import SECONDS, STATE, VALIDATION, Ended, SweepError, Worker, untracked, validation
+from lsmbench.sweeps.worker import (
+    SECONDS,
+    SLOT_SEED,
+    STATE,
+    VALIDATION,
+    Ended,
+    SweepError,
+    Worker,
+    untracked,
+    validation,
+)
 
 AGAIN = "/new seeds"
 """What the name of the study ends in that runs the best trials again."""
@@ -97,8 +107,10 @@ class Sweep:
         candidates = _candidates(filled)
         study.set_user_attr("candidates", candidates)
         again = self._study(self.name + AGAIN)
-        repeats = [Slot(f"{key}/{seed}", filled[key].params) for key in candidates for seed in NEW_SEEDS]
-        repeated = worker.fill(self._slots(again, repeats), lambda key: "trial {} on seed {}".format(*key.split("/")))
+        repeats = [Slot(f"{key}{SLOT_SEED}{seed}", filled[key].params) for key in candidates for seed in NEW_SEEDS]
+        repeated = worker.fill(
+            self._slots(again, repeats), lambda key: "trial {} on seed {}".format(*key.split(SLOT_SEED))
+        )
         best = self._best(study, again, filled, repeated, floor)
         study.set_user_attr("winner", {"trial": best.trial, "of": self.trials})
         self.console.print(conclusion(best), highlight=False)
@@ -147,7 +159,7 @@ class Sweep:
         better = bool(search.metric.higher_is_better)
         candidates = []
         for key in study.user_attrs["candidates"]:
-            runs = [repeated[f"{key}/{seed}"].user_attrs for seed in NEW_SEEDS]
+            runs = [repeated[f"{key}{SLOT_SEED}{seed}"].user_attrs for seed in NEW_SEEDS]
             diverged = sum(run[STATE] == DIVERGED for run in runs)
             candidates.append(Candidate(int(key), [run[VALIDATION] for run in runs], diverged))
         # Where little is learnt the floor's score is a good one: what diverges must not win by it. Of equal means the

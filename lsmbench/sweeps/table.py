@@ -15,7 +15,7 @@ from lsmbench.benchmarks.markup import duration
 from lsmbench.sweeps.search import NEW_SEEDS
 from lsmbench.sweeps.slots import FILLED, SLOT
 from lsmbench.sweeps.study import AGAIN, importance
-from lsmbench.sweeps.worker import SECONDS, STATE, VALIDATION
+from lsmbench.sweeps.worker import SECONDS, SLOT_SEED, STATE, VALIDATION
 
 
 def overview(storage: BaseStorage, name: str | None = None) -> list[Table]:
@@ -91,7 +91,7 @@ def _means(again: optuna.Study) -> dict[str, float]:
     """Of each trial that was run again on all new seeds, the mean of its scores."""
     values: dict[str, list[float]] = {}
     for trial in _filled(again):
-        values.setdefault(trial.user_attrs[SLOT].partition("/")[0], []).append(trial.user_attrs[VALIDATION])
+        values.setdefault(trial.user_attrs[SLOT].partition(SLOT_SEED)[0], []).append(trial.user_attrs[VALIDATION])
     return {key: sum(scores) / len(scores) for key, scores in values.items() if len(scores) == len(NEW_SEEDS)}
 
 
@@ -106,7 +106,7 @@ def _remains(
         rate = f", about {duration(left * sum(seconds) / len(seconds))} of computing" if seconds else ""
         busy = f" ({running} running)" if running else ""
         return f"{spent} Remains: {left} trials{busy}{rate}, then the best on new seeds."
-    keys = {f"{key}/{seed}" for key in study.user_attrs.get("candidates", []) for seed in NEW_SEEDS}
+    keys = {f"{key}{SLOT_SEED}{seed}" for key in study.user_attrs.get("candidates", []) for seed in NEW_SEEDS}
     done = len(keys & {t.user_attrs[SLOT] for t in repeats})
     if not keys or done < len(keys):
         return f"{spent} Remains: {len(keys) - done if keys else 'some'} runs of the best on new seeds."

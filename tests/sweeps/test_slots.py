@@ -238,6 +238,25 @@ def test_fewer_slots_leave_those_that_wait_behind(tmp_path: Path) -> None:
     assert worked_off(slots_of(study, 3)) == 1, "more slots go on where fewer ended"
 
 
+LEAVER = """
+import sys, optuna
+from lsmbench.sweeps.storage import open_storage
+optuna.create_study(storage=open_storage(sys.argv[1]), study_name="left").ask()
+"""
+
+
+def test_optuna_leaves_a_dead_workers_trial_running_and_tells_no_trial_twice(tmp_path: Path) -> None:
+    where = tmp_path / "studies.journal"
+    subprocess.run([sys.executable, "-c", LEAVER, str(where)], check=True)
+    study = optuna.load_study(study_name="left", storage=open_storage(where))
+    assert states(study) == {"RUNNING": 1}
+    study.tell(0, 1.0)
+    with pytest.raises(ValueError, match="Cannot tell a COMPLETE trial"):
+        study.tell(0, 2.0)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_user_attr(study.trials[0]._trial_id, "late", True)
+
+
 FILLER = """
 import sys, time, optuna
 from lsmbench.sweeps.slots import Slot, Slots

@@ -17,6 +17,7 @@ from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED, Best
 from lsmbench.errors import UserError
 from lsmbench.runs.callbacks import Progress
+from lsmbench.runs.children import Children
 from lsmbench.runs.config import Machine, RunConfig
 from lsmbench.runs.results import Failure, Result
 from lsmbench.sweeps import search as search_module
@@ -90,7 +91,7 @@ class _Children:
 
     def stop(self, key: Any) -> None:
         self.runs.stopped.append(key)
-        del self.waiting[key]
+        self.waiting.pop(key, None)
 
 
 @pytest.fixture
@@ -245,6 +246,20 @@ def test_a_stopped_sweep_leaves_its_trials_to_the_next(runs: Runs, found: Search
     assert len(best.trials) == 6
     reasons = {t.user_attrs.get(REASON) for t in trials_of(tmp_path, found.name) if t.state is TrialState.FAIL}
     assert reasons == {"its sweep was stopped"}
+
+
+def test_a_lost_storage_is_told_as_what_it_is(
+    runs: Runs, found: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a run's outcome is written down, when its process has ended already."""
+
+    def lost(*_: Any) -> bool:
+        raise optuna.exceptions.StorageInternalError("no connection")
+
+    Children(tmp_path, Machine("cpu"), 1).stop("one that has ended")
+    monkeypatch.setattr(slots.Slots, "fill", lost)
+    with pytest.raises(optuna.exceptions.StorageInternalError, match="no connection"):
+        sweep(found, tmp_path, trials=2).run()
 
 
 def test_the_time_of_failed_trials_counts(runs: Runs, found: Search, tmp_path: Path) -> None:
