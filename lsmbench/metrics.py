@@ -45,8 +45,8 @@ class SampleMetric(Metric):
         self.indices.append(indices)
 
     def compute(self) -> Tensor:
-        """Mean over the samples for which the metric is defined."""
-        return torch.nanmean(dim_zero_cat(self.values).double()).float()
+        """Mean over the samples for which the metric is defined; the same however they are dealt over processes."""
+        return torch.nanmean(self._ordered()[1].double()).float()
 
     def pooled(self) -> float | None:
         """The value over all samples together, where that is what counts and not the mean of the samples' scores."""
@@ -57,10 +57,15 @@ class SampleMetric(Metric):
         return 1 - score if self.higher_is_better else score
 
     def per_sample(self) -> tuple[list[int], list[float]]:
-        """The samples' numbers in ascending order, and the score of each."""
-        indices, values = dim_zero_cat(self.indices).cpu(), dim_zero_cat(self.values).cpu()
+        """The samples' numbers in ascending order, and the score of each; of all processes, which all have to ask."""
+        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            indices, values = self._ordered()
+        return indices.tolist(), values.tolist()
+
+    def _ordered(self) -> tuple[Tensor, Tensor]:
+        indices = dim_zero_cat(self.indices)
         order = torch.argsort(indices)
-        return indices[order].tolist(), values[order].tolist()
+        return indices[order], dim_zero_cat(self.values)[order]
 
 
 class ForegroundIoU(SampleMetric):

@@ -246,22 +246,30 @@ class PairDataModule(L.LightningDataModule):
         """Updates in an epoch."""
         return self.steps_per_epoch or -(-len(self.split.train) // self.batch_size)
 
+    def sampler(self, rank: int = 0, ranks: int = 1) -> SupervisionSampler:
+        """The order in which one of several processes draws what is learnt from at present.
+
+        Raises:
+            UserError: If the batch is too small, or cannot be divided over the processes.
+        """
+        return SupervisionSampler(
+            {shown: len(indices) for shown, indices in self._groups().items()},
+            self.batch_size,
+            self.steps,
+            self.config.supervision_seed,
+            self.config.sampling == "balanced",
+            rank,
+            ranks,
+            self.learner.turns if self.learner else None,
+        )
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless supervised draws, cut to epochs of `steps` batches."""
         groups = self._groups()
         if (views := self._loaded.get(tuple(groups))) is None:
             kept = {shown: self._kept(shown, indices, train=True) for shown, indices in groups.items()}
             views = self._loaded[tuple(groups)] = TrainingViews(kept, self.domains, self.augmentation)
-        sampler = SupervisionSampler(
-            {shown: len(indices) for shown, indices in groups.items()},
-            self.batch_size,
-            self.steps,
-            self.config.supervision_seed,
-            self.config.sampling == "balanced",
-            *self._rank(),
-            self.learner.turns if self.learner else None,
-        )
-        return DataLoader(views, batch_sampler=sampler, collate_fn=_as_it_is)
+        return DataLoader(views, batch_sampler=self.sampler(*self._rank()), collate_fn=_as_it_is)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Every validation pair once."""

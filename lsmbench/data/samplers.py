@@ -101,7 +101,8 @@ class SupervisionSampler:
 
     Each group is an endless stream of its samples, shuffled anew at every pass. In `balanced` sampling each step takes
     a fixed share from every stream, so that one pair among a thousand views is seen at every step. In `unbalanced`
-    sampling each epoch takes every sample once, spread evenly over the steps; a step may then hold no pair.
+    sampling each epoch takes every sample once, spread evenly over the steps; a step may then hold no pair. With
+    several ranks it takes up to `ranks` - 1 samples of a group more, so that a step gives every rank as many.
 
     With `turns`, a step takes from the groups of one turn only. In `balanced` sampling all turns have as many steps; in
     `unbalanced` sampling their steps are as their numbers of samples.
@@ -174,7 +175,8 @@ class SupervisionSampler:
     def _places(self, shown: ViewSet) -> list[int]:
         """Where in a group's stream for an epoch each step begins, and where the last one ends."""
         if self.shares is None:
-            return [step * self.sizes[shown] // self.steps for step in range(self.steps + 1)]
+            each = ceil(self.sizes[shown] / self.ranks)
+            return [step * each // self.steps * self.ranks for step in range(self.steps + 1)]
         mine = [shown in turn for turn in self.plan] if self.plan else [True] * self.steps
         return [0, *(np.cumsum(mine) * self.shares.get(shown, 0)).tolist()]
 

@@ -3,6 +3,10 @@
 Facts about Lightning that this file relies on, each with a test: `global_step` counts the steps of every optimiser
 unless all but one are kept from ticking; in manual optimisation clipping is ours to call; Lightning keeps no state of
 random generators, so every epoch is reseeded by (seed, epoch, rank) and a resumed run draws the same numbers.
+
+Where several processes divide a batch, gradients are averaged over them. Every process has as many samples of each
+group, so a loss that is a mean over samples is then that of the whole batch. One that is not (a loss over pairings of
+samples, or over sums of the batch) brings together what it needs by `gathered` or `summed`.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ import lightning as L  # noqa: N812
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
 
 from lsmbench.data.base import Dataset
@@ -187,6 +193,35 @@ class Method(L.LightningModule):
         """What the learning rate is multiplied by in an epoch (from 0) of a stage of at most `epochs`."""
         return 1.0
 
+    # Several processes ------------------------------------------------------------------------------------------------
+
+    @property
+    def devices(self) -> int:
+        """Processes that divide each batch."""
+        return 1 if self._trainer is None else self._trainer.world_size
+
+    def gathered(self, part: Tensor) -> Tensor:
+        """The parts (B, ...) of all processes in the order of the whole batch, (B * devices, ...); differentiable.
+
+        All processes have to ask, with parts of one shape.
+        """
+        if self.devices == 1:
+            return part
+        parts = cast(Tensor, self.all_gather(part, sync_grads=part.requires_grad))
+        return parts.transpose(0, 1).flatten(0, 1)
+
+    def own(self, whole: Tensor) -> Tensor:
+        """This process's part of what `gathered` gives."""
+        return whole[self.global_rank :: self.devices]
+
+    def summed(self, part: Tensor) -> Tensor:
+        """The sum over all processes, differentiable. A loss that is made of such sums is the same in all of them."""
+        return part if self.devices == 1 else cast(Tensor, all_reduce(part))  # type: ignore[no-untyped-call]
+
+    def drawn(self, numbers: Tensor) -> Tensor:
+        """Random numbers of the first process, for all."""
+        return numbers if self.devices == 1 else self.trainer.strategy.broadcast(numbers)
+
     # Helpers for methods ----------------------------------------------------------------------------------------------
 
     def network(self, name: str, make: Callable[[], Network]) -> Network:
@@ -252,7 +287,8 @@ class Method(L.LightningModule):
         values = {name: term() for name, term in terms.items() if self.weight(name) != 0.0}
         total = cast(Tensor, sum(self.weight(name) * value for name, value in values.items()))
         logged = {f"train/{name}": value.detach() for name, value in values.items()}
-        self.log_dict({**logged, f"train/{group}": total.detach()}, on_step=False, on_epoch=True, batch_size=1)
+        logged[f"train/{group}"] = total.detach()
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         self._finite = self._finite.to(total.device) & torch.isfinite(total.detach())
         return total
 
@@ -277,19 +313,25 @@ class Method(L.LightningModule):
                 group["lr"] = self.config.learning_rate * factor
 
     def on_validation_start(self) -> None:
-        """Stops before weights that are no numbers are scored or saved."""
-        self._stop_if_diverged()
+        """Stops before weights that are no numbers are scored or saved; all processes then score with the same ones."""
+        self._settle()
 
     def on_train_epoch_end(self) -> None:
         """The same for training without validation."""
-        self._stop_if_diverged()
+        self._settle()
 
-    def _stop_if_diverged(self) -> None:
-        if not bool(self._finite):
+    def _settle(self) -> None:
+        if not self.trainer.strategy.reduce_boolean_decision(bool(self._finite)):
             raise DivergedError(
                 f"the loss is no longer a finite number in epoch {self.current_epoch} of stage {self.stage.name}; "
                 "lower method.learning_rate or the weights"
             )
+        if self.devices == 1:
+            return
+        for norm in (module for module in self.modules() if isinstance(module, _BatchNorm)):
+            for running in (norm.running_mean, norm.running_var):
+                if running is not None:
+                    running.copy_(cast(Tensor, self.all_gather(running)).mean(0))
 
     # Evaluation -------------------------------------------------------------------------------------------------------
 

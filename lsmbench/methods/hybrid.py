@@ -89,13 +89,15 @@ class Hybrid(TwoWayMethod):
         """Eq. 1: reals should look more real than (pooled) fakes."""
         if view not in views.fake or view not in views.real:
             return self.nothing("discriminators")
-        return relativistic(self.verdict(view, views.real[view]), self.verdict(view, self.pooled(views, view)))
+        real, fake = self.verdict(view, views.real[view]), self.verdict(view, self.pooled(views, view))
+        return relativistic(real, self.gathered(fake))
 
     def adversarial(self, views: TwoWayViews, view: str) -> Tensor:
         """Eq. 2: fakes should look more real than reals."""
         if view not in views.fake or view not in views.real:
             return self.nothing("generators")
-        return relativistic(self.verdict(view, views.fake[view]), self.verdict(view, views.real[view]))
+        fake, real = self.verdict(view, views.fake[view]), self.verdict(view, views.real[view])
+        return relativistic(fake, self.gathered(real))
 
     def reconstruction(self, views: TwoWayViews, view: str) -> Tensor:
         """Eq. 5: L1 between the translation of a pair's other view and the true one."""

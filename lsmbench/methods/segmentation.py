@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -124,24 +124,29 @@ class SegmentationMethod(Method):
         """The loss of `prepare`'s pairs."""
         if self.classes is None:
             return self.domains[self.target].loss(views["output"], views["y"])
-        return cross_entropy(views["output"], views["y"])
+        return cross_entropy(views["output"], views["y"], self.summed)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+Sum = Callable[[Tensor], Tensor]
+"""How sums over a batch are brought together where several processes divide it: `Method.summed`."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, summed: Sum = lambda part: part) -> Tensor:
     """Cross-entropy of the pixels that have a class.
 
     Args:
         logits: (B, K, H, W).
         labels: (B, H, W), int64, 0 to K − 1, or 255 where a pixel is not counted.
+        summed: Adds up over processes.
 
     Returns:
         Mean over the counted pixels of the batch, a scalar; 0, with a gradient of zero, if there are none.
     """
     total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp_min(1)
+    return summed(total) / summed((labels != IGNORED).sum()).clamp_min(1)
 
 
-def soft_dice(logits: Tensor, labels: Tensor) -> Tensor:
+def soft_dice(logits: Tensor, labels: Tensor, summed: Sum = lambda part: part) -> Tensor:
     """One minus the Dice coefficient, with probabilities p in place of decisions: 1 − 2 Σ p·t / (Σ p + Σ t).
 
     The sums of a class go over all counted pixels of the batch. A class that no counted pixel has is left out: its
@@ -150,6 +155,7 @@ def soft_dice(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: (B, K, H, W).
         labels: (B, H, W), int64, 0 to K − 1, or 255 where a pixel is not counted.
+        summed: Adds up over processes.
 
     Returns:
         Mean over the classes that occur, a scalar in [0, 1]; 0, with a gradient of zero, if there are none.
@@ -158,7 +164,8 @@ def soft_dice(logits: Tensor, labels: Tensor) -> Tensor:
     truth = F.one_hot(labels.where(counted, 0), logits.shape[1]).movedim(-1, 1).float() * counted[:, None]
     probabilities = torch.softmax(logits.float(), 1) * counted[:, None]
     over = (0, 2, 3)
-    area = truth.sum(over)
-    dice = 2 * (probabilities * truth).sum(over) / (probabilities.sum(over) + area).clamp_min(1e-6)
+    area = summed(truth.sum(over))
+    common, expected = summed((probabilities * truth).sum(over)), summed(probabilities.sum(over))
+    dice = 2 * common / (expected + area).clamp_min(1e-6)
     occurs = (area > 0).float()
     return ((1 - dice) * occurs).sum() / occurs.sum().clamp_min(1)

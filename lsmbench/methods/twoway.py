@@ -120,8 +120,9 @@ class TwoWayMethod(GeneratorMethod):
         return (self.judgement(real, True) + self.judgement(fake, False)) / 2
 
     def pooled(self, views: TwoWayViews, view: str) -> Tensor:
-        """Fakes of a view as its discriminator is taught with: some of them from earlier steps."""
-        return cast(Tensor, self.pools[view](views.fake[view]))
+        """Fakes of a view as its discriminator is taught with: some of them from earlier steps, of the whole batch."""
+        pool, fakes = cast(ImagePool, self.pools[view]), self.gathered(views.fake[view].detach())
+        return self.own(pool(fakes, self.drawn(pool.draw(len(fakes)))))
 
     def cycle(self, views: TwoWayViews, view: str, through: str) -> Tensor:
         """L1 between a view and its translation there and back (CycleGAN, eq. 2); teaches both generators."""

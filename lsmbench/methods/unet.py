@@ -57,5 +57,5 @@ class UNet(SegmentationMethod):
         """The supervised loss, and for classes the soft Dice loss."""
         terms = super().losses_segmenter(views)
         if views and self.classes is not None:
-            terms["dice"] = lambda: soft_dice(views["output"], views["y"])
+            terms["dice"] = lambda: soft_dice(views["output"], views["y"], self.summed)
         return terms

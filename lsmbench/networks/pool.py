@@ -11,7 +11,8 @@ class ImagePool(nn.Module):
 
     For each sample in turn: while the pool is not full, it is stored and returned; afterwards, with probability ½, it
     is returned as it is, and otherwise exchanged for a random stored one. The pool is part of the state, so that it
-    survives a checkpoint. It draws from torch's global generator.
+    survives a checkpoint. It draws from torch's global generator, apart from the exchange, so that several processes
+    can exchange by the same draws.
 
     Args:
         size: Samples it holds; 0 hands everything through.
@@ -27,12 +28,29 @@ class ImagePool(nn.Module):
         self.register_buffer("stored", torch.zeros(size, *shape))
         self.register_buffer("count", torch.tensor(0))
 
+    def draw(self, number: int) -> Tensor:
+        """Draw what becomes of the next fakes.
+
+        Args:
+            number: How many there are.
+
+        Returns:
+            The place that each is exchanged with, or -1 where it is handed through or stored; int64, (number,).
+        """
+        places = torch.full((number,), -1)
+        for i in range(max(0, self.size - int(self.count)) if self.size else number, number):
+            if torch.rand(()) >= 0.5:
+                continue
+            places[i] = torch.randint(self.size, ())
+        return places
+
     @torch.no_grad()
-    def forward(self, fakes: Tensor) -> Tensor:
+    def forward(self, fakes: Tensor, places: Tensor | None = None) -> Tensor:
         """Exchange fakes.
 
         Args:
             fakes: (B, *shape).
+            places: What `draw` gave; drawn here if `None`.
 
         Returns:
             As many, of the same shape, new or old, detached.
@@ -41,13 +59,11 @@ class ImagePool(nn.Module):
         if not self.size:
             return fakes
         handed = fakes.clone()
-        for i, fake in enumerate(fakes):
-            count = int(self.count)
-            if count < self.size:
-                self.stored[count] = fake
+        for i, place in enumerate((self.draw(len(fakes)) if places is None else places).tolist()):
+            if (count := int(self.count)) < self.size:
+                self.stored[count] = fakes[i]
                 self.count += 1
-            elif torch.rand(()) < 0.5:
-                place = int(torch.randint(self.size, ()))
+            elif place >= 0:
                 handed[i] = self.stored[place]
-                self.stored[place] = fake
+                self.stored[place] = fakes[i]
         return handed

@@ -70,15 +70,28 @@ def test_unbalanced_sees_every_sample_once_an_epoch_spread_over_the_steps() -> N
     assert epochs[0] != epochs[1]
 
 
-@pytest.mark.parametrize("balanced", [True, False])
-def test_ranks_divide_the_batches_of_one_process(balanced: bool) -> None:
+def ranks_of(sizes: dict[tuple[str, ...], int], balanced: bool) -> list[list[dict[tuple[str, ...], list[int]]]]:
+    return [drawn(SupervisionSampler(sizes, 12, 6, 0, balanced, rank, 2), 2) for rank in (0, 1)]
+
+
+def test_ranks_divide_the_batches_of_one_process() -> None:
     sizes = {XY: 8, X: 20, Y: 24}
-    whole = drawn(SupervisionSampler(sizes, 12, 6, 0, balanced), 2)
-    parts = [drawn(SupervisionSampler(sizes, 12, 6, 0, balanced, rank, 2), 2) for rank in (0, 1)]
-    for step, request in enumerate(whole):
+    parts = ranks_of(sizes, balanced=True)
+    for step, request in enumerate(drawn(SupervisionSampler(sizes, 12, 6, 0), 2)):
         for shown, positions in request.items():
-            halves = [part[step].get(shown, []) for part in parts]
-            assert sorted(halves[0] + halves[1]) == sorted(positions)
+            assert [positions[0::2], positions[1::2]] == [part[step][shown] for part in parts]
+
+
+@pytest.mark.parametrize("pairs", [1, 7, 8])
+def test_every_rank_has_as_many_samples_also_when_they_are_not_balanced(pairs: int) -> None:
+    sizes = {XY: pairs, X: 20, Y: 25}
+    parts = ranks_of(sizes, balanced=False)
+    for first, second in zip(*parts, strict=True):
+        assert {shown: len(taken) for shown, taken in first.items()} == {s: len(taken) for s, taken in second.items()}
+    for shown, size in sizes.items():
+        seen = [i for part in parts for request in part for i in request.get(shown, [])]
+        assert len(seen) == size + size % 2
+        assert set(seen) == set(range(size)) or size % 2, "an odd group begins its next pass earlier"
 
 
 TURNS = Turns(((XY,), (X, Y)))
