@@ -24,7 +24,7 @@ endef
 # What `make bench` hands on: make bench DATASET=sit METHODS=lsm,sop PAIRED=100,10 SEEDS=0,1 SIZE=small JOBS=2
 OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $(if $(PAIRED),--paired $(PAIRED)) \
   $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
-  $(if $(SIZE),--size $(SIZE)) $(if $(DEVICE),--device $(DEVICE)) \
+  $(if $(SIZE),--size $(SIZE)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(ACCELERATOR),--accelerator $(ACCELERATOR)) \
   $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET))
 BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METHODS),$(METHOD))) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
 # What `make sweep` adds: make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
@@ -35,8 +35,8 @@ SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(or $(METHO
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICE= JOBS= OUTPUT= TUNED=1 SET=\"training.epochs=20 …\""
-	@echo "  make sweep takes: DATASET= DATA= METHOD= PAIRED= PAIRED_COUNT= SELECTION= SIZE= TRIALS= STORAGE= STUDY= SPACE= TRACK=wandb DEVICE= JOBS= OUTPUT= SET="
+	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICES= ACCELERATOR= JOBS= OUTPUT= TUNED=1 SET=\"training.epochs=20 …\""
+	@echo "  make sweep takes: DATASET= DATA= METHOD= PAIRED= PAIRED_COUNT= SELECTION= SIZE= TRIALS= STORAGE= STUDY= SPACE= TRACK=wandb DEVICES= ACCELERATOR= JOBS= OUTPUT= SET="
 	@echo "  without DATASET it runs the default benchmark, benchmarks/quick.yaml"
 
 setup: ## Install lsmbench into .venv

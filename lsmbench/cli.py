@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lsmbench.errors import UserError
+from lsmbench.errors import Elsewhere, UserError
 
 USAGE = """\
 usage: lsmbench COMMAND [options]
@@ -48,6 +48,8 @@ errors = Console(stderr=True, soft_wrap=True)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits: 0 done, 1 a run failed, 2 something for the user to mend, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # Of several devices torch warns that an option, which methods with several groups need, costs time without them.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # results appear as they come, in a log file too
     try:
@@ -60,9 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         errors.print(f"[bold red]lsmbench:[/] {_escaped(f'{error.filename}: {error.strerror}')}", highlight=False)
         sys.exit(2)
+    except Elsewhere as error:
+        if _first():
+            errors.print(f"[bold red]lsmbench:[/] {_escaped(str(error))}", highlight=False)
+        sys.exit(1)
     except KeyboardInterrupt:
-        errors.print("lsmbench: interrupted; the same command continues from the last finished epoch.")
+        if _first():
+            errors.print("lsmbench: interrupted; the same command continues from the last finished epoch.")
         sys.exit(130)
+
+
+def _first() -> bool:
+    """Whether this is the first of several processes that torchrun or SLURM started, or the only one: it speaks."""
+    from lsmbench.runs import ranks
+
+    return ranks.number() == 0
 
 
 def _dispatch(words: list[str]) -> int:
@@ -123,6 +137,7 @@ def _list(words: list[str]) -> int:
 def _train(words: list[str]) -> int:
     from lsmbench.runs.config import Machine, add_options, config_from_arguments, names_in, run_parser
     from lsmbench.runs.run import RunError, execute
+    from lsmbench.runs.track import Tracking
 
     dataset, method = names_in(words)
     parser = run_parser(
@@ -134,19 +149,23 @@ def _train(words: list[str]) -> int:
     )
     parser.add_argument("--output", type=str, default="runs", help="Folder of runs; each has its own folder in it")
     add_options(parser, "machine.", Machine)
+    add_options(parser, "", Tracking)
     config, values = config_from_arguments(words, parser)
     machine = Machine(**values.machine.as_dict())
     root = Path(values.output)
+    tracking = Tracking(values.track, folder=str(root))
     before = set(root.glob("*/result.json"))
     try:
-        with _training_bar(f"{method} on {dataset}") as tell:
-            result = execute(config, root, machine, tell)
+        with _training_bar(f"{method} on {dataset}") as tell:  # told by the first process only
+            result = execute(config, root, machine, tell, tracking=tracking)
     except RunError as error:
         errors.print(
             f"[bold red]lsmbench:[/] {_escaped(error.failure.reason)} ({error.failure.where})", highlight=False
         )
         errors.print(f"The record is in {error.folder / 'failure.json'}.", highlight=False)
         return 1
+    if not _first():
+        return 0
     folder = root / result.id
     if folder / "result.json" in before:
         console.print(f"Finished before: {folder}. To compute it again, name another folder with --output.")
@@ -165,9 +184,10 @@ def _bench(words: list[str]) -> int:
     from lsmbench.benchmarks.launch import launch
     from lsmbench.benchmarks.report import console_table, write_report
     from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
-    from lsmbench.runs.children import cores
     from lsmbench.runs.config import Machine, add_options, parse_arguments
+    from lsmbench.runs.environment import cores
     from lsmbench.runs.results import write_json, write_text
+    from lsmbench.runs.track import Tracking
 
     parser = _parser("bench", "Runs a benchmark and writes its report. Finished runs are kept, broken ones continued.")
     add_benchmark_options(parser)
@@ -178,12 +198,14 @@ def _bench(words: list[str]) -> int:
     )
     parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
     add_options(parser, "", Machine)
+    add_options(parser, "", Tracking)
     values = parse_arguments(parser, words)
     sections: dict[str, Any] = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
     if values.tuned:
         sections["tuned"] = True
     benchmark = requested(values, values.methods, **sections)
-    jobs = values.jobs if values.jobs is not None else _default_jobs(values.device)
+    devices = int(benchmark.training.get("devices", 1))
+    jobs = values.jobs if values.jobs is not None else _default_jobs(values.accelerator, devices)
     if jobs < 1:
         raise UserError(f"--jobs: expected at least 1, found {jobs}.")
 
@@ -202,7 +224,9 @@ def _bench(words: list[str]) -> int:
         found = f"{len(use.best.trials)} trials of {use.best.benchmark} at {use.best.said}"
         amounts = ", ".join(f"{amount:g}" for amount in use.amounts)
         console.print(f"– {use.row} has the best parameters of {found} for N = {amounts}.{differs}", highlight=False)
-    outcome = launch(grid.runs, folder / "runs", Machine(values.device, values.threads), jobs, console)
+    machine = Machine(values.accelerator, values.threads)
+    tracking = Tracking(values.track, group=benchmark.results, folder=str(folder))
+    outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
     write_report(folder)
     for table in console_table(folder):
         console.print(table)
@@ -305,12 +329,12 @@ def _parser(command: str, description: str) -> Any:
     return ArgumentParser(exit_on_error=False, prog=f"lsmbench {command}", description=description)
 
 
-def _default_jobs(device: str) -> int:
+def _default_jobs(accelerator: str, devices: int) -> int:
     import torch
 
-    from lsmbench.runs.children import cores
+    from lsmbench.runs.environment import cores
 
-    return 1 if device != "cpu" and torch.cuda.is_available() else cores()
+    return 1 if accelerator != "cpu" and torch.cuda.is_available() else max(1, cores() // devices)
 
 
 class _training_bar:  # noqa: N801

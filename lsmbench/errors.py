@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class Elsewhere(Exception):  # noqa: N818
+    """Another of the processes that share a run failed; that one says why."""
+
+
 class DivergedError(RuntimeError):
     """A loss or a score stopped being a finite number, so the run has no result."""

@@ -24,12 +24,14 @@ class Logged:
         config: Its configuration.
         history: The values of each step.
         summary: The last values.
+        exit_code: How it ended; None if it did not.
     """
 
     run: Any = None
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    exit_code: int | None = None
 
 
 def read(path: Path) -> Logged:
@@ -46,11 +48,21 @@ def read(path: Path) -> Logged:
             logged.history.append(_items(record.history.item))
         elif kind == "summary":
             logged.summary |= _items(record.summary.update)
+        elif kind == "exit":
+            logged.exit_code = record.exit.exit_code
     return logged
 
 
 def _items(items: Any) -> dict[str, Any]:
-    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+    """Names and values; what lies inside another value, as the parts of a picture do, has all names on its way."""
+    found: dict[str, Any] = {}
+    for item in items:
+        *way, name = item.nested_key or [item.key]
+        inside = found
+        for outer in way:
+            inside = inside.setdefault(outer, {})
+        inside[name] = json.loads(item.value_json)
+    return found
 
 
 def _records(data: bytes) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.children import Children, progress_bars
 from lsmbench.runs.config import Machine
 from lsmbench.runs.results import RESULT, Failure, Result
+from lsmbench.runs.track import Tracking
 
 
 @dataclass
@@ -29,7 +30,9 @@ class Outcome:
     failed: list[Failure] = field(default_factory=list)
 
 
-def launch(runs: list[GridRun], root: Path, machine: Machine, jobs: int, console: Console) -> Outcome:
+def launch(
+    runs: list[GridRun], root: Path, machine: Machine, jobs: int, console: Console, tracking: Tracking | None = None
+) -> Outcome:
     """Computes runs in `jobs` processes at a time; runs that have a result are not repeated.
 
     A run that fails is recorded and does not stop the others. Children end when this process does, however it ends.
@@ -40,6 +43,7 @@ def launch(runs: list[GridRun], root: Path, machine: Machine, jobs: int, console
         machine: Where to compute; unset `threads` shares the cores among the jobs.
         jobs: Processes at a time.
         console: Where progress is shown.
+        tracking: Where each run is followed, under its title.
     """
     outcome = Outcome()
     waiting: list[GridRun] = []
@@ -61,7 +65,8 @@ def launch(runs: list[GridRun], root: Path, machine: Machine, jobs: int, console
         while waiting or children:
             while waiting and len(children) < jobs:
                 run = waiting.pop(0)
-                children.start(run.id, run.id, run.config)
+                followed = replace(tracking, name=_title(run)) if tracking else None
+                children.start(run.id, run.id, run.config, followed)
                 started[run.id] = run
                 tasks[run.id] = bars.add_task(_title(run), total=1.0, value="")
             for identity, message in children.wait():

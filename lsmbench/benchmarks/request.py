@@ -21,6 +21,7 @@ def add_benchmark_options(parser: Any) -> None:
     parser.add_argument("--paired-count", type=str, help="Numbers of pairs in place of N, separated by commas")
     parser.add_argument("--selection", type=str, help="How pairs are selected: random, k_medoids or both, with a comma")
     parser.add_argument("--size", type=str, help="A size of the benchmark, such as paper, small or tiny")
+    parser.add_argument("--devices", type=int, help="GPUs, or processes on a CPU, that share each run")
     parser.add_argument("--set", type=str, nargs="+", default=[], help="Further options: training.epochs=20 …")
     parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
 
@@ -47,6 +48,8 @@ def requested(values: Any, rows: str | None = None, **sections: Any) -> Benchmar
         overrides["paired_count"] = numbers("--paired-count", values.paired_count, int)
     if values.selection:
         overrides["selection"] = words_of(values.selection)
+    if values.devices is not None:
+        overrides = grid.merge(overrides, {"training": {"devices": values.devices}})
     if values.data:
         overrides = grid.merge(overrides, {"dataset": {"root": values.data}})
     benchmark = grid.load(values.benchmark or values.dataset or "quick", values.size, overrides | sections)

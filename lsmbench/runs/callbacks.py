@@ -8,14 +8,21 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import lightning as L  # noqa: N812
+import numpy as np
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from numpy.typing import NDArray
 
 from lsmbench.errors import DivergedError
 from lsmbench.runs.results import write_text
+from lsmbench.runs.track import Tracker
+
+PANELS = 10
+"""Pictures of translations that a tracked run shows, spread evenly over the most epochs that it may have."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class ResumableEarlyStopping(EarlyStopping):
 class EpochLog(Callback):
     """Writes `log.csv`, one row per epoch, and keeps its rows in the checkpoint so that a resumed log is whole.
 
+    Every process of a run keeps the rows, which differ in their seconds; the first one writes and tells them.
+
     Args:
         path: The file.
         stage: Name of the stage, a column of the log.
@@ -65,6 +74,8 @@ class EpochLog(Callback):
         total: Epochs at most, over all stages.
         rows: Rows of the stages before.
         tell: Called after every epoch.
+        tracker: Follows the run.
+        draw: Draws translations of the method as it is, (H, W, 3).
     """
 
     def __init__(
@@ -75,12 +86,16 @@ class EpochLog(Callback):
         total: int,
         rows: list[dict[str, Any]],
         tell: Callable[[Progress], None],
+        tracker: Tracker,
+        draw: Callable[[], NDArray[np.uint8]],
     ) -> None:
         self.path = path
         self.stage = stage
         self.offset, self.total = offset, total
         self.before, self.rows = rows, list[dict[str, Any]]()
         self.tell = tell
+        self.tracker, self.draw = tracker, draw
+        self.picture: NDArray[np.uint8] | None = None
         self.started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -95,6 +110,13 @@ class EpochLog(Callback):
         """Starts the clock."""
         self.started = time.perf_counter()
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws translations, of the weights that were scored, where that epoch is to have some."""
+        every = ceil(self.total / PANELS)
+        due = (self.offset + len(self.rows) + 1) % every == 0 and pl_module.monitor == pl_module.score_name
+        if due and self.tracker.wants_panels and trainer.is_global_zero:
+            self.picture = self.draw()
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Adds a row. Validation of the epoch has been done by now; checkpoints are written after this."""
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
@@ -108,13 +130,19 @@ class EpochLog(Callback):
         }
         self.rows.append(row)
         all_rows = [*self.before, *self.rows]
-        write_text(self.path, to_csv(all_rows))
+        if trainer.is_global_zero:
+            write_text(self.path, to_csv(all_rows))
+            self.tracker.epoch(row, len(all_rows) - 1)
+            if self.picture is not None:
+                self.tracker.panel(self.picture, len(all_rows) - 1)
+                self.picture = None
         seen = [r[monitor] for r in self.rows if not math.isnan(r[monitor])]
         if not seen:
             raise DivergedError(f"{monitor} is not a number in epoch {trainer.current_epoch} of stage {self.stage}")
         best = max(seen) if pl_module.higher_is_better else min(seen)
         done = self.offset + len(self.rows)
-        self.tell(Progress(self.stage, trainer.current_epoch, done, self.total, monitor, values[monitor], best))
+        if trainer.is_global_zero:
+            self.tell(Progress(self.stage, trainer.current_epoch, done, self.total, monitor, values[monitor], best))
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:

@@ -37,7 +37,12 @@ class TrainingConfig:
     patience: int = option(
         100, "Epochs without a better validation value after which a stage ends", unit="epochs", source="LSM, App. B"
     )
-    batch_size: int = option(16, "Samples in an update, over all processes", unit="samples", source="LSM, App. B (SIT)")
+    batch_size: int = option(16, "Samples in an update, over all devices", unit="samples", source="LSM, App. B (SIT)")
+    devices: int = option(
+        1,
+        "GPUs, or processes on a CPU, that divide each update's samples, over all nodes; batch_size is a multiple of "
+        "it, and learning_rate stays as it is",
+    )
     steps_per_epoch: int | None = option(
         None,
         "Updates in an epoch; null is the size of the training split divided by batch_size, for every method and N",
@@ -63,7 +68,7 @@ class TrainingConfig:
 class Machine:
     """Where a run is computed. Not part of its identity."""
 
-    device: Literal["auto", "cpu", "gpu"] = option("auto", "auto takes a GPU if there is one")
+    accelerator: Literal["auto", "cpu", "gpu"] = option("auto", "auto takes GPUs if there are some")
     threads: int | None = option(
         None, "CPU threads; null leaves it to torch. Bits are the same for the same number of threads", unit="threads"
     )
@@ -91,13 +96,16 @@ class RunConfig:
     def identity(self, fingerprint: str, bank_fingerprint: str = "") -> str:
         """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
 
-        Where files lie is left out: the fingerprint says what they hold.
+        Where files lie is left out: the fingerprint says what they hold. So is a number of devices of one, which names
+        of runs did not say when there was no other.
 
         Args:
             fingerprint: Of the dataset.
             bank_fingerprint: Of what the y-only samples come from, if that is another dataset.
         """
         values, said = self.to_dict(), self.supervision
+        if self.training.devices == 1:
+            del values["training"]["devices"]
         for files in FILES:
             values["dataset"].pop(files, None)
         values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
@@ -134,6 +142,8 @@ SHORTCUTS = {
     "--selection": ("--supervision.selection",),
     "--seed": ("--supervision.supervision_seed", "--training.init_seed"),
     "--epochs": ("--training.epochs",),
+    "--devices": ("--training.devices",),
+    "--accelerator": ("--machine.accelerator",),
 }
 """Short forms of the options that are typed most."""
 
@@ -326,9 +336,14 @@ def _config(namespace: Namespace) -> RunConfig:
     kinds = sections(values["dataset"]["name"], values["method"]["name"])
     made = {s: kind(**{k: v for k, v in values[s].items() if k != "name"}) for s, kind in kinds.items()}
     training: TrainingConfig = made["training"]
-    for name in ("epochs", "patience", "batch_size"):
+    for name in ("epochs", "patience", "batch_size", "devices"):
         if getattr(training, name) < 1:
             raise UserError(f"training.{name}: expected at least 1, found {getattr(training, name)}.")
+    if training.batch_size % training.devices:
+        raise UserError(
+            f"training.batch_size: {training.batch_size} samples cannot be divided evenly over training.devices="
+            f"{training.devices}; expected a multiple."
+        )
     return RunConfig(method_name=values["method"]["name"], **made)
 
 

@@ -33,6 +33,11 @@ def describe() -> dict[str, Any]:
     }
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def peak_memory_mb(device: str) -> float:
     """Greatest memory so far: of the GPU's allocator, or of this process."""
     if device != "cpu":

@@ -22,15 +22,20 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from torch.utils.data import DataLoader
 
 from lsmbench.data.check import contact_sheet
 from lsmbench.data.module import PairDataModule
-from lsmbench.errors import DivergedError, UserError
+from lsmbench.errors import DivergedError, Elsewhere, UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method, Stage
-from lsmbench.runs import environment
+from lsmbench.runs import environment, ranks
 from lsmbench.runs.callbacks import EpochLog, Progress, ResumableEarlyStopping
+from lsmbench.runs.children import Children
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
+from lsmbench.runs.ranks import Ranks
 from lsmbench.runs.results import (
     CHOSEN,
     FAILURE,
@@ -44,9 +49,14 @@ from lsmbench.runs.results import (
     write_json,
     write_text,
 )
+from lsmbench.runs.track import Tracker, Tracking, tracker
 
 PANEL_SAMPLES = 6
+_LOOK_SECONDS = 2.0
 CHECKPOINTS = "checkpoints"
+LAST, FINISHED = "last.ckpt", "finished.json"
+
+log = logging.getLogger(__name__)
 
 
 class RunError(Exception):
@@ -77,11 +87,15 @@ def execute(
     machine: Machine | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
     testing: bool = True,
+    tracking: Tracking | None = None,
 ) -> Result:
     """Trains and tests one method once, or returns the result that is there already.
 
     Everything is written to `root/<identity>/`. Interrupted at any moment, the same call continues from the last
     finished epoch, and ends with the same scores, bit for bit on a CPU with the same number of threads.
+
+    A run on several devices has a process for each. They are started here, unless torchrun or SLURM has started them
+    and all of them make this call; then the first one alone writes.
 
     Args:
         config: What to run.
@@ -90,6 +104,7 @@ def execute(
         tell: Called after every epoch.
         testing: Whether the selected weights are tested. If not, there is no test set, the result holds the validation
             value and no scores, and no weights are kept; asked for a test later, the run starts anew.
+        tracking: Where the run is followed beside its own files.
 
     Returns:
         The result.
@@ -97,44 +112,146 @@ def execute(
     Raises:
         UserError: If something has to be mended by the user; nothing finished is lost.
         RunError: If the run diverged or broke; the reason is in `failure.json`.
+        Elsewhere: If another process of the run failed, which says why.
     """
+    machine, tracking = machine or Machine(), tracking or Tracking()
+    devices, started = config.training.devices, ranks.started()
+    if devices != started > 1:
+        raise UserError(
+            f"training.devices: {devices} were asked for, and torchrun or SLURM has started {started} processes; say "
+            f"--devices {started}."
+        )
+    if devices != started:
+        return _in_processes(config, root, machine, tell, testing, tracking)
+    if devices > 1:
+        # A rank's threads are its own; Lightning would take all of the machine's for each.
+        os.environ["OMP_NUM_THREADS"] = str(machine.threads or max(1, environment.cores() // devices))
+    with ranks.joined(_trainer(config, machine).strategy) as crew:
+        return _execute(config, root, machine, tell, testing, tracking, crew)
+
+
+def _in_processes(
+    config: RunConfig, root: Path, machine: Machine, tell: Callable[[Progress], None], testing: bool, tracking: Tracking
+) -> Result:
+    """Computes a run of several devices in as many processes of this machine."""
     data = data_of(config, testing)
     identity = config.identity(data.fingerprint, data.bank_fingerprint)
+    if found := _found(root / identity, testing):
+        return found
+    children = Children(root, machine, jobs=1, testing=testing, every_epoch=True)
+    children.start(identity, identity, config, tracking)
+    try:
+        while True:
+            for _, message in children.wait():
+                if isinstance(message, Progress):
+                    tell(message)
+                elif isinstance(message, Result):
+                    return message
+                else:
+                    raise UserError(message.reason) if message.kind == "user" else RunError(message, root / identity)
+    finally:
+        children.stop(identity)
+
+
+def _execute(
+    config: RunConfig,
+    root: Path,
+    machine: Machine,
+    tell: Callable[[Progress], None],
+    testing: bool,
+    tracking: Tracking,
+    crew: Ranks,
+) -> Result:
+    data = data_of(config, testing)
+    identity = crew.together(lambda: config.identity(data.fingerprint, data.bank_fingerprint))
     folder = root / identity
+    crew.together(lambda: _check_same(crew.gathered(identity)))
     with _disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
-            if (folder / RESULT).exists():
-                found = Result.load(folder)
-                if found.scores or not testing:
-                    return found
-            _claim(folder, identity, data.fingerprint)
-            write_text(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+        crew.first(lambda: folder.mkdir(parents=True, exist_ok=True))
+        crew.together(lambda: _check_shared(folder))
+        with _lock(folder, crew):
+            if found := crew.first(lambda: _found(folder, testing)):
+                return found
+            crew.first(lambda: _begin(config, data, folder))
             where: list[Progress] = []
 
             def remember(progress: Progress) -> None:
                 where[:] = [progress]
                 tell(progress)
 
+            follower = crew.together(lambda: _tracker(config, tracking, folder.name, crew))
+            failed = True
             try:
-                result = _run(config, data, folder, machine or Machine(), remember)
-            except UserError:
+                result = _run(config, data, folder, machine, crew, remember, follower, tracking.track != "csv")
+                failed = False
+            except (UserError, Elsewhere):
                 raise
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise _failure(error, config, folder, where) from error
             except Exception as error:
-                raise _failure(error, config, folder, where) from error
-            result.save(folder)
-            (folder / FAILURE).unlink(missing_ok=True)
-            if not testing:
-                shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise _failure(error, config, folder, where, crew) from error
+            finally:
+                follower.close(failed)
+            crew.first(lambda: _end(result, folder, testing))
             return result
 
 
+def _tracker(config: RunConfig, tracking: Tracking, identity: str, crew: Ranks) -> Tracker:
+    """The run's tracker, in the first process; the others have one that does nothing."""
+    if crew.rank:
+        return Tracker()
+    said = config.supervision
+    tags = [config.dataset.name, config.method_name, said.amount, said.protocol, f"protocol-{PROTOCOL}"]
+    return tracker(tracking, identity, config.to_dict(), tags, log.warning)
+
+
+def _found(folder: Path, testing: bool) -> Result | None:
+    """The result, if the run was finished before."""
+    if not (folder / RESULT).exists():
+        return None
+    found = Result.load(folder)
+    return found if found.scores or not testing else None
+
+
+def _begin(config: RunConfig, data: PairDataModule, folder: Path) -> None:
+    _claim(folder, folder.name, data.fingerprint)
+    write_text(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+    (folder / FAILURE).unlink(missing_ok=True)
+
+
+def _end(result: Result, folder: Path, testing: bool) -> None:
+    result.save(folder)
+    if not testing:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _check_same(identities: list[str]) -> None:
+    """Refuses processes that were started with different configurations or data."""
+    if len(set(identities)) > 1:
+        said = "\n".join(f"- process {rank}: {identity}" for rank, identity in enumerate(identities))
+        raise UserError(
+            f"the processes of this run were started with different configurations or data:\n{said}\nStart all of them "
+            "with the same command on the same data."
+        )
+
+
+def _check_shared(folder: Path) -> None:
+    if not folder.exists():
+        raise UserError(
+            f"{folder}: the first process made this folder, and another one does not see it. All nodes of a run have "
+            "to share the folder of runs; name one that they do with --output."
+        )
+
+
 def _run(
-    config: RunConfig, data: PairDataModule, folder: Path, machine: Machine, tell: Callable[[Progress], None]
+    config: RunConfig,
+    data: PairDataModule,
+    folder: Path,
+    machine: Machine,
+    crew: Ranks,
+    tell: Callable[[Progress], None],
+    follower: Tracker,
+    tracked: bool,
 ) -> Result:
     began = time.perf_counter()
     if machine.threads:
@@ -147,16 +264,15 @@ def _run(
     method = kind(dataset.domains, config.method, dataset.source, dataset.target, config.training.init_seed)
     data.learner = method
     supervision = data.supervision
-    _check_stages(method, data, config)
-    said = {"selection": config.supervision.selection, "y_bank": config.supervision.y_bank}
-    write_json(folder / "supervision.json", {"split": _split(data), "groups": supervision.to_json(), **said})
-    _save_chosen(data, folder)
+    crew.together(lambda: _check_supervision(method, data, config, crew.size))
+    crew.first(lambda: _save_supervision(data, folder))
 
     stages: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
+    follower.start(_history(method, folder))
     for number, stage in enumerate(method.stages):
         method.stage = stage
-        done = _train_stage(method, data, config, machine, folder, number, stage, rows, tell)
+        done = _train_stage(method, data, config, machine, crew, folder, number, stage, rows, tell, follower)
         stages.append(done["summary"])
         rows.extend(done["rows"])
 
@@ -164,9 +280,13 @@ def _run(
     validation = next((s["value"] for s in reversed(stages) if s["monitor"] == method.score_name), None)
     if not stages:
         validation = float(trainer.validate(method, datamodule=data, verbose=False)[0][method.score_name])
-    scores = _test(method, data, trainer, folder) if data.testing else []
+    scores = _test(method, data, trainer) if data.testing else []
+    if data.testing:
+        crew.first(lambda: _save_panel(method, data, folder))
+    if tracked:
+        follower.finish(_summary(scores, validation) | _floor(data, trainer))
 
-    split, counts = data.split, supervision.counts()
+    split, counts, device = data.split, supervision.counts(), trainer.strategy.root_device.type
     trained = sum(row["seconds"] for row in rows)
     return Result(
         id=folder.name,
@@ -190,18 +310,19 @@ def _run(
             "epochs": len(rows),
             "updates": len(rows) * data.steps,
             "parameters": sum(p.numel() for p in method.parameters()),
-            "peak_memory_mb": round(environment.peak_memory_mb(trainer.strategy.root_device.type), 1),
+            "peak_memory_mb": round(max(crew.gathered(environment.peak_memory_mb(device))), 1),
         },
         environment={
             **environment.describe(),
-            "device": trainer.strategy.root_device.type,
+            "device": device,
+            "nodes": trainer.num_nodes,
             "threads": torch.get_num_threads(),
         },
         warnings=method.remarks,
     )
 
 
-def _test(method: Method, data: PairDataModule, trainer: L.Trainer, folder: Path) -> list[Score]:
+def _test(method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Score]:
     trainer.test(method, datamodule=data, verbose=False)
     scores = []
     for direction, metric in method.all_metrics():
@@ -211,8 +332,46 @@ def _test(method: Method, data: PairDataModule, trainer: L.Trainer, folder: Path
         scores.append(Score(metric.name, source, target, metric.unit, better, indices, values, metric.pooled()))
     if not math.isfinite(scores[0].value):
         raise DivergedError(f"the test score {scores[0].metric} is not a number")
-    _save_panel(method, data, folder)
     return scores
+
+
+def _summary(scores: list[Score], validation: float | None) -> dict[str, float | str]:
+    """The final values, of the selected weights: on the test samples as in the log, and on the validation pairs."""
+    final: dict[str, float | str] = {f"test/{s.source}->{s.target}/{s.metric}": s.value for s in scores}
+    return final | ({"validation": validation} if validation is not None else {})
+
+
+def _floor(data: PairDataModule, trainer: L.Trainer) -> dict[str, float | str]:
+    """The trivial predictor's scores on the same samples, beside which the run's own are read."""
+    dataset = data.dataset
+    floor = METHODS["floor"](dataset.domains, None, dataset.source, dataset.target)
+    if not data.testing:
+        return {"floor/validation": trainer.validate(floor, datamodule=data, verbose=False)[0][floor.score_name]}
+    return {
+        f"floor/{score.source}->{score.target}/{score.metric}": score.value for score in _test(floor, data, trainer)
+    }
+
+
+def _place(folder: Path, number: int, stage: Stage) -> Path:
+    """Where a stage keeps its checkpoints."""
+    return folder / CHECKPOINTS / f"{number}-{stage.name}"
+
+
+def _rows_in(checkpoint: Path) -> list[dict[str, Any]]:
+    """The rows of the log that a checkpoint holds."""
+    return list(_readable(checkpoint)["callbacks"][EpochLog.__qualname__]["rows"])
+
+
+def _history(method: Method, folder: Path) -> list[dict[str, Any]]:
+    """The rows of all epochs that need not be trained again."""
+    rows: list[dict[str, Any]] = []
+    for number, stage in enumerate(method.stages):
+        place = _place(folder, number, stage)
+        if (place / FINISHED).exists():
+            rows += read_json(place / FINISHED)["rows"]
+        elif (place / LAST).exists():
+            rows += _rows_in(place / LAST)
+    return rows
 
 
 def _train_stage(
@@ -220,22 +379,27 @@ def _train_stage(
     data: PairDataModule,
     config: RunConfig,
     machine: Machine,
+    crew: Ranks,
     folder: Path,
     number: int,
     stage: Stage,
     rows: list[dict[str, Any]],
     tell: Callable[[Progress], None],
+    follower: Tracker,
 ) -> dict[str, Any]:
     """Trains one stage, or takes it up where it was left; afterwards the method holds the selected weights."""
     training = config.training
-    place = folder / CHECKPOINTS / f"{number}-{stage.name}"
-    best, last, finished = place / "best.ckpt", place / "last.ckpt", place / "finished.json"
+    place = _place(folder, number, stage)
+    best, last, finished = place / "best.ckpt", place / LAST, place / FINISHED
     selected = best if training.selection == "best_validation" else last
-    if not finished.exists():
+    if not crew.first(finished.exists):
         mode = "max" if method.higher_is_better else "min"
         budgets = [s.epochs(training.epochs) for s in method.stages]
         epochs = budgets[number]
-        log = EpochLog(folder / "log.csv", stage.name, sum(budgets[:number]), sum(budgets), rows, tell)
+        epoch_log = EpochLog(
+            folder / "log.csv", stage.name, sum(budgets[:number]), sum(budgets), rows, tell, follower,
+            lambda: _translations(method, data),
+        )  # fmt: skip
         stops_early = training.selection == "best_validation" and not stage.full_budget
         patience = training.patience if stops_early else epochs
         stopping = ResumableEarlyStopping(
@@ -248,15 +412,15 @@ def _train_stage(
         keep_last = ModelCheckpoint(
             place, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
         )
-        trainer = _trainer(config, machine, [log, stopping, keep_best, keep_last], epochs)
-        before = 0.0
-        if last.exists():
-            before = sum(row["seconds"] for row in _readable(last)["callbacks"][log.state_key]["rows"])
+        trainer = _trainer(config, machine, [epoch_log, stopping, keep_best, keep_last], epochs)
+        before, resumed = 0.0, crew.first(last.exists)
+        if resumed:
+            before = sum(row["seconds"] for row in _rows_in(last))
         try:
-            trainer.fit(method, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+            trainer.fit(method, datamodule=data, ckpt_path=last if resumed else None, weights_only=True)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
-        monitored = [row[method.monitor] for row in log.rows]
+        monitored = [row[method.monitor] for row in epoch_log.rows]
         chosen = len(monitored) - 1
         if training.selection == "best_validation":
             chosen = int(np.nanargmax(monitored) if method.higher_is_better else np.nanargmin(monitored))
@@ -272,7 +436,7 @@ def _train_stage(
             "stopped_early": len(monitored) < epochs,
             "seconds_before": round(before, 3),
         }
-        write_json(finished, {"summary": summary, "rows": log.rows})
+        crew.first(lambda: write_json(finished, {"summary": summary, "rows": epoch_log.rows}))
     method.load_state_dict(_readable(selected)["state_dict"])
     return read_json(finished)
 
@@ -281,14 +445,15 @@ def _trainer(
     config: RunConfig, machine: Machine, callbacks: list[Callback] | None = None, epochs: int = 1
 ) -> L.Trainer:
     # Lightning advises on loaders, loggers and accelerators; none of it is for the user of a benchmark.
-    if machine.device == "gpu" and not torch.cuda.is_available():
-        raise UserError("machine.device: gpu was asked for, and torch finds none here. Use auto or cpu.")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    trained_on = ranks.strategy(config.training.devices)
+    ranks.check(trained_on["devices"], machine.accelerator)
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
     return L.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "gpu": "gpu"}[machine.device],
-        devices=1,
+        accelerator=machine.accelerator,
+        **trained_on,
         max_epochs=epochs,
         precision=config.training.precision,
         callbacks=callbacks,
@@ -306,12 +471,19 @@ def _split(data: PairDataModule) -> dict[str, list[int]]:
     return {part: [int(i) for i in getattr(split, part)] for part in ("train", "val", "test")}
 
 
-def _check_stages(method: Method, data: PairDataModule, config: RunConfig) -> None:
-    """Refuses supervision that leaves a stage nothing to learn from.
+def _check_supervision(method: Method, data: PairDataModule, config: RunConfig, devices: int) -> None:
+    """Refuses supervision that leaves a stage nothing to learn from, or a device nothing to do.
 
     Raises:
         UserError: Naming what is missing.
     """
+    parts = {"validation": data.split.val} | ({"test": data.split.test} if data.testing else {})
+    for part, samples in parts.items():
+        if len(samples) < devices:
+            raise UserError(
+                f"training.devices: {devices} divide the {part} samples, and there are only {len(samples)}. Ask for "
+                "fewer."
+            )
     first = method.stage
     for stage in method.stages:
         method.stage = stage
@@ -326,11 +498,14 @@ def _check_stages(method: Method, data: PairDataModule, config: RunConfig) -> No
                 f"{which}method {config.method_name} learns from {needs}, and {amount} leaves none (protocol "
                 f"{said.protocol})."
             )
+        data.sampler(0, devices)  # it refuses a batch that cannot be divided
     method.stage = first
 
 
-def _save_chosen(data: PairDataModule, folder: Path) -> None:
-    """Draws the samples that are pairs, for people to see what was chosen."""
+def _save_supervision(data: PairDataModule, folder: Path) -> None:
+    """Writes which samples show what, and draws those that are pairs, for people to see what was chosen."""
+    said = {"selection": data.config.selection, "y_bank": data.config.y_bank}
+    write_json(folder / "supervision.json", {"split": _split(data), "groups": data.supervision.to_json(), **said})
     pairs = data.supervision.pairs
     if not len(pairs) or (folder / CHOSEN).exists():
         return
@@ -342,22 +517,36 @@ def _save_chosen(data: PairDataModule, folder: Path) -> None:
 
 def _save_panel(method: Method, data: PairDataModule, folder: Path) -> None:
     """Keeps drawn input, truth and prediction of the first test samples, for pictures in the report."""
-    views = data.test_dataloader().dataset.__getitems__(np.arange(min(PANEL_SAMPLES, len(data.split.test))))  # type: ignore[attr-defined]
-    with torch.no_grad():
-        batch = {name: view.to(method.device) for name, view in views.items()}
-        predicted = method.eval().predict(batch, method.source, method.target)
-    source, target = data.domains[method.source], data.domains[method.target]
-    pictures, truth = source.draw(views[method.source]), views[method.target]
     temporary = folder / f".{PANEL}"
     with temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            index=views["index"].numpy(),
-            x=pictures,
-            y=target.overlay(truth, pictures),
-            prediction=target.overlay(predicted, pictures, truth),
-        )
+        np.savez_compressed(file, **_drawn(method.eval(), data.test_dataloader(), data))  # type: ignore[arg-type]
     temporary.replace(folder / PANEL)
+
+
+def _translations(method: Method, data: PairDataModule) -> NDArray[np.uint8]:
+    """One picture of the first validation samples: a row for each, with input, truth and prediction."""
+    drawn = _drawn(method, data.val_dataloader(), data)
+    height, width = drawn["y"].shape[1:3]
+    inputs = [np.asarray(Picture.fromarray(x).resize((width, height), Picture.Resampling.NEAREST)) for x in drawn["x"]]
+    rows = [np.concatenate(row, 1) for row in zip(inputs, drawn["y"], drawn["prediction"], strict=True)]
+    return np.concatenate(rows)
+
+
+def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: PairDataModule) -> dict[str, NDArray[Any]]:
+    """The first samples of a loader: `index`, and drawn `x`, `y` and `prediction`. Uses up no random number."""
+    samples: Any = loader.dataset
+    views = samples.__getitems__(np.arange(min(PANEL_SAMPLES, len(samples))))
+    with torch.no_grad(), torch.random.fork_rng():
+        batch = {name: view.to(method.device) for name, view in views.items()}
+        predicted = method.predict(batch, method.source, method.target)
+    source, target = data.domains[method.source], data.domains[method.target]
+    pictures, truth = source.draw(views[method.source]), views[method.target]
+    return {
+        "index": views["index"].numpy(),
+        "x": pictures,
+        "y": target.overlay(truth, pictures),
+        "prediction": target.overlay(predicted, pictures, truth),
+    }
 
 
 def _readable(path: Path) -> dict[str, Any]:
@@ -385,14 +574,21 @@ def _claim(folder: Path, identity: str, fingerprint: str) -> None:
     write_json(note, mine)
 
 
-def _failure(error: Exception, config: RunConfig, folder: Path, where: list[Progress]) -> RunError:
-    diverged = isinstance(error, DivergedError)
+def _failure(
+    error: Exception, config: RunConfig, folder: Path, where: list[Progress], crew: Ranks
+) -> RunError | Elsewhere:
+    """Records why a run has no result; of several processes, the one that knows."""
+    diverged, lost = isinstance(error, DivergedError), crew.lost(error)
+    if lost:
+        error = RuntimeError("another process of the run ended, and left it unfinished")
+    if ((diverged or lost) and crew.rank) or (lost and (folder / FAILURE).exists()):
+        return Elsewhere(str(error))
     reason = str(error) if diverged else f"{type(error).__name__}: {error}"
     place = f"stage {where[0].stage}, after its epoch {where[0].epoch}" if where else "before the first epoch ended"
     detail = "" if diverged else "".join(traceback.format_exception(error))
     failure = Failure(folder.name, "diverged" if diverged else "failed", reason, place, config.to_dict(), detail)
     failure.save(folder)
-    return RunError(failure, folder)
+    return Elsewhere(str(error)) if lost else RunError(failure, folder)
 
 
 @contextmanager
@@ -412,11 +608,21 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keeps two processes from computing one run: the second waits, then finds the result. Freed by any exit."""
+def _lock(folder: Path, crew: Ranks) -> Iterator[None]:
+    """Keeps others from computing the same run: they wait, then find the result. Freed by any exit."""
     handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+
+    def taken() -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if crew.size > 1 else 0))
+        except BlockingIOError:
+            return False
+        return True
+
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        # The first process holds it for all, and tells the others that it waits, who would else lose patience.
+        while not crew.first(taken):
+            time.sleep(_LOOK_SECONDS)
         yield
     finally:
         os.close(handle)

@@ -16,13 +16,13 @@ from lsmbench.benchmarks.markup import plural
 from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
 from lsmbench.errors import UserError
 from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.track import Tracking
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.search import obstacle, searches
 from lsmbench.sweeps.storage import database_errors, file_of, open_storage, shown
 from lsmbench.sweeps.study import Sweep
 from lsmbench.sweeps.table import overview
-from lsmbench.sweeps.track import WandbTrials
-from lsmbench.sweeps.worker import SweepError, untracked
+from lsmbench.sweeps.worker import SweepError
 
 FOLDER = "sweeps"
 JOURNAL = "studies.journal"
@@ -58,10 +58,8 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
     )
     parser.add_argument("--study", type=str, default="", help="Name of the study, in place of the benchmark's name")
     parser.add_argument("--jobs", type=int, default=1, help="Trials at a time; with one, the sweep can be repeated")
-    parser.add_argument(
-        "--track", choices=("none", "wandb"), default="none", help="Whether each trial is a run in Weights & Biases"
-    )
     add_options(parser, "", Machine)
+    add_options(parser, "", Tracking)
     values = parse_arguments(parser, words)
     for option in ("jobs", "trials"):
         if getattr(values, option) is not None and getattr(values, option) < 1:
@@ -79,7 +77,7 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
     folder = Path(values.output) / benchmark.name / FOLDER
     where = values.storage or os.environ.get(STORAGE) or folder / JOURNAL
     wanted = searches(benchmark, rows, found)
-    tracker = WandbTrials(folder, console) if values.track == "wandb" else None
+    tracking = Tracking(values.track, job_type="trial", folder=str(folder))
     failed = 0
     with database_errors(where):
         storage = open_storage(where)
@@ -89,10 +87,8 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
         )
         for search in wanted:
             trials = values.trials or search.space.trials
-            machine = Machine(values.device, values.threads)
-            one = Sweep(
-                search, storage, folder, machine, values.jobs, trials, console, values.study, tracker or untracked
-            )
+            machine = Machine(values.accelerator, values.threads)
+            one = Sweep(search, storage, folder, machine, values.jobs, trials, console, values.study, tracking)
             try:
                 outcome = one.run()
             except SweepError as error:
@@ -100,8 +96,6 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
                 failed = 1
                 continue
             console.print(_kept(outcome, benchmark.dataset["name"]), highlight=False)
-    if tracker:
-        tracker.close()
     return failed
 
 

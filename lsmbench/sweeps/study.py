@@ -16,6 +16,7 @@ from lsmbench.runs import environment
 from lsmbench.runs.children import Children
 from lsmbench.runs.config import PROTOCOL, Machine
 from lsmbench.runs.results import RESULT, Failure, Result
+from lsmbench.runs.track import Tracking
 from lsmbench.sweeps.search import NEW_SEEDS, SEED, Search, agree
 from lsmbench.sweeps.slots import FILLED, SLOT, Slot, Slots
 from lsmbench.sweeps.space import distributions
@@ -24,10 +25,8 @@ from lsmbench.sweeps.worker import (
     SLOT_SEED,
     STATE,
     VALIDATION,
-    Ended,
     SweepError,
     Worker,
-    untracked,
     validation,
 )
 
@@ -50,7 +49,7 @@ class Sweep:
         trials: Finished trials after which the search ends.
         console: Where progress is shown.
         study: Name that the study begins with, in place of the benchmark's.
-        ended: As `Worker`.
+        tracking: Where each trial is followed, in the group of its study.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Sweep:
         trials: int,
         console: Console,
         study: str = "",
-        ended: Ended = untracked,
+        tracking: Tracking | None = None,
     ) -> None:
         self.search = search
         self.storage = storage
@@ -72,7 +71,7 @@ class Sweep:
         self.trials = trials
         self.console = console
         self.name = search.name if not study else f"{study}/{search.name.partition('/')[2]}"
-        self.ended = ended
+        self.tracking = tracking
 
     def run(self) -> Best:
         """Does what remains of the sweep.
@@ -102,7 +101,7 @@ class Sweep:
         floor = study.user_attrs.get("floor")
         if floor is None:
             study.set_user_attr("floor", floor := self._floor())
-        worker = Worker(search, floor, self.root, self.machine, self.jobs, self.console, self.ended)
+        worker = Worker(search, floor, self.root, self.machine, self.jobs, self.console, self.tracking)
         filled = worker.fill(slots, "trial {}".format, pruning=search.space.pruner != "none")
         candidates = _candidates(filled)
         study.set_user_attr("candidates", candidates)

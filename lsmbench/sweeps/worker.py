@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from lsmbench.runs.children import Children, progress_bars
 from lsmbench.runs.config import Machine
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import CHECKPOINTS
+from lsmbench.runs.track import Tracking
 from lsmbench.sweeps.search import SEED, Search
 from lsmbench.sweeps.slots import BEAT_SECONDS, REASON, SLOT, Slots
 
@@ -35,12 +36,6 @@ SLOT_SEED = "/"
 
 _ATTEMPTS = 2
 _LOOK_SECONDS = 5.0
-
-Ended = Callable[[str, FrozenTrial, Path], None]
-
-
-def untracked(study: str, trial: FrozenTrial, run: Path) -> None:
-    """Is told of finished trials, and keeps nothing beside the study."""
 
 
 class SweepError(Exception):
@@ -80,7 +75,7 @@ class Worker:
         machine: Where to compute; unset `threads` shares the cores among the jobs.
         jobs: Trials at a time.
         console: Where progress is shown.
-        ended: Told of every trial that this worker has finished: the study's name, the trial, the run's folder.
+        tracking: Where each trial is followed, in the group of its study.
     """
 
     def __init__(
@@ -91,14 +86,14 @@ class Worker:
         machine: Machine,
         jobs: int,
         console: Console,
-        ended: Ended = untracked,
+        tracking: Tracking | None = None,
     ) -> None:
         self.search = search
         self.floor = floor
         self.root = root
         self.machine, self.jobs = machine, jobs
         self.console = console
-        self.ended = ended
+        self.tracking = tracking
 
     def fill(self, slots: Slots, title: Callable[[str], str], pruning: bool = False) -> dict[str, FrozenTrial]:
         """Runs trials until every slot is filled, by this worker or another.
@@ -164,7 +159,10 @@ class Worker:
         known = self.slots.before(trial) if self.pruning else {}
         for step, value in known.items():
             trial.report(value, step)
-        self.children.start(key, identity, config)
+        followed = None
+        if self.tracking:
+            followed = replace(self.tracking, group=self.slots.study.study_name, name=f"trial {key}")
+        self.children.start(key, identity, config, followed)
         task = self.bars.add_task(self.title(key), total=1.0, value="")
         self.trials[key] = _Trial(trial, identity, task, frozenset(known))
 
@@ -217,7 +215,6 @@ class Worker:
             parameters = ", ".join(f"{name} {value:.3g}" for name, value in one.trial.params.items())
             said += f"; best so far: {parameters}"
         self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {said}", highlight=False)
-        self.ended(self.slots.study.study_name, self.slots.filled()[key], self.root / one.identity)
 
     def _failed(self, key: str, failure: Failure) -> None:
         one = self.trials[key]

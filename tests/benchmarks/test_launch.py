@@ -21,7 +21,7 @@ CHANGES: dict[str, Any] = {"methods": {"floor": None, "baseline": None}, "paired
 
 
 def bench(folder: Path, *words: str) -> list[str]:
-    return ["bench", str(folder / "small.yaml"), "--output", str(folder / "results"), "--device", "cpu", *words]
+    return ["bench", str(folder / "small.yaml"), "--output", str(folder / "results"), "--accelerator", "cpu", *words]
 
 
 def written(folder: Path, **changes: Any) -> None:

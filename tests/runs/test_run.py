@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import UserError
@@ -31,6 +32,8 @@ from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import RunError, data_of, execute
+from lsmbench.runs.track import Tracking
+from tests import wandb_file
 from tests.conftest import Make, each_form
 
 CPU = Machine("cpu", 1)
@@ -89,7 +92,7 @@ def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp
         assert int(rows[-1]["updates"]) == 6
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["floor", "lsm", "fcn8s"])
 def test_the_same_configuration_gives_the_same_bits(name: str, make: Make, tmp_path: Path) -> None:
     results = [execute(make(name), tmp_path / place, CPU) for place in ("a", "b")]
     assert comparable(results[0]) == comparable(results[1])
@@ -158,7 +161,7 @@ def test_a_killed_process_continues_to_the_same_bits(make: Make, tmp_path: Path)
     file.write_text(yaml.safe_dump(config.to_dict()))
     whole = execute(config, tmp_path / "whole", CPU)
     command = [sys.executable, "-m", "lsmbench", "train", "--config", str(file), "--output", str(tmp_path / "runs"),
-               "--machine.device", "cpu", "--machine.threads", "1"]  # fmt: skip
+               "--machine.accelerator", "cpu", "--machine.threads", "1"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     log = tmp_path / "runs" / whole.id / "log.csv"
     deadline = time.monotonic() + 120
@@ -169,6 +172,50 @@ def test_a_killed_process_continues_to_the_same_bits(make: Make, tmp_path: Path)
     assert not (log.parent / "result.json").exists()
     resumed = execute(config, tmp_path / "runs", CPU)
     assert comparable(resumed) == comparable(whole)
+
+
+@pytest.fixture
+def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.mark.usefixtures("_no_key")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
+    devices: int, make: Make, tmp_path: Path
+) -> None:
+    """Also when it is interrupted: the second file then has all of it."""
+    config = make("ioda", training={"epochs": 5, "patience": 5, "batch_size": 12, "devices": devices})
+    plain = execute(config, tmp_path / "plain", CPU)
+    tracking = Tracking("wandb", group="small", folder=str(tmp_path / "followed"))
+    with pytest.raises(Interrupted):
+        execute(config, tmp_path / "tracked", CPU, interrupt_after(7), tracking=tracking)
+    tracked = execute(config, tmp_path / "tracked", CPU, tracking=tracking)
+    assert comparable(tracked) == comparable(plain)
+    assert [score.values for score in tracked.scores] == [score.values for score in plain.scores]
+    (file,) = (tmp_path / "followed" / "wandb").glob("offline-run-*/*.wandb")
+    logged = wandb_file.read(file)
+    assert (logged.run.run_group, logged.run.job_type) == ("small", "train")
+    assert sorted(logged.run.tags) == ["N50", "bank", "ioda", "protocol-1", "sit"]
+    assert {key: logged.config[key] for key in config.to_dict()} == config.to_dict()
+    with (tmp_path / "tracked" / tracked.id / "log.csv").open() as opened:
+        rows = list(csv.DictReader(opened))
+    curves = [row for row in logged.history if "seconds" in row]
+    assert [row["_step"] for row in curves] == list(range(15))
+    for row, written in zip(curves, rows, strict=True):
+        numbers = {k: float(v) for k, v in written.items() if v and k not in ("stage", "seconds")}
+        assert {k: row[k] for k in numbers} == numbers
+    panels = [row for row in logged.history if "translations" in row]
+    assert [row["_step"] for row in panels] == [11, 13], "every second epoch, and not of autoencoders"
+    for row in panels:
+        with Image.open(file.parent / "files" / row["translations"]["path"]) as picture:
+            assert picture.size == (3 * 32, 4 * 32), "input, truth and prediction of the validation samples"
+    assert logged.summary["test/x->y/iou"] == tracked.primary.value
+    assert logged.summary["validation"] == tracked.validation
+    floor = execute(make("floor"), tmp_path, CPU)
+    assert logged.summary["floor/x->y/iou"] == floor.primary.value
 
 
 def test_ctrl_c_is_no_failure(make: Make, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def code_of(*words: str) -> int:
 
 
 def words(*more: str) -> list[str]:
-    return ["sweep", "small.yaml", "--method", "baseline", "--device", "cpu", "--threads", "1", *more]
+    return ["sweep", "small.yaml", "--method", "baseline", "--accelerator", "cpu", "--threads", "1", *more]
 
 
 def started(*more: str) -> subprocess.Popen[str]:
@@ -68,7 +68,7 @@ def finished(where: str | Path, study: str = STUDY) -> list[Any]:
 
 
 def test_what_a_sweep_finds_is_written_shown_and_used(capsys: pytest.CaptureFixture[str]) -> None:
-    assert code_of("bench", "small.yaml", "--tuned", "--device", "cpu") == 2
+    assert code_of("bench", "small.yaml", "--tuned", "--accelerator", "cpu") == 2
     assert "no sweep has found parameters for dataset sit" in capsys.readouterr().err
     assert code_of(*words("--trials", "4")) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -93,7 +93,7 @@ def test_what_a_sweep_finds_is_written_shown_and_used(capsys: pytest.CaptureFixt
     assert code_of("sweep", "show", "300w") == 2
     assert "no sweep of 300w" in capsys.readouterr().err
 
-    assert code_of("bench", "small.yaml", "--tuned", "--paired", "50,20", "--device", "cpu", "--jobs", "2") == 0
+    assert code_of("bench", "small.yaml", "--tuned", "--paired", "50,20", "--accelerator", "cpu", "--jobs", "2") == 0
     folder = Path("results/small-tuned")
     manifest = json.loads((folder / "benchmark.json").read_text())
     assert [(use["row"], use["amounts"]) for use in manifest["tuned"]] == [("baseline", [50.0, 20.0])]
@@ -112,7 +112,7 @@ def test_what_a_sweep_finds_is_written_shown_and_used(capsys: pytest.CaptureFixt
 def test_another_setting_than_the_sweeps_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of(*words("--trials", "1")) == 0
     changed = ["--set", "training.steps_per_epoch=1", "--methods", "baseline"]
-    assert code_of("bench", "small.yaml", "--tuned", "--device", "cpu", *changed) == 0
+    assert code_of("bench", "small.yaml", "--tuned", "--accelerator", "cpu", *changed) == 0
     report = Path("results/small-tuned/report.md").read_text().replace("\\_", "_")
     assert "training.steps_per_epoch is 1, was 2 in the sweep" in report
 
@@ -165,7 +165,7 @@ def test_a_longer_search_is_not_lost_to_a_shorter_one(capsys: pytest.CaptureFixt
 def test_rows_of_other_pairs_can_be_tuned(capsys: pytest.CaptureFixture[str]) -> None:
     selection = ["--selection", "random,k_medoids", "--set", "supervision.features=pixels"]
     row = "baseline-k_medoids"
-    assert code_of("sweep", "small.yaml", "--method", row, "--trials", "1", "--device", "cpu", *selection) == 0
+    assert code_of("sweep", "small.yaml", "--method", row, "--trials", "1", "--accelerator", "cpu", *selection) == 0
     (best,) = bests.load(Path(f"benchmarks/best/sit/{row}.yaml"))
     assert best.setting["supervision"]["selection"] == "k_medoids"
 
@@ -243,41 +243,22 @@ def test_a_tracked_sweep_keeps_each_trial_as_an_offline_run(monkeypatch: pytest.
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    assert code_of(*words("--trials", "2", "--track", "wandb")) == 0
+    assert code_of(*words("--trials", "1", "--track", "wandb")) == 0
     runs = sorted(Path("results/small/sweeps/wandb").glob("offline-run-*"))
     logged = [wandb_file.read(next(run.glob("run-*.wandb"))) for run in runs]
-    assert len({one.run.run_id for one in logged}) == len(logged) == 2 + 6
+    assert len({one.run.run_id for one in logged}) == len(logged) == 1 + 3
     assert {one.run.job_type for one in logged} == {"trial"}
-    assert sorted(one.run.run_group for one in logged) == [STUDY] * 2 + [STUDY + "/new seeds"] * 6
+    assert sorted(one.run.run_group for one in logged) == [STUDY] + [STUDY + "/new seeds"] * 3
     (first,) = [one for one in logged if one.run.display_name == "trial 0"]
     assert first.run.project == "lsmbench"
-    assert sorted(first.run.tags) == ["N50", "baseline", "sit"]
-    assert first.config["parameters"] == {"learning_rate": 0.002}
+    assert sorted(first.run.tags) == ["N50", "bank", "baseline", "protocol-1", "sit"]
+    assert first.config["method"]["learning_rate"] == 0.002
     assert first.config["training"]["init_seed"] == 1000
-    (trial, _) = finished(Path("results/small/sweeps/studies.journal"))
+    (trial,) = finished(Path("results/small/sweeps/studies.journal"))
     assert first.summary["validation"] == trial.user_attrs["validation"]
+    assert 0 < first.summary["floor/validation"] < 1
+    assert not [key for key in first.summary if key.startswith("test/")]
     assert [row["val/x->y/iou"] for row in first.history] == [trial.user_attrs["validation"]]
-
-
-def test_wandb_failing_is_told_once_and_does_not_stop_the_sweep(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import wandb
-
-    asked: list[str] = []
-
-    def init(**options: Any) -> Any:
-        asked.append(options["mode"])
-        raise OSError("no route to host")
-
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setattr(wandb, "init", init)
-    assert code_of(*words("--trials", "2", "--track", "wandb")) == 0
-    assert asked == ["online"] + ["offline"] * 7
-    said = " ".join(capsys.readouterr().out.split())
-    assert said.count("W&B failed (OSError: no route to host)") == 1
-    assert "0" * 40 not in said
 
 
 def test_nothing_is_tracked_unless_asked_for() -> None:

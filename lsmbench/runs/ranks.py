@@ -1,0 +1,235 @@
+"""The processes that share one run: who started them, how they find each other, and what all of them agree on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch import distributed
+
+from lsmbench.errors import Elsewhere, UserError
+from lsmbench.runs.environment import cores
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others: for the slowest to read its data. One that ends is noticed at once."""
+
+OWN = "LSMBENCH_PROCESSES"
+"""Variable by which a process knows that lsmbench itself started it, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process that lsmbench starts stands among those of its run.
+
+    Attributes:
+        rank: Its number, from 0.
+        size: How many there are, all on this machine.
+        port: On which the first one listens.
+    """
+
+    rank: int
+    size: int
+    port: int
+
+    def take(self) -> None:
+        """Tells Lightning, in the process itself."""
+        variables = {"LOCAL_RANK": self.rank, "NODE_RANK": 0, "WORLD_SIZE": self.size, OWN: self.size}
+        os.environ.update({name: str(value) for name, value in variables.items()})
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(self.port))
+
+
+def places(size: int) -> list[Place]:
+    """The places of the processes of one run on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [Place(rank, size, port) for rank in range(size)]
+
+
+def started() -> int:
+    """How many processes torchrun, SLURM or lsmbench itself has started for this run, over all nodes; 1 if none has."""
+    environment = _environment()
+    if isinstance(environment, LightningEnvironment):
+        return int(os.environ[OWN])
+    return 1 if environment is None else environment.world_size()
+
+
+def number() -> int:
+    """This process's number among those of its run, from 0."""
+    environment = _environment()
+    if isinstance(environment, LightningEnvironment):
+        return environment.local_rank()
+    return 0 if environment is None else environment.global_rank()
+
+
+def check(devices: int, accelerator: str) -> None:
+    """Refuses more devices than this machine has.
+
+    Args:
+        devices: Processes on this machine; each has a GPU or a core of its own.
+        accelerator: `auto`, `cpu` or `gpu`.
+
+    Raises:
+        UserError: If there are not so many, or no GPU where one is asked for.
+    """
+    gpus = torch.cuda.device_count() if accelerator != "cpu" else 0
+    if accelerator == "gpu" and not gpus:
+        raise UserError("machine.accelerator: gpu was asked for, and torch finds none here. Use auto or cpu.")
+    there, what = (gpus, "GPU") if gpus else (cores(), "CPU core")
+    if devices > there:
+        raise UserError(
+            f"training.devices: {devices} were asked for, and this machine has {there} {what}{'s' * (there > 1)}. Ask "
+            "for fewer, or start one process per device on several machines by torchrun or SLURM."
+        )
+
+
+def strategy(devices: int) -> dict[str, Any]:
+    """What a Trainer is told of the processes of a run.
+
+    Args:
+        devices: Over all nodes.
+
+    Returns:
+        Its arguments `devices`, `num_nodes`, `strategy` and `plugins`.
+    """
+    if devices == 1:
+        return {"devices": 1}
+    environment = cast(ClusterEnvironment, _environment())
+    here = _on_this_node(environment, devices)
+    # Neither plain ddp nor a static graph can be had where groups of parameters are updated in turn. Buffers stay what
+    # each process made them: pools of fakes are the same on all, and running statistics are averaged by the method.
+    ddp = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=PATIENCE)
+    return {"devices": here, "num_nodes": devices // here, "strategy": ddp, "plugins": [environment]}
+
+
+class Ranks:
+    """The processes of a run, seen from one of them. With one process everything is simply done.
+
+    Attributes:
+        rank: This one's number, from 0.
+        size: How many there are.
+    """
+
+    def __init__(self) -> None:
+        joined = distributed.is_available() and distributed.is_initialized()
+        self.rank = distributed.get_rank() if joined else 0
+        self.size = distributed.get_world_size() if joined else 1
+
+    def first(self, do: Callable[[], T]) -> T:
+        """Does something in the first process alone.
+
+        Args:
+            do: What to do; its value has to be picklable.
+
+        Returns:
+            Its value, in every process.
+
+        Raises:
+            Elsewhere: In the other processes, if the first one raises.
+        """
+        if self.size == 1:
+            return do()
+        told: list[Any] = [None]
+        problem: Exception | None = None
+        if self.rank == 0:
+            try:
+                told = [(do(), "")]
+            except Exception as error:
+                problem, told = error, [(None, str(error) or type(error).__name__)]
+        distributed.broadcast_object_list(told, src=0)
+        if problem:
+            raise problem
+        value, said = told[0]
+        if said:
+            raise Elsewhere(said)
+        return cast(T, value)
+
+    def together(self, do: Callable[[], T]) -> T:
+        """Does something in every process, and goes on only if all have done it.
+
+        Returns:
+            What this process made of it.
+
+        Raises:
+            Elsewhere: In the processes that it worked in, or failed in as well, if it failed in another.
+        """
+        if self.size == 1:
+            return do()
+        value, problem = None, None
+        try:
+            value = do()
+        except Exception as error:
+            problem = error
+        said = self.gathered("" if problem is None else str(problem) or type(problem).__name__)
+        failed = [rank for rank, text in enumerate(said) if text]
+        if failed and failed[0] == self.rank:
+            raise cast(Exception, problem)
+        if failed:
+            raise Elsewhere(said[failed[0]])
+        return cast(T, value)
+
+    def gathered(self, value: T) -> list[T]:
+        """The values of all processes, by rank; a value has to be picklable."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def lost(self, error: BaseException) -> bool:
+        """Whether an error only says that another process is gone."""
+        return self.size > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error).lower())
+
+
+@contextmanager
+def joined(strategy: Strategy) -> Iterator[Ranks]:
+    """Brings the processes of a run together for as long as it takes.
+
+    Args:
+        strategy: Of any of the run's Trainers.
+
+    Raises:
+        UserError: If they were started in a way that Lightning refuses.
+    """
+    if not isinstance(strategy, DDPStrategy):
+        yield Ranks()
+        return
+    strategy.setup_environment()
+    yield Ranks()
+    # Not after an error: a process that waits for one that is gone would wait for long.
+    distributed.destroy_process_group()
+
+
+def _environment() -> ClusterEnvironment | None:
+    """Who started this process: lsmbench, torchrun, SLURM, or nobody of these."""
+    if OWN in os.environ:
+        return LightningEnvironment()
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    # One task is what a batch script is itself; processes for several devices are then ours to start.
+    if SLURMEnvironment.detect() and int(os.environ["SLURM_NTASKS"]) > 1:
+        try:
+            return SLURMEnvironment()
+        except RuntimeError as error:  # it says which of SLURM's options is the right one
+            raise UserError(str(error)) from error
+    return None
+
+
+def _on_this_node(environment: ClusterEnvironment, devices: int) -> int:
+    """How many of a run's processes are on this node."""
+    if isinstance(environment, TorchElasticEnvironment):
+        return int(os.environ["LOCAL_WORLD_SIZE"])
+    return int(os.environ["SLURM_NTASKS_PER_NODE"]) if isinstance(environment, SLURMEnvironment) else devices

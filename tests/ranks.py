@@ -1,0 +1,80 @@
+"""Runs in processes of their own, several to a run, with methods whose whole batch is the sum of its parts."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lsmbench.methods import METHODS
+from lsmbench.methods.base import Method
+from lsmbench.runs import ranks
+from lsmbench.runs.config import Machine, RunConfig
+from lsmbench.runs.run import execute
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["lsmbench.runs.run"])
+
+
+def executed(config: RunConfig, root: Path, devices: int, as_it_is: bool = False) -> None:
+    """Executes a run on the CPU; each process leaves `rank-R-STAGE.pt`: its method's parameters and state.
+
+    They are those of each stage's end as `after`, and those of its start as `before`. Unless the method is left
+    `as_it_is`, it has nothing that depends on how a batch is divided.
+    """
+    root.mkdir()
+    config = replace(config, training=replace(config.training, devices=devices))
+    processes = [
+        _CONTEXT.Process(target=_execute, args=(config, root, place, as_it_is)) for place in ranks.places(devices)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+
+
+def _execute(config: RunConfig, root: Path, place: ranks.Place, as_it_is: bool) -> None:
+    torch.set_num_threads(1)
+    if place.size > 1:
+        place.take()
+    METHODS[config.method_name] = _watched(METHODS[config.method_name], root, place.rank, as_it_is)
+    execute(config, root, Machine("cpu", 1))
+
+
+def _watched(kind: type[Method], root: Path, rank: int, as_it_is: bool) -> type[Method]:
+    """The method, without batch statistics and each process's own dropout, that saves itself."""
+
+    def build(self: Method) -> None:
+        kind.build(self)
+        if not as_it_is:
+            _replace(self)
+
+    before: dict[str, Tensor] = {}
+
+    def on_fit_start(self: Method) -> None:
+        before.update({key: value.clone() for key, value in self.state_dict().items()})
+
+    def on_fit_end(self: Method) -> None:
+        saved = {"before": before, "after": self.state_dict()}
+        torch.save(saved, root / f"rank-{rank}-{self.stage.name}.pt")
+
+    return type(kind.__name__, (kind,), {"build": build, "on_fit_start": on_fit_start, "on_fit_end": on_fit_end})
+
+
+def _replace(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        other: Any = None
+        if isinstance(child, nn.BatchNorm1d):
+            other = nn.LayerNorm(child.num_features)
+        elif isinstance(child, nn.BatchNorm2d):
+            other = nn.GroupNorm(1, child.num_features)
+        elif isinstance(child, nn.Dropout | nn.Dropout2d):
+            other = nn.Identity()
+        elif isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            child.register_forward_pre_hook(lambda _, fed: tuple(part.double() for part in fed))
+        setattr(module, name, other) if other else _replace(child)

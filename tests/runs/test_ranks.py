@@ -1,0 +1,234 @@
+"""Several processes of one run: they end where one process does, and they end together."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from lsmbench.errors import UserError
+from lsmbench.methods import METHODS
+from lsmbench.runs import environment, ranks
+from lsmbench.runs.callbacks import Progress
+from lsmbench.runs.children import Children
+from lsmbench.runs.config import Machine, RunConfig, config_from_dict
+from lsmbench.runs.results import Failure, Result
+from lsmbench.runs.run import RunError, execute
+from tests.conftest import Make
+from tests.ranks import executed
+
+CPU = Machine("cpu", 1)
+
+TOLERANCE = 1e-6
+"""Of parameters that an update moves by about 1e-3, in double precision; most agree to 1e-9. The U-Net, whose loss is
+computed in single precision, to 5e-7."""
+
+ENDED_SECONDS = 30
+"""Within which a run has ended after one of its processes was killed."""
+
+
+def on(devices: int, config: RunConfig) -> RunConfig:
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, devices=devices))
+
+
+def states(root: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: torch.load(path, weights_only=True) for path in sorted(root.glob("rank-*.pt"))}
+
+
+def result_in(root: Path) -> Result:
+    return Result.load(next(root.glob("*/result.json")).parent)
+
+
+def logged(root: Path) -> list[dict[str, str]]:
+    with next(root.glob("*/log.csv")).open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("dataset", ["sit", "faces"])
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_with_half_the_batch_end_where_one_with_the_whole_batch_does(
+    name: str, dataset: str, make: Make, tmp_path: Path
+) -> None:
+    # A pool of five fakes is full, and exchanges, from the second of six updates on. Three validation samples are
+    # dealt unevenly.
+    options = {"pool": 5} if "pool" in METHODS[name].Config.__dataclass_fields__ else {}
+    training = {"batch_size": 12, "precision": "64-true"}
+    config = make(name, dataset, training=training, supervision={"paired_count": 6, "val_pairs": 3}, **options)
+    if not METHODS[name].supports(config.dataset, config.method)[0]:
+        pytest.skip("not supported")
+    one, two = tmp_path / "one", tmp_path / "two"
+    executed(config, one, 1)
+    executed(config, two, 2)
+    mine, theirs = states(one), states(two)
+    assert len(theirs) == 2 * len(mine)
+    for word, state in mine.items():
+        first, second = theirs[word]["after"], theirs[word.replace("rank-0", "rank-1")]["after"]
+        for key, value in state["after"].items():
+            assert torch.equal(first[key], second[key]), f"{key} differs between the processes"
+            torch.testing.assert_close(first[key], value, rtol=0, atol=TOLERANCE, msg=f"{key} differs from one process")
+        moved = max(float((value - state["before"][key]).abs().max()) for key, value in state["after"].items())
+        assert moved > 1000 * TOLERANCE, "nothing was trained: the test would prove nothing"
+    result, other = result_in(one), result_in(two)
+    assert other.id != result.id, "the number of devices is part of a run's identity"
+    for score, again in zip(result.scores, other.scores, strict=True):
+        assert again.indices == score.indices
+        assert again.values == pytest.approx(score.values, abs=TOLERANCE, nan_ok=True)
+    if mine:
+        for row, likewise in zip(logged(one), logged(two), strict=True):
+            numbers = {key: float(value) for key, value in row.items() if value and key not in ("stage", "seconds")}
+            assert {key: float(likewise[key]) for key in numbers} == pytest.approx(numbers, abs=1e-5)
+
+
+def test_running_statistics_are_the_same_in_all_processes_and_on_disk(make: Make, tmp_path: Path) -> None:
+    config = make("baseline", "faces", training={"batch_size": 12}, supervision={"paired_count": 6})
+    executed(config, tmp_path / "two", 2, as_it_is=True)
+    first, second = (state["after"] for state in states(tmp_path / "two").values())
+    kept = torch.load(next(tmp_path.glob("two/*/checkpoints/*/last.ckpt")), weights_only=True)["state_dict"]
+    running = [key for key in first if key.endswith(("running_mean", "running_var"))]
+    assert running
+    for key in running:
+        assert torch.equal(first[key], second[key])
+        assert torch.equal(first[key], kept[key])
+
+
+def command(config: RunConfig, file: Path, *words: str) -> list[str]:
+    file.write_text(yaml.safe_dump(config.to_dict()))
+    return [sys.executable, "-m", "lsmbench", "train", "--config", str(file), "--accelerator", "cpu", *words]
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 120) -> str:
+    """What a process said; 120 s is long for what takes ten."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    finally:
+        process.kill()
+
+
+def started(words: list[str], **variables: object) -> subprocess.Popen[str]:
+    env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+
+def test_a_run_one_of_whose_processes_is_killed_says_so_and_can_be_taken_up_again(make: Make, tmp_path: Path) -> None:
+    config = on(2, make("baseline", training={"epochs": 8, "patience": 8}))
+    whole = execute(config, tmp_path / "whole", CPU)
+    killed: list[float] = []
+    processes: list[psutil.Process] = []
+
+    def kill_the_second(progress: Progress) -> None:
+        if progress.done == 2 and not killed:
+            children = psutil.Process().children(recursive=True)
+            processes[:] = [p for p in children if "forkserver" in " ".join(p.parent().cmdline())][-2:]
+            killed.append(time.monotonic())
+            processes[1].kill()
+
+    with pytest.raises(RunError, match="process 1 of its 2 ended with signal 9") as caught:
+        execute(config, tmp_path, CPU, kill_the_second)
+    assert time.monotonic() - killed[0] < ENDED_SECONDS
+    assert not processes[0].is_running(), "a process outlives the others"
+    folder = caught.value.folder
+    assert "signal 9" in Failure.load(folder).reason
+    assert not (folder / "result.json").exists()
+    result = execute(config, tmp_path, CPU)
+    assert not (folder / "failure.json").exists()
+    assert [score.values for score in result.scores] == [score.values for score in whole.scores]
+    assert result.validation == whole.validation
+    assert len(logged(tmp_path)) == 8
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_torchrun_and_slurm_start_the_same_run(make: Make, tmp_path: Path) -> None:
+    """SLURM as its variables tell it, on two nodes of one task."""
+    config = make("cyclegan", training={"batch_size": 12})
+    expected = execute(on(2, config), tmp_path / "own", CPU)
+    words = command(config, tmp_path / "config.yaml", "--machine.threads", "1", "--devices", "2")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    said = ended(started([*torchrun, *words[1:], "--output", str(tmp_path / "torchrun")]))
+    assert said.count("result.json") == 1, said
+    slurm = {
+        "SLURM_NTASKS": 2, "SLURM_NTASKS_PER_NODE": 1, "SLURM_NNODES": 2, "SLURM_LOCALID": 0, "SLURM_JOB_ID": 1,
+        "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": free_port(),
+    }  # fmt: skip
+    words += ["--output", str(tmp_path / "slurm")]
+    tasks = [started(words, **slurm, SLURM_PROCID=rank, SLURM_NODEID=rank) for rank in (0, 1)]
+    said = "".join(ended(task) for task in tasks)
+    assert said.count("result.json") == 1, said
+    for root in ("torchrun", "slurm"):
+        result = result_in(tmp_path / root)
+        assert result.id == expected.id
+        assert [score.values for score in result.scores] == [score.values for score in expected.scores]
+    assert result.environment["nodes"] == 2
+
+
+def test_processes_that_were_started_differently_are_refused(make: Make, tmp_path: Path) -> None:
+    words = command(make("baseline"), tmp_path / "config.yaml", "--devices", "2", "--output", str(tmp_path / "runs"))
+    variables = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    tasks = [
+        started([*words, "--seed", str(rank)], RANK=rank, LOCAL_RANK=rank, TORCHELASTIC_RUN_ID="test", **variables)
+        for rank in (0, 1)
+    ]
+    said = "".join(ended(task) for task in tasks)
+    assert [task.returncode for task in tasks] == [2, 1]
+    assert said.count("were started with different configurations or data") == 1, said
+    assert "process 0: baseline-N50-s0-" in said
+    assert "process 1: baseline-N50-s1-" in said
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_run_that_diverges_on_several_devices_is_recorded_once(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        execute(on(2, make("baseline", learning_rate=1e30)), tmp_path, CPU)
+    assert Failure.load(caught.value.folder).kind == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training": {"batch_size": 7, "devices": 2}}, "batch_size: 7 samples cannot be divided evenly over .*=2"),
+        ({"training": {"devices": 0}}, "training.devices: expected at least 1, found 0"),
+    ],
+)
+def test_a_number_of_devices_that_cannot_be_is_refused(
+    change: dict[str, Any], message: str, make: Make, tmp_path: Path
+) -> None:
+    values = make("baseline").to_dict()
+    values["training"] |= change["training"]
+    with pytest.raises(UserError, match=message):
+        config_from_dict(values)
+
+
+def test_more_devices_than_there_are_or_samples_to_divide_are_refused(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = environment.cores() + 1
+    with pytest.raises(
+        UserError, match=f"training.devices: {many} were asked for, and this machine has {many - 1} CPU"
+    ):
+        execute(on(many, make("baseline", training={"batch_size": 12 * many})), tmp_path, CPU)
+    with pytest.raises(UserError, match=r"training.devices: 2 divide the validation samples, and there are only 1"):
+        execute(on(2, make("baseline", supervision={"val_pairs": 1})), tmp_path, CPU)
+    with pytest.raises(UserError, match=r"training.batch_size: 2 must be a multiple of the number of processes"):
+        execute(on(2, make("lsm", training={"batch_size": 2})), tmp_path, CPU)
+    assert not list(tmp_path.glob("*/result.json"))
+    monkeypatch.setenv(ranks.OWN, "4")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(UserError, match=r"training.devices: 2 were asked for, and torchrun or SLURM has started 4"):
+        execute(on(2, make("baseline")), tmp_path, CPU)
+    with pytest.raises(UserError, match="this command starts its own processes"):
+        Children(tmp_path, CPU, 1)
