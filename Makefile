@@ -25,18 +25,19 @@ endef
 OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $(if $(PAIRED),--paired $(PAIRED)) \
   $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
   $(if $(SIZE),--size $(SIZE)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(ACCELERATOR),--accelerator $(ACCELERATOR)) \
-  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET))
+  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET)) $(if $(TRACK),--track $(TRACK))
 BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METHODS),$(METHOD))) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
 # What `make sweep` adds: make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
 SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(or $(METHOD),$(METHODS))) $(if $(TRIALS),--trials $(TRIALS)) \
-  $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE)) $(if $(TRACK),--track $(TRACK))
+  $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE))
 
-.PHONY: help setup setup-dev bench sweep report list test lint format clean
+.PHONY: help setup setup-dev bench sweep report leaderboard list test lint format clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICES= ACCELERATOR= JOBS= OUTPUT= TUNED=1 SET=\"training.epochs=20 …\""
+	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICES= ACCELERATOR= JOBS= OUTPUT= TUNED=1 TRACK=wandb SET=\"training.epochs=20 …\""
 	@echo "  make sweep takes: DATASET= DATA= METHOD= PAIRED= PAIRED_COUNT= SELECTION= SIZE= TRIALS= STORAGE= STUDY= SPACE= TRACK=wandb DEVICES= ACCELERATOR= JOBS= OUTPUT= SET="
+	@echo "  make leaderboard takes: RESULTS=\"results runs\" TRACK=wandb"
 	@echo "  without DATASET it runs the default benchmark, benchmarks/quick.yaml"
 
 setup: ## Install lsmbench into .venv
@@ -53,6 +54,9 @@ sweep: setup ## Search for a method's best parameters, which make bench TUNED=1 
 
 report: setup ## Write a report again: make report RESULTS=results/quick
 	@$(BIN)/lsmbench report $(or $(RESULTS),results/quick)
+
+leaderboard: setup ## Write every result on disk to one page, results/leaderboard.html
+	@$(BIN)/lsmbench leaderboard $(RESULTS) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(TRACK),--track $(TRACK))
 
 list: setup ## List methods, datasets and benchmarks
 	@$(BIN)/lsmbench list

@@ -1,4 +1,4 @@
-"""The command line: `lsmbench list | train | bench | sweep | report | select | data`."""
+"""The command line: `lsmbench list | train | bench | sweep | report | leaderboard | select | data`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ usage: lsmbench COMMAND [options]
   sweep     a search for the best parameters of a row: lsmbench sweep sit --method lsm --paired 5
             lsmbench sweep show sit: how it stands, what was best, what matters
   report    tables and pictures again, from results alone: lsmbench report results/quick
+  leaderboard
+            every result on disk on one page: lsmbench leaderboard results runs
   select    which photos of a folder to annotate: lsmbench select photos -k 20
   data      what a dataset holds, and what is wrong with it: lsmbench data check sit
 
@@ -86,6 +88,7 @@ def _dispatch(words: list[str]) -> int:
         "bench": _bench,
         "sweep": _sweep,
         "report": _report,
+        "leaderboard": _leaderboard,
         "select": _select,
         "data": _data,
     }
@@ -176,6 +179,7 @@ def _train(words: list[str]) -> int:
             highlight=False,
         )
     console.print(f"{folder / 'result.json'}", highlight=False)
+    _tell_unsent(tracking)
     return 0
 
 
@@ -231,6 +235,7 @@ def _bench(words: list[str]) -> int:
     for table in console_table(folder):
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    _tell_unsent(tracking)
     if not outcome.failed:
         return 0
     errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
@@ -265,6 +270,12 @@ def _report(words: list[str]) -> int:
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False)
     return 0
+
+
+def _leaderboard(words: list[str]) -> int:
+    from lsmbench.benchmarks.leaderboard import leaderboard
+
+    return leaderboard(words, console, errors)
 
 
 def _select(words: list[str]) -> int:
@@ -369,6 +380,13 @@ class _training_bar:  # noqa: N801
 
     def __exit__(self, *details: object) -> None:
         self.bars.stop()
+
+
+def _tell_unsent(tracking: Any) -> None:
+    from lsmbench.runs.track import unsent
+
+    if said := unsent(tracking):
+        console.print(_escaped(said), highlight=False, soft_wrap=True)
 
 
 def _escaped(text: str) -> str:

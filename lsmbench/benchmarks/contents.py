@@ -36,6 +36,7 @@ CHOSEN = "chosen.png"  # a run's picture of the samples that were chosen as pair
 RANDOM = "random"
 PANEL_ROWS = 8  # more test samples than this no longer fit a page
 DAMAGE = (UserError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+PANEL_DAMAGE = (*DAMAGE, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 # What differs between runs of one benchmark without making them differ.
 _PASSING = ("host", "time", "date", "start", "finish", "pid", "user")
 
@@ -129,7 +130,7 @@ def read(folder: Path) -> Contents:
         home = folder / RUNS / run.id
         try:
             if (home / RESULT).exists():
-                results.append(_whole(Result.load(home), run))
+                results.append(load_result(home, run.id))
                 continue
         except DAMAGE as error:
             problems.append(_problem(folder, run, RESULT, error))
@@ -144,6 +145,71 @@ def read(folder: Path) -> Contents:
     return Contents(
         folder, manifest, tuple(kept), tuple(left_out), tuple(failures), tuple(problems), strangers=len(homes - known)
     )
+
+
+def load_result(home: Path, identity: str | None = None) -> Result:
+    """Reads a run's result and checks what a damaged or hand-edited one could lack; everything behind relies on it.
+
+    Args:
+        home: The run's folder.
+        identity: Whose result it has to be; anybody's if `None`.
+
+    Raises:
+        Exception: One of `DAMAGE`, if it cannot be used.
+    """
+    result = Result.load(home)
+    if identity is not None and result.id != identity:
+        raise ValueError(f"belongs to run {result.id}")
+    if not isinstance(result.id, str) or not isinstance(result.config["method"]["name"], str):
+        raise TypeError("the run or its method has no name")
+    if not result.scores:
+        raise ValueError("holds no scores")
+    for score in result.scores:
+        numbers = all(isinstance(value, int | float) for value in score.values)
+        if not numbers or not score.values or len(score.values) != len(score.indices):
+            raise ValueError(f"the scores of {score.metric} are not one number per test sample")
+        if not all(isinstance(word, str) for word in (score.metric, score.source, score.target, score.unit)):
+            raise TypeError("a score has no name")
+        if not isinstance(score.pooled, int | float | None):
+            raise TypeError(f"the value of {score.metric} over all samples is not a number")
+    # The rule becomes a part of a file's name.
+    if not re.fullmatch(r"\w[\w-]*", rule_of_choice(result)):
+        raise ValueError(f"pairs are chosen by {rule_of_choice(result)!r}, expected a word")
+    result.protocol = str(result.protocol)
+    sections = (result.supervision, result.cost, result.environment, result.selection, result.dataset)
+    if not all(isinstance(section, dict) for section in sections) or not isinstance(result.warnings, list):
+        raise TypeError("a section has another layout")
+    if not all(isinstance(v, int | float) for v in (*result.supervision.values(), result.validation or 0.0)):
+        raise TypeError("the supervision or the validation is not a number")
+    if not isinstance(result.dataset.get("views", {}), dict):
+        raise TypeError("the dataset's views are not named")
+    result.cost = {key: float(value) for key, value in result.cost.items() if value is not None}
+    # These raise what a page could not show.
+    markup.epochs(result.selection)
+    markup.validation(result)
+    return result
+
+
+def load_panel(home: Path) -> Panel:
+    """Reads the pictures that a run kept of its translations, and checks their shapes.
+
+    Args:
+        home: The run's folder.
+
+    Returns:
+        Arrays `index` (K,), `x`, `y` and `prediction`, the latter uint8 (K, H, W, 3).
+
+    Raises:
+        FileNotFoundError: If the run kept none.
+        Exception: One of `PANEL_DAMAGE`, if they cannot be used.
+    """
+    with np.load(home / PANEL, allow_pickle=False) as file:
+        panel = {name: file[name][:PANEL_ROWS] for name in ("index", "x", "y", "prediction")}
+    for name in ("x", "y", "prediction"):
+        images, samples = panel[name], len(panel["index"])
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
+            raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
+    return panel
 
 
 def read_panels(contents: Contents, table: Table) -> tuple[list[list[tuple[Row, PlannedRun, Panel]]], list[Problem]]:
@@ -304,40 +370,6 @@ def _tuning_doubts(manifest: Manifest, table: Table) -> list[str]:
     return said + [f"{'; '.join(places)}: {difference}." for difference, places in where.items()]
 
 
-def _whole(result: Result, run: PlannedRun) -> Result:
-    """Checks what a damaged or hand-edited result could lack; everything behind relies on it."""
-    if result.id != run.id:
-        raise ValueError(f"belongs to run {result.id}")
-    if not isinstance(result.config["method"]["name"], str):
-        raise TypeError("the method has no name")
-    if not result.scores:
-        raise ValueError("holds no scores")
-    for score in result.scores:
-        numbers = all(isinstance(value, int | float) for value in score.values)
-        if not numbers or not score.values or len(score.values) != len(score.indices):
-            raise ValueError(f"the scores of {score.metric} are not one number per test sample")
-        if not all(isinstance(word, str) for word in (score.metric, score.source, score.target, score.unit)):
-            raise TypeError("a score has no name")
-        if not isinstance(score.pooled, int | float | None):
-            raise TypeError(f"the value of {score.metric} over all samples is not a number")
-    # The rule becomes a part of a file's name.
-    if not re.fullmatch(r"\w[\w-]*", rule_of_choice(result)):
-        raise ValueError(f"pairs are chosen by {rule_of_choice(result)!r}, expected a word")
-    result.protocol = str(result.protocol)
-    sections = (result.supervision, result.cost, result.environment, result.selection, result.dataset)
-    if not all(isinstance(section, dict) for section in sections) or not isinstance(result.warnings, list):
-        raise TypeError("a section has another layout")
-    if not all(isinstance(v, int | float) for v in (*result.supervision.values(), result.validation or 0.0)):
-        raise TypeError("the supervision or the validation is not a number")
-    if not isinstance(result.dataset.get("views", {}), dict):
-        raise TypeError("the dataset's views are not named")
-    result.cost = {key: float(value) for key, value in result.cost.items() if value is not None}
-    # These raise what a page could not show.
-    markup.epochs(result.selection)
-    markup.validation(result)
-    return result
-
-
 def _whole_failure(failure: Failure, run: PlannedRun) -> Failure:
     if failure.id != run.id:
         raise ValueError(f"belongs to run {failure.id}")
@@ -349,15 +381,10 @@ def _whole_failure(failure: Failure, run: PlannedRun) -> Failure:
 
 def _read_panel(folder: Path, run: PlannedRun, index: NDArray[Any] | None) -> Panel | Problem | None:
     try:
-        with np.load(folder / RUNS / run.id / PANEL, allow_pickle=False) as file:
-            panel = {name: file[name][:PANEL_ROWS] for name in ("index", "x", "y", "prediction")}
-        for name in ("x", "y", "prediction"):
-            images, samples = panel[name], len(panel["index"])
-            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
-                raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
+        panel = load_panel(folder / RUNS / run.id)
     except FileNotFoundError:
         return None
-    except (*DAMAGE, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except PANEL_DAMAGE as error:
         return _problem(folder, run, PANEL, error)
     if index is not None and not np.array_equal(panel["index"], index):
         return Problem(run.id, f"{RUNS}/{run.id}/{PANEL}: shows other test samples; left out.")

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jinja2
+
 from lsmbench.benchmarks.best import Best, Use
 from lsmbench.benchmarks.statistics import Column, Published, Row, Span, Table, Unit
 from lsmbench.runs.results import Result
@@ -38,6 +40,15 @@ _TEX = {
     "“": "``",
     "”": "''",
 } | {character: "\\" + character for character in "&%$#_{}"}
+# Braces and percent signs are LaTeX's own.
+_TEX_TAGS: dict[str, Any] = {
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "variable_start_string": "<<",
+    "variable_end_string": ">>",
+    "comment_start_string": "<#",
+    "comment_end_string": "#>",
+}
 BEST_VALIDATION = "best_validation"
 _GREEK_CAPITALS = {"gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega"}
 
@@ -279,6 +290,26 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     """Escapes text for LaTeX; letters that pdflatex cannot set are spelled in ASCII."""
     return "".join(map(_latex_character, line(text)))
+
+
+def render(template: str, page: dict[str, Any]) -> str:
+    """Fills one of the package's templates; text is escaped for HTML where the template's name says so.
+
+    Args:
+        template: Its file's name.
+        page: What it shows, as `page`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lsmbench.benchmarks"),
+        autoescape=template.endswith(".html.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        **(_TEX_TAGS if template.endswith(".tex.j2") else {}),
+    )
+    environment.filters.update(md=markdown, tex=latex, slug=slug, line=line)
+    return environment.get_template(template).render(page=page)
 
 
 def _all(sources: Sequence[str]) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -43,16 +42,6 @@ _LEAST = 480  # pixels; pictures of chosen pairs shrink to this and are scrolled
 _BROAD = 10  # columns of a picture that want more than a page's width
 # Pictures that a report may have made, whatever its N counted.
 _DRAWN = ("panel-N*.png", "panel-*pairs.png", "chosen-N*-*.png", "chosen-*pairs-*.png")
-
-# Braces and percent signs are LaTeX's own.
-_TEX_TAGS: dict[str, Any] = {
-    "block_start_string": "<%",
-    "block_end_string": "%>",
-    "variable_start_string": "<<",
-    "variable_end_string": ">>",
-    "comment_start_string": "<#",
-    "comment_end_string": "#>",
-}
 
 
 @dataclass(frozen=True)
@@ -165,9 +154,9 @@ def write_report(folder: Path) -> ReportPaths:
         "tuning": _tuning_view(primary, drawings["tuning"]) if "tuning" in plots else None,
     }
     write_text(paths.csv, _scores_csv(contents, primary))
-    write_text(paths.tex, _render("table.tex.j2", page))
-    write_text(paths.markdown, _render("report.md.j2", page))
-    write_text(paths.html, _render("report.html.j2", page))
+    write_text(paths.tex, markup.render("table.tex.j2", page))
+    write_text(paths.markdown, markup.render("report.md.j2", page))
+    write_text(paths.html, markup.render("report.html.j2", page))
     return paths
 
 
@@ -542,20 +531,6 @@ def _scores_csv(contents: Contents, table: Table) -> str:
                 shown = "" if math.isnan(value) else repr(float(value))
                 writer.writerow((*head, score.metric, score.source, score.target, index, shown))
     return buffer.getvalue()
-
-
-def _render(template: str, page: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lsmbench.benchmarks"),
-        autoescape=template.endswith(".html.j2"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        **(_TEX_TAGS if template.endswith(".tex.j2") else {}),
-    )
-    environment.filters.update(md=markup.markdown, tex=markup.latex, slug=markup.slug, line=markup.line)
-    return environment.get_template(template).render(page=page)
 
 
 def _inline(drawing: str, name: str, label: str) -> str:

@@ -139,6 +139,17 @@ def tracker(tracking: Tracking, identity: str, config: dict[str, Any], tags: Seq
     return _Threaded(kind(tracking, identity, config, tags, said.put), NAMES[tracking.track], said, warn)
 
 
+def unsent(tracking: Tracking) -> str:
+    """How to send what W&B keeps offline; empty if it keeps nothing."""
+    if tracking.track != "wandb":
+        return ""
+    folder = Path(os.environ.get("WANDB_DIR") or tracking.folder)
+    kept = [
+        file for file in folder.glob("wandb/offline-run-*/*.wandb") if not file.with_suffix(".wandb.synced").exists()
+    ]
+    return f"W&B keeps {len(kept)} run{'s' * (len(kept) > 1)} offline. {_to_send(folder)}" if kept else ""
+
+
 @contextmanager
 def wandb_run(folder: Path, warn: Warn, **options: Any) -> Iterator[wandb.Run]:
     """A run in Weights & Biases: online where there is a key and a server, else offline. Never asks for anything.
@@ -463,7 +474,8 @@ def _begin(folder: Path, warn: Warn, **options: Any) -> wandb.Run:
         mode = "offline"
     run = begun(mode)
     if failure:
-        warn(f"{failure}; the run is kept offline. {_how_to_send(run)}")
+        # In the same words for all runs of a command, which then tells them once.
+        warn(f"{failure}; runs are kept offline. {_to_send(folder)}")
     return run
 
 
@@ -479,6 +491,10 @@ def _end(run: wandb.Run, warn: Warn, failed: bool = False) -> bool:
         _leave()
         return False
     return True
+
+
+def _to_send(folder: Path) -> str:
+    return f"Send them later: wandb sync {folder / 'wandb' / 'offline-run-*'}"
 
 
 def _how_to_send(run: wandb.Run) -> str:

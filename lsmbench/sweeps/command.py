@@ -16,7 +16,7 @@ from lsmbench.benchmarks.markup import plural
 from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
 from lsmbench.errors import UserError
 from lsmbench.runs.config import Machine, add_options, parse_arguments
-from lsmbench.runs.track import Tracking
+from lsmbench.runs.track import Tracking, unsent
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.search import obstacle, searches
 from lsmbench.sweeps.storage import database_errors, file_of, open_storage, shown
@@ -96,6 +96,8 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
                 failed = 1
                 continue
             console.print(_kept(outcome, benchmark.dataset["name"]), highlight=False)
+    if said := unsent(tracking):
+        console.print(escape(said), highlight=False, soft_wrap=True)
     return failed
 
 

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser
 from lsmbench.errors import UserError
 from lsmbench.runs import track
 from lsmbench.runs.config import add_options
-from lsmbench.runs.track import Tracker, Tracking, tracker, wandb_run
+from lsmbench.runs.track import Tracker, Tracking, tracker, unsent, wandb_run
 from tests import wandb_file
 
 CONFIG = {"dataset": {"name": "sit"}, "method": {"name": "lsm", "learning_rate": 0.002}, "training": {"epochs": 5}}
@@ -324,7 +324,8 @@ def test_a_run_is_kept_offline_if_it_cannot_be_online(
     run = Run(tmp_path).train(0, 2).end()
     (said,) = run.warnings
     (file,) = files(tmp_path)
-    assert said.endswith(f"the run is kept offline. Send it later: wandb sync {file.parent}")
+    assert said.endswith(f"runs are kept offline. Send them later: wandb sync {file.parents[1]}/offline-run-*")
+    assert unsent(Tracking("wandb", folder=str(tmp_path))).startswith("W&B keeps 1 run offline. Send them later")
     assert "\n" not in said
     assert "sesame" not in said
     assert KEY not in said
