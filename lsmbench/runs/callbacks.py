@@ -65,7 +65,7 @@ class ResumableEarlyStopping(EarlyStopping):
 class EpochLog(Callback):
     """Writes `log.csv`, one row per epoch, and keeps its rows in the checkpoint so that a resumed log is whole.
 
-    Every process of a run keeps the rows, which differ in their seconds; the first one writes and tells them.
+    Every process of a run keeps the rows, which differ in their seconds; the first one writes them.
 
     Args:
         path: The file.
@@ -141,8 +141,7 @@ class EpochLog(Callback):
             raise DivergedError(f"{monitor} is not a number in epoch {trainer.current_epoch} of stage {self.stage}")
         best = max(seen) if pl_module.higher_is_better else min(seen)
         done = self.offset + len(self.rows)
-        if trainer.is_global_zero:
-            self.tell(Progress(self.stage, trainer.current_epoch, done, self.total, monitor, values[monitor], best))
+        self.tell(Progress(self.stage, trainer.current_epoch, done, self.total, monitor, values[monitor], best))
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:

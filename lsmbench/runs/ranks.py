@@ -103,10 +103,10 @@ def strategy(devices: int) -> dict[str, Any]:
         devices: Over all nodes.
 
     Returns:
-        Its arguments `devices`, `num_nodes`, `strategy` and `plugins`.
+        Those of its arguments that are about processes.
     """
     if devices == 1:
-        return {"devices": 1}
+        return {"devices": 1, "plugins": [LightningEnvironment()]}  # also as the one task of SLURM, see `_environment`
     environment = cast(ClusterEnvironment, _environment())
     here = _on_this_node(environment, devices)
     # Neither plain ddp nor a static graph can be had where groups of parameters are updated in turn. Buffers stay what
@@ -222,7 +222,8 @@ def _environment() -> ClusterEnvironment | None:
     # One task is what a batch script is itself; processes for several devices are then ours to start.
     if SLURMEnvironment.detect() and int(os.environ["SLURM_NTASKS"]) > 1:
         try:
-            return SLURMEnvironment()
+            # Lightning's own checkpoints at SLURM's signals would be taken up in place of the run's.
+            return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:  # it says which of SLURM's options is the right one
             raise UserError(str(error)) from error
     return None

@@ -101,7 +101,7 @@ def execute(
         config: What to run.
         root: Folder of runs.
         machine: Where to compute.
-        tell: Called after every epoch.
+        tell: Called after every epoch, of several processes in the first.
         testing: Whether the selected weights are tested. If not, there is no test set, the result holds the validation
             value and no scores, and no weights are kept; asked for a test later, the run starts anew.
         tracking: Where the run is followed beside its own files.
@@ -177,7 +177,8 @@ def _execute(
 
             def remember(progress: Progress) -> None:
                 where[:] = [progress]
-                tell(progress)
+                if crew.rank == 0:
+                    tell(progress)
 
             follower = crew.together(lambda: _tracker(config, tracking, folder.name, crew))
             failed = True
@@ -583,9 +584,9 @@ def _failure(
         error = RuntimeError("another process of the run ended, and left it unfinished")
     if ((diverged or lost) and crew.rank) or (lost and (folder / FAILURE).exists()):
         return Elsewhere(str(error))
-    reason = str(error) if diverged else f"{type(error).__name__}: {error}"
+    reason = str(error) if diverged or lost else f"{type(error).__name__}: {error}"
     place = f"stage {where[0].stage}, after its epoch {where[0].epoch}" if where else "before the first epoch ended"
-    detail = "" if diverged else "".join(traceback.format_exception(error))
+    detail = "" if diverged or lost else "".join(traceback.format_exception(error))
     failure = Failure(folder.name, "diverged" if diverged else "failed", reason, place, config.to_dict(), detail)
     failure.save(folder)
     return Elsewhere(str(error)) if lost else RunError(failure, folder)
