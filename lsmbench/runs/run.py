@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import logging
 import math
 import os
@@ -22,36 +21,28 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from numpy.typing import NDArray
-from PIL import Image as Picture
-from torch.utils.data import DataLoader
 
-from lsmbench.data.check import contact_sheet
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import DivergedError, Elsewhere, UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method, Stage
-from lsmbench.runs import environment, ranks
+from lsmbench.runs import environment, pictures, ranks
 from lsmbench.runs.callbacks import EpochLog, Progress, ResumableEarlyStopping
 from lsmbench.runs.children import Children
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
 from lsmbench.runs.ranks import Ranks
 from lsmbench.runs.results import (
-    CHOSEN,
     FAILURE,
-    PANEL,
     RESULT,
     Failure,
     Result,
     Score,
     read_json,
-    write_bytes,
     write_json,
     write_text,
 )
 from lsmbench.runs.track import Tracker, Tracking, tracker
 
-PANEL_SAMPLES = 6
 _LOOK_SECONDS = 2.0
 CHECKPOINTS = "checkpoints"
 LAST, FINISHED = "last.ckpt", "finished.json"
@@ -283,7 +274,7 @@ def _run(
         validation = float(trainer.validate(method, datamodule=data, verbose=False)[0][method.score_name])
     scores = _test(method, data, trainer) if data.testing else []
     if data.testing:
-        crew.first(lambda: _save_panel(method, data, folder))
+        crew.first(lambda: pictures.save_panel(method, data, folder))
     if tracked:
         follower.finish(_summary(scores, validation) | _floor(data, trainer))
 
@@ -399,7 +390,7 @@ def _train_stage(
         epochs = budgets[number]
         epoch_log = EpochLog(
             folder / "log.csv", stage.name, sum(budgets[:number]), sum(budgets), rows, tell, follower,
-            lambda: _translations(method, data),
+            lambda: pictures.translations(method, data),
         )  # fmt: skip
         stops_early = training.selection == "best_validation" and not stage.full_budget
         patience = training.patience if stops_early else epochs
@@ -504,50 +495,10 @@ def _check_supervision(method: Method, data: PairDataModule, config: RunConfig, 
 
 
 def _save_supervision(data: PairDataModule, folder: Path) -> None:
-    """Writes which samples show what, and draws those that are pairs, for people to see what was chosen."""
+    """Writes which samples show what, and draws those that are pairs."""
     said = {"selection": data.config.selection, "y_bank": data.config.y_bank}
     write_json(folder / "supervision.json", {"split": _split(data), "groups": data.supervision.to_json(), **said})
-    pairs = data.supervision.pairs
-    if not len(pairs) or (folder / CHOSEN).exists():
-        return
-    samples = {view: array[pairs] for view, array in data.arrays.items() if view in data.domains}
-    picture = io.BytesIO()
-    contact_sheet(data.dataset, samples, [f"sample {i}" for i in pairs]).save(picture, "PNG")
-    write_bytes(folder / CHOSEN, picture.getvalue())
-
-
-def _save_panel(method: Method, data: PairDataModule, folder: Path) -> None:
-    """Keeps drawn input, truth and prediction of the first test samples, for pictures in the report."""
-    temporary = folder / f".{PANEL}"
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, **_drawn(method.eval(), data.test_dataloader(), data))  # type: ignore[arg-type]
-    temporary.replace(folder / PANEL)
-
-
-def _translations(method: Method, data: PairDataModule) -> NDArray[np.uint8]:
-    """One picture of the first validation samples: a row for each, with input, truth and prediction."""
-    drawn = _drawn(method, data.val_dataloader(), data)
-    height, width = drawn["y"].shape[1:3]
-    inputs = [np.asarray(Picture.fromarray(x).resize((width, height), Picture.Resampling.NEAREST)) for x in drawn["x"]]
-    rows = [np.concatenate(row, 1) for row in zip(inputs, drawn["y"], drawn["prediction"], strict=True)]
-    return np.concatenate(rows)
-
-
-def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: PairDataModule) -> dict[str, NDArray[Any]]:
-    """The first samples of a loader: `index`, and drawn `x`, `y` and `prediction`. Uses up no random number."""
-    samples: Any = loader.dataset
-    views = samples.__getitems__(np.arange(min(PANEL_SAMPLES, len(samples))))
-    with torch.no_grad(), torch.random.fork_rng():
-        batch = {name: view.to(method.device) for name, view in views.items()}
-        predicted = method.predict(batch, method.source, method.target)
-    source, target = data.domains[method.source], data.domains[method.target]
-    pictures, truth = source.draw(views[method.source]), views[method.target]
-    return {
-        "index": views["index"].numpy(),
-        "x": pictures,
-        "y": target.overlay(truth, pictures),
-        "prediction": target.overlay(predicted, pictures, truth),
-    }
+    pictures.save_chosen(data, folder)
 
 
 def _readable(path: Path) -> dict[str, Any]:

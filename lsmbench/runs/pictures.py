@@ -1,0 +1,64 @@
+"""The pictures of a run: which samples were pairs, and what its method makes of some others."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from torch.utils.data import DataLoader
+
+from lsmbench.data.check import contact_sheet
+from lsmbench.data.module import PairDataModule
+from lsmbench.methods.base import Method
+from lsmbench.runs.results import CHOSEN, PANEL, write_bytes
+
+SAMPLES = 6
+
+
+def save_chosen(data: PairDataModule, folder: Path) -> None:
+    """Draws the samples that are pairs to `chosen.png`, for people to see what was chosen."""
+    pairs = data.supervision.pairs
+    if not len(pairs) or (folder / CHOSEN).exists():
+        return
+    samples = {view: array[pairs] for view, array in data.arrays.items() if view in data.domains}
+    picture = io.BytesIO()
+    contact_sheet(data.dataset, samples, [f"sample {i}" for i in pairs]).save(picture, "PNG")
+    write_bytes(folder / CHOSEN, picture.getvalue())
+
+
+def save_panel(method: Method, data: PairDataModule, folder: Path) -> None:
+    """Keeps drawn input, truth and prediction of the first test samples in `panel.npz`, for pictures in the report."""
+    panel = io.BytesIO()
+    np.savez_compressed(panel, **_drawn(method.eval(), data.test_dataloader(), data))  # type: ignore[arg-type]
+    write_bytes(folder / PANEL, panel.getvalue())
+
+
+def translations(method: Method, data: PairDataModule) -> NDArray[np.uint8]:
+    """One picture of the first validation samples: a row for each, with input, truth and prediction."""
+    drawn = _drawn(method, data.val_dataloader(), data)
+    height, width = drawn["y"].shape[1:3]
+    inputs = [np.asarray(Picture.fromarray(x).resize((width, height), Picture.Resampling.NEAREST)) for x in drawn["x"]]
+    rows = [np.concatenate(row, 1) for row in zip(inputs, drawn["y"], drawn["prediction"], strict=True)]
+    return np.concatenate(rows)
+
+
+def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: PairDataModule) -> dict[str, NDArray[Any]]:
+    """The first samples of a loader: `index`, and drawn `x`, `y` and `prediction`. Uses up no random number."""
+    samples: Any = loader.dataset
+    views = samples.__getitems__(np.arange(min(SAMPLES, len(samples))))
+    with torch.no_grad(), torch.random.fork_rng():
+        batch = {name: view.to(method.device) for name, view in views.items()}
+        predicted = method.predict(batch, method.source, method.target)
+    source, target = data.domains[method.source], data.domains[method.target]
+    pictures, truth = source.draw(views[method.source]), views[method.target]
+    return {
+        "index": views["index"].numpy(),
+        "x": pictures,
+        "y": target.overlay(truth, pictures),
+        "prediction": target.overlay(predicted, pictures, truth),
+    }
