@@ -31,6 +31,10 @@ BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METH
 SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(or $(METHOD),$(METHODS))) $(if $(TRIALS),--trials $(TRIALS)) \
   $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE))
 
+ifdef DEVICE
+$(error DEVICE is called ACCELERATOR; DEVICES is how many)
+endif
+
 .PHONY: help setup setup-dev bench sweep report leaderboard list test lint format clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20

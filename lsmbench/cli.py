@@ -7,6 +7,7 @@ import io
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ usage: lsmbench data COMMAND [options]
 lsmbench data check DATASET --help documents every option of that dataset.
 """
 
+_LAST_WORDS_SECONDS = 3.0
+"""torchrun stops all processes when the first one ends: those that know nothing leave the word to the one that does."""
+
 console = Console(soft_wrap=False)
 errors = Console(stderr=True, soft_wrap=True)
 
@@ -67,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Elsewhere as error:
         if _first():
             errors.print(f"[bold red]lsmbench:[/] {_escaped(str(error))}", highlight=False)
+        else:
+            time.sleep(_LAST_WORDS_SECONDS)
         sys.exit(1)
     except KeyboardInterrupt:
         if _first():
@@ -162,10 +168,10 @@ def _train(words: list[str]) -> int:
         with _training_bar(f"{method} on {dataset}") as tell:  # told by the first process only
             result = execute(config, root, machine, tell, tracking=tracking)
     except RunError as error:
-        errors.print(
-            f"[bold red]lsmbench:[/] {_escaped(error.failure.reason)} ({error.failure.where})", highlight=False
-        )
-        errors.print(f"The record is in {error.folder / 'failure.json'}.", highlight=False)
+        where = f" ({error.failure.where})" if error.failure.where else ""
+        errors.print(f"[bold red]lsmbench:[/] {_escaped(error.failure.reason + where)}", highlight=False)
+        if (record := error.folder / "failure.json").exists():
+            errors.print(f"The record is in {record}.", highlight=False)
         return 1
     if not _first():
         return 0
@@ -188,6 +194,7 @@ def _bench(words: list[str]) -> int:
     from lsmbench.benchmarks.launch import launch
     from lsmbench.benchmarks.report import console_table, write_report
     from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
+    from lsmbench.runs import ranks
     from lsmbench.runs.config import Machine, add_options, parse_arguments
     from lsmbench.runs.environment import cores
     from lsmbench.runs.results import write_json, write_text
@@ -213,6 +220,8 @@ def _bench(words: list[str]) -> int:
     if jobs < 1:
         raise UserError(f"--jobs: expected at least 1, found {jobs}.")
 
+    ranks.check_alone()
+    ranks.check(devices, values.accelerator)
     grid = grids.expand(benchmark)
     folder = Path(values.output) / benchmark.results
     write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))

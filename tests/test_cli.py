@@ -15,7 +15,7 @@ def run(*words: str) -> int:
 
 
 TINY = ["--dataset.size=32", "--dataset.samples=40", "--method.network=tiny", "--epochs=1",
-        "--training.batch_size=6", "--training.steps_per_epoch=2", "--machine.device=cpu"]  # fmt: skip
+        "--training.batch_size=6", "--training.steps_per_epoch=2", "--machine.accelerator=cpu"]  # fmt: skip
 
 
 def test_list_shows_everything(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +35,7 @@ def test_train_prints_scores_and_says_when_a_run_was_finished_before(
     assert run(*words) == 0
     assert "Finished before" in capsys.readouterr().out
     config = next((tmp_path / "a").glob("*/config.yaml"))
-    assert run("train", "--config", str(config), "--output", str(tmp_path / "b"), "--machine.device=cpu") == 0
+    assert run("train", "--config", str(config), "--output", str(tmp_path / "b"), "--machine.accelerator=cpu") == 0
     scores = [next((tmp_path / p).glob("*/result.json")).read_text().split('"scores"')[1] for p in ("a", "b")]
     assert scores[0].split('"cost"')[0] == scores[1].split('"cost"')[0]
 
@@ -54,8 +54,8 @@ def test_train_prints_scores_and_says_when_a_run_was_finished_before(
         (["bench", "absent"], "unknown benchmark 'absent'"),
         (["report", "/nowhere/results"], "/nowhere/results"),
         pytest.param(
-            ["train", "--machine.device", "gpu", "--dataset.size=32"],
-            "machine.device: gpu was asked for",
+            ["train", "--machine.accelerator", "gpu", "--dataset.size=32"],
+            "machine.accelerator: gpu was asked for",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
     ],

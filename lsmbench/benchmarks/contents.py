@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
 import zlib
@@ -172,6 +173,11 @@ def load_result(home: Path, identity: str | None = None) -> Result:
             raise TypeError("a score has no name")
         if not isinstance(score.pooled, int | float | None):
             raise TypeError(f"the value of {score.metric} over all samples is not a number")
+        if any(math.isinf(value) for value in (*score.values, score.pooled or 0.0)):
+            raise ValueError(f"a score of {score.metric} is infinite")
+    for section, name in (("supervision", "supervision_seed"), ("training", "init_seed")):
+        if not isinstance(result.config.get(section, {}).get(name), int | None):
+            raise TypeError(f"{section}.{name} is not a whole number")
     # The rule becomes a part of a file's name.
     if not re.fullmatch(r"\w[\w-]*", rule_of_choice(result)):
         raise ValueError(f"pairs are chosen by {rule_of_choice(result)!r}, expected a word")
@@ -209,6 +215,8 @@ def load_panel(home: Path) -> Panel:
         images, samples = panel[name], len(panel["index"])
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
             raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
+        if not images.size:
+            raise ValueError(f"{name} holds no picture")
     return panel
 
 

@@ -29,7 +29,7 @@ from lsmbench.benchmarks.statistics import Cell, Column
 from lsmbench.benchmarks.summaries import write_summaries
 from lsmbench.errors import UserError
 from lsmbench.runs.config import parse_arguments
-from lsmbench.runs.results import PANEL, Result, write_text
+from lsmbench.runs.results import PANEL, Result, write_bytes
 
 FOLDERS = ("results", "runs")
 OUTPUT = "results/leaderboard.html"
@@ -146,7 +146,8 @@ def write_leaderboard(found: Survey, output: Path) -> list[str]:
         "runs": markup.plural(len({i for board in found.boards for i in board.runs}), "run"),
         "version": __version__,
     }
-    write_text(output, markup.render("leaderboard.html.j2", content))
+    # Half a character, which a damaged file may hold, is no reason to have no page.
+    write_bytes(output, markup.render("leaderboard.html.j2", content).encode(errors="replace"))
     return problems
 
 

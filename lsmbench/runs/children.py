@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
+import signal
 import threading
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
@@ -29,7 +32,7 @@ from lsmbench.runs.track import Tracking
 log = logging.getLogger(__name__)
 
 _ENDING_SECONDS = 10.0
-"""How long the other processes of a run may take to end after its result is written."""
+"""How long the other processes of a run may take to end after its result is written, or to say why one gave up."""
 
 
 @dataclass
@@ -42,6 +45,8 @@ class _Child:
         processes: By rank.
         messages: Of the processes that may still tell something, by rank.
         said: What a process said that failed because another one did.
+        until: When that counts, if the other one says nothing.
+        stood: How far the run had come.
     """
 
     identity: str
@@ -49,10 +54,13 @@ class _Child:
     processes: list[ForkServerProcess] = field(default_factory=list)
     messages: dict[int, Connection] = field(default_factory=dict)
     said: str = ""
+    until: float = math.inf
+    stood: Progress | None = None
 
     def stop(self) -> None:
         for process in self.processes:
             process.kill()
+        for process in self.processes:
             process.join()
 
     def finish(self) -> None:
@@ -81,11 +89,7 @@ class Children:
     def __init__(
         self, root: Path, machine: Machine, jobs: int, testing: bool = True, every_epoch: bool = False
     ) -> None:
-        if (several := ranks.started()) > 1:
-            raise UserError(
-                f"this command starts its own processes, and torchrun or SLURM has started it {several} times. Start "
-                "it once and say --devices, or use `lsmbench train` for a run over several nodes."
-            )
+        ranks.check_alone()
         self.root = root
         self.machine = machine
         self.jobs = jobs
@@ -136,17 +140,26 @@ class Children:
             The children's keys, and how they stand or how they ended. One that has ended is forgotten.
         """
         told: list[tuple[str, Progress | Result | Failure]] = []
-        ready = wait([c for child in self._children.values() for c in child.messages.values()], seconds)
+        connections = [c for child in self._children.values() for c in child.messages.values()]
+        left = min((child.until - time.monotonic() for child in self._children.values()), default=math.inf)
+        limit = min(math.inf if seconds is None else seconds, max(0.0, left))
+        ready = wait(connections, None if limit == math.inf else limit)
         for key, child in list(self._children.items()):
             for rank in [rank for rank, connection in child.messages.items() if connection in ready]:
                 message = self._receive(child, rank)
                 if message is None:
                     continue
                 told.append((key, message))
-                if not isinstance(message, Progress):
-                    del self._children[key]
-                    child.finish() if isinstance(message, Result) else child.stop()
-                    break
+                if isinstance(message, Progress):
+                    child.stood = message
+                    continue
+                del self._children[key]
+                if isinstance(message, Result):
+                    child.finish()
+                break
+            if key in self._children and time.monotonic() >= child.until:
+                del self._children[key]
+                told.append((key, self._failed(child, child.said)))
         return told
 
     def stop(self, key: str) -> None:
@@ -168,20 +181,26 @@ class Children:
             code = process.exitcode
             ended = f"with signal {-code}" if code and code < 0 else f"with code {code}"
             which = f"process {rank} of its {len(child.processes)}" if len(child.processes) > 1 else "its process"
-            return self._failed(child, f"{which} ended {ended}; was memory short?")
+            doubt = "; was memory short?" if code == -signal.SIGKILL else ""
+            return self._failed(child, f"{which} ended {ended}{doubt}")
         if isinstance(message, _Warning):
             if message.text not in self._warned:
                 self._warned.add(message.text)
                 log.warning(message.text)
             return None
         if isinstance(message, str):
-            child.said = message
+            child.said, child.until = message, time.monotonic() + _ENDING_SECONDS
             del child.messages[rank]
             return None if child.messages else self._failed(child, child.said)
+        if isinstance(message, Failure):
+            child.stop()
         return Result.load(self.root / child.identity) if message is None else message
 
     def _failed(self, child: _Child, reason: str) -> Failure:
-        failure = Failure(child.identity, "failed", reason, "", child.config.to_dict())
+        """Records what no process has recorded, after all have ended, so that none of them has the last word."""
+        child.stop()
+        where = f"stage {child.stood.stage}, after its epoch {child.stood.epoch}" if child.stood else ""
+        failure = Failure(child.identity, "failed", reason, where, child.config.to_dict())
         with suppress(OSError):  # a run that cannot write its folder is still told of
             failure.save(self.root / child.identity)
         return failure
@@ -261,6 +280,9 @@ def _work(order: _Order, seconds: float, messages: Connection) -> None:
         messages.send(Failure(order.identity, "user", str(error), "", order.config))
     except KeyboardInterrupt:
         os._exit(130)
+    except Exception as error:  # before the run could record it
+        reason = f"{type(error).__name__}: {error}"
+        messages.send(Failure(order.identity, "failed", reason, "", order.config, traceback.format_exc()))
 
 
 class _Every:

@@ -104,12 +104,12 @@ class RunConfig:
             bank_fingerprint: Of what the y-only samples come from, if that is another dataset.
         """
         values, said = self.to_dict(), self.supervision
-        if self.training.devices == 1:
-            del values["training"]["devices"]
         for files in FILES:
             values["dataset"].pop(files, None)
         values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
         values["supervision"]["y_bank"] = bank_fingerprint
+        if self.training.devices == 1:
+            del values["training"]["devices"]
         canonical = json.dumps([PROTOCOL, fingerprint, _canonical(values)], sort_keys=True)
         hashed = hashlib.sha256(canonical.encode()).hexdigest()[:10]
         return f"{self.method_name}-{said.amount}-s{self.training.init_seed}-{hashed}"
@@ -123,7 +123,7 @@ class RunConfig:
             "dataset": FILES,
             "method": tuple(searched),
             "supervision": ("paired", "paired_count", "supervision_seed"),
-            "training": ("init_seed",),
+            "training": ("init_seed", *(("devices",) if self.training.devices == 1 else ())),
         }
         return {
             section: {name: value for name, value in inside.items() if name not in apart[section]}

@@ -51,7 +51,8 @@ def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: PairDataMod
     """The first samples of a loader: `index`, and drawn `x`, `y` and `prediction`. Uses up no random number."""
     samples: Any = loader.dataset
     views = samples.__getitems__(np.arange(min(SAMPLES, len(samples))))
-    with torch.no_grad(), torch.random.fork_rng():
+    here = [method.device] if method.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(here):
         batch = {name: view.to(method.device) for name, view in views.items()}
         predicted = method.predict(batch, method.source, method.target)
     source, target = data.domains[method.source], data.domains[method.target]

@@ -60,8 +60,17 @@ def places(size: int) -> list[Place]:
 
 
 def started() -> int:
-    """How many processes torchrun, SLURM or lsmbench itself has started for this run, over all nodes; 1 if none has."""
+    """How many processes torchrun, SLURM or lsmbench itself has started for this run, over all nodes; 1 if none has.
+
+    Raises:
+        UserError: If SLURM has several tasks that nobody has started.
+    """
     environment = _environment()
+    if environment is None and SLURMEnvironment.detect() and (tasks := int(os.environ["SLURM_NTASKS"])) > 1:
+        raise UserError(
+            f"SLURM has {tasks} tasks for this job, and only this process was started. Put srun before the command, or "
+            "ask SLURM for one task and say --devices."
+        )
     if isinstance(environment, LightningEnvironment):
         return int(os.environ[OWN])
     return 1 if environment is None else environment.world_size()
@@ -73,6 +82,19 @@ def number() -> int:
     if isinstance(environment, LightningEnvironment):
         return environment.local_rank()
     return 0 if environment is None else environment.global_rank()
+
+
+def check_alone() -> None:
+    """Refuses to be one of several processes.
+
+    Raises:
+        UserError: If this one is.
+    """
+    if (several := started()) > 1:
+        raise UserError(
+            f"this command starts its own processes, and torchrun or SLURM has started it {several} times. Start it "
+            "once and say --devices, or use `lsmbench train` for a run over several nodes."
+        )
 
 
 def check(devices: int, accelerator: str) -> None:
@@ -189,9 +211,16 @@ class Ranks:
         distributed.all_gather_object(values, value)
         return values
 
-    def lost(self, error: BaseException) -> bool:
-        """Whether an error only says that another process is gone."""
-        return self.size > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error).lower())
+    def lost(self, error: BaseException) -> str:
+        """What has become of another process, if that is all that an error says; else nothing."""
+        said = str(error).lower()
+        if self.size == 1 or not isinstance(error, RuntimeError):
+            return ""
+        if "timeout" in said or "timed out" in said:
+            return f"another process of the run did not answer for {PATIENCE.total_seconds() / 60:g} minutes"
+        if isinstance(error, distributed.DistError) or "gloo" in said or "connection closed" in said:
+            return "another process of the run ended, and left it unfinished"
+        return ""
 
 
 @contextmanager
@@ -219,14 +248,22 @@ def _environment() -> ClusterEnvironment | None:
         return LightningEnvironment()
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    # One task is what a batch script is itself; processes for several devices are then ours to start.
-    if SLURMEnvironment.detect() and int(os.environ["SLURM_NTASKS"]) > 1:
+    # One task, or one outside any step of srun, is a batch script itself, and nobody has started its processes.
+    if SLURMEnvironment.detect() and int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_STEP_ID" in os.environ:
         try:
             # Lightning's own checkpoints at SLURM's signals would be taken up in place of the run's.
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:  # it says which of SLURM's options is the right one
             raise UserError(str(error)) from error
     return None
+
+
+def threads(devices: int) -> int | None:
+    """CPU threads of each process, so that all of a node's share its cores; `None` where the user has said it."""
+    if devices == 1 or "OMP_NUM_THREADS" in os.environ:
+        return None
+    here = _on_this_node(cast(ClusterEnvironment, _environment()), devices)
+    return int(os.environ.get("SLURM_CPUS_PER_TASK") or max(1, cores() // here))
 
 
 def _on_this_node(environment: ClusterEnvironment, devices: int) -> int:

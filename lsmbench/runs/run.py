@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import DivergedError, Elsewhere, UserError
@@ -114,11 +116,16 @@ def execute(
         )
     if devices != started:
         return _in_processes(config, root, machine, tell, testing, tracking)
-    if devices > 1:
-        # A rank's threads are its own; Lightning would take all of the machine's for each.
-        os.environ["OMP_NUM_THREADS"] = str(machine.threads or max(1, environment.cores() // devices))
+    machine = replace(machine, threads=machine.threads or ranks.threads(devices))
+    if devices > 1 and machine.threads:
+        os.environ["OMP_NUM_THREADS"] = str(machine.threads)  # else Lightning would set another number
     with ranks.joined(_trainer(config, machine).strategy) as crew:
-        return _execute(config, root, machine, tell, testing, tracking, crew)
+        try:
+            return _execute(config, root, machine, tell, testing, tracking, crew)
+        except RuntimeError as error:
+            if lost := crew.lost(error):
+                raise Elsewhere(lost) from error
+            raise
 
 
 def _in_processes(
@@ -154,9 +161,12 @@ def _execute(
     crew: Ranks,
 ) -> Result:
     data = data_of(config, testing)
+    crew.first(lambda: data.fingerprint)  # then the others find the data decoded
     identity = crew.together(lambda: config.identity(data.fingerprint, data.bank_fingerprint))
     folder = root / identity
-    crew.together(lambda: _check_same(crew.gathered(identity)))
+    same = crew.gathered(f"{identity}, {machine.accelerator}, {'with' if testing else 'without'} a test")
+    crew.together(lambda: _check_same(same))
+    tracked = crew.first(lambda: tracking.track != "csv")
     with _disk_errors(folder):
         crew.first(lambda: folder.mkdir(parents=True, exist_ok=True))
         crew.together(lambda: _check_shared(folder))
@@ -174,7 +184,7 @@ def _execute(
             follower = crew.together(lambda: _tracker(config, tracking, folder.name, crew))
             failed = True
             try:
-                result = _run(config, data, folder, machine, crew, remember, follower, tracking.track != "csv")
+                result = _run(config, data, folder, machine, crew, remember, follower, tracked)
                 failed = False
             except (UserError, Elsewhere):
                 raise
@@ -184,7 +194,8 @@ def _execute(
                 raise _failure(error, config, folder, where, crew) from error
             finally:
                 follower.close(failed)
-            crew.first(lambda: _end(result, folder, testing))
+            if crew.rank == 0:
+                _end(result, folder, testing)
             return result
 
 
@@ -217,10 +228,10 @@ def _end(result: Result, folder: Path, testing: bool) -> None:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
-def _check_same(identities: list[str]) -> None:
+def _check_same(tasks: list[str]) -> None:
     """Refuses processes that were started with different configurations or data."""
-    if len(set(identities)) > 1:
-        said = "\n".join(f"- process {rank}: {identity}" for rank, identity in enumerate(identities))
+    if len(set(tasks)) > 1:
+        said = "\n".join(f"- process {rank}: {task}" for rank, task in enumerate(tasks))
         raise UserError(
             f"the processes of this run were started with different configurations or data:\n{said}\nStart all of them "
             "with the same command on the same data."
@@ -248,20 +259,19 @@ def _run(
     began = time.perf_counter()
     if machine.threads:
         torch.set_num_threads(machine.threads)
-    kind = METHODS[config.method_name]
-    supported, reason = kind.supports(config.dataset, config.method)
-    if not supported:
-        raise UserError(f"method {config.method_name} {reason}.")
-    dataset = config.dataset
-    method = kind(dataset.domains, config.method, dataset.source, dataset.target, config.training.init_seed)
-    data.learner = method
-    supervision = data.supervision
+    dataset, supervision = config.dataset, crew.together(lambda: data.supervision)
+    method = data.learner = crew.together(lambda: _method(config))
     crew.together(lambda: _check_supervision(method, data, config, crew.size))
     crew.first(lambda: _save_supervision(data, folder))
+    if crew.size > 1 and any(isinstance(module, _BatchNorm) for module in method.modules()):
+        method.remarks.append(
+            "batch normalisation has the statistics of each device's part of a batch, not of all of it"
+        )
 
     stages: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    follower.start(_history(method, folder))
+    if crew.rank == 0:
+        follower.start(_history(method, folder))
     for number, stage in enumerate(method.stages):
         method.stage = stage
         done = _train_stage(method, data, config, machine, crew, folder, number, stage, rows, tell, follower)
@@ -273,6 +283,8 @@ def _run(
     if not stages:
         validation = float(trainer.validate(method, datamodule=data, verbose=False)[0][method.score_name])
     scores = _test(method, data, trainer) if data.testing else []
+    if scores and not math.isfinite(scores[0].value):
+        raise DivergedError(f"the test score {scores[0].metric} is not a number")
     if data.testing:
         crew.first(lambda: pictures.save_panel(method, data, folder))
     if tracked:
@@ -314,6 +326,14 @@ def _run(
     )
 
 
+def _method(config: RunConfig) -> Method:
+    kind, dataset = METHODS[config.method_name], config.dataset
+    supported, reason = kind.supports(dataset, config.method)
+    if not supported:
+        raise UserError(f"method {config.method_name} {reason}.")
+    return kind(dataset.domains, config.method, dataset.source, dataset.target, config.training.init_seed)
+
+
 def _test(method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Score]:
     trainer.test(method, datamodule=data, verbose=False)
     scores = []
@@ -322,8 +342,6 @@ def _test(method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Scor
         indices, values = metric.per_sample()
         better = bool(metric.higher_is_better)
         scores.append(Score(metric.name, source, target, metric.unit, better, indices, values, metric.pooled()))
-    if not math.isfinite(scores[0].value):
-        raise DivergedError(f"the test score {scores[0].metric} is not a number")
     return scores
 
 
@@ -430,7 +448,8 @@ def _train_stage(
         }
         crew.first(lambda: write_json(finished, {"summary": summary, "rows": epoch_log.rows}))
     method.load_state_dict(_readable(selected)["state_dict"])
-    return read_json(finished)
+    done: dict[str, Any] = crew.first(lambda: read_json(finished))
+    return done
 
 
 def _trainer(
@@ -531,16 +550,14 @@ def _failure(
 ) -> RunError | Elsewhere:
     """Records why a run has no result; of several processes, the one that knows."""
     diverged, lost = isinstance(error, DivergedError), crew.lost(error)
-    if lost:
-        error = RuntimeError("another process of the run ended, and left it unfinished")
+    reason = lost or (str(error) if diverged else f"{type(error).__name__}: {error}")
     if ((diverged or lost) and crew.rank) or (lost and (folder / FAILURE).exists()):
-        return Elsewhere(str(error))
-    reason = str(error) if diverged or lost else f"{type(error).__name__}: {error}"
+        return Elsewhere(reason)
     place = f"stage {where[0].stage}, after its epoch {where[0].epoch}" if where else "before the first epoch ended"
     detail = "" if diverged or lost else "".join(traceback.format_exception(error))
     failure = Failure(folder.name, "diverged" if diverged else "failed", reason, place, config.to_dict(), detail)
     failure.save(folder)
-    return Elsewhere(str(error)) if lost else RunError(failure, folder)
+    return Elsewhere(reason) if lost else RunError(failure, folder)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from lsmbench.benchmarks.grid import with_selections
 from lsmbench.benchmarks.markup import plural
 from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
 from lsmbench.errors import UserError
+from lsmbench.runs import ranks
 from lsmbench.runs.config import Machine, add_options, parse_arguments
 from lsmbench.runs.track import Tracking, unsent
 from lsmbench.sweeps import space as spaces
@@ -65,6 +66,8 @@ def sweep(parser: Any, words: Sequence[str], console: Console, errors: Console) 
         if getattr(values, option) is not None and getattr(values, option) < 1:
             raise UserError(f"--{option}: expected at least 1, found {getattr(values, option)}.")
     benchmark = with_selections(requested(values))
+    ranks.check_alone()
+    ranks.check(int(benchmark.training.get("devices", 1)), values.accelerator)
     rows = words_of(values.method) if values.method else [r for r in benchmark.methods if not obstacle(benchmark, r)]
     if not rows:
         raise UserError(f"benchmark {benchmark.name}: no row to tune. Name some by --method.")

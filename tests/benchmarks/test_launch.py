@@ -62,7 +62,7 @@ def running(folder: Path, **options: Any) -> subprocess.Popen[str]:
 
 
 def test_two_benches_at_once_share_the_work_and_children_end_with_their_parent(tmp_path: Path) -> None:
-    written(tmp_path, training={**SMALL["training"], "epochs": 40, "patience": 40, "steps_per_epoch": 20})
+    written(tmp_path, training={**SMALL["training"], "epochs": 15, "patience": 15, "steps_per_epoch": 10})
     first = running(tmp_path)
     log = "results/small/runs/baseline-*/log.csv"
     deadline = time.monotonic() + 120

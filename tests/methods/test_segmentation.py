@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -84,6 +85,23 @@ def test_dice_is_0_for_a_perfect_and_1_for_an_opposite_prediction() -> None:
     right = torch.stack([labels == 0, labels == 1], 1) * 200.0
     assert soft_dice(right, labels).item() == pytest.approx(0, abs=1e-6)
     assert soft_dice(-right, labels).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, soft_dice])
+def test_losses_of_two_processes_are_that_of_the_whole_batch_also_when_they_count_other_numbers_of_pixels(
+    loss: Callable[..., Tensor],
+) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(4, 3, 5, 5), torch.randint(3, (4, 5, 5))
+    labels[:2, :4] = 255
+    parts: list[list[Tensor]] = [[], []]
+    for mine, process in zip(parts, (0, 1), strict=True):
+        loss(logits[process::2], labels[process::2], lambda part, mine=mine: mine.append(part) or part)
+    whole = loss(logits, labels).item()
+    for process in (0, 1):
+        sums = iter([first + second for first, second in zip(*parts, strict=True)])
+        found = loss(logits[process::2], labels[process::2], lambda part, sums=sums: next(sums))
+        assert found.item() == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, soft_dice])

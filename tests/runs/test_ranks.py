@@ -19,6 +19,7 @@ import yaml
 
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
+from lsmbench.runs import children as children_module
 from lsmbench.runs import environment, ranks
 from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.children import Children
@@ -62,9 +63,11 @@ def test_two_processes_with_half_the_batch_end_where_one_with_the_whole_batch_do
 ) -> None:
     # A pool of five fakes is full, and exchanges, from the second of six updates on. Three validation samples are
     # dealt unevenly.
-    options = {"pool": 5} if "pool" in METHODS[name].Config.__dataclass_fields__ else {}
+    options: dict[str, Any] = {"pool": 5} if "pool" in METHODS[name].Config.__dataclass_fields__ else {}
     training = {"batch_size": 12, "precision": "64-true"}
-    config = make(name, dataset, training=training, supervision={"paired_count": 6, "val_pairs": 3}, **options)
+    config = make(
+        name, dataset, training=training, supervision={"paired_count": 6, "val_pairs": 3}, clip=0.5, **options
+    )
     if not METHODS[name].supports(config.dataset, config.method)[0]:
         pytest.skip("not supported")
     one, two = tmp_path / "one", tmp_path / "two"
@@ -158,12 +161,12 @@ def test_torchrun_and_slurm_start_the_same_run(make: Make, tmp_path: Path) -> No
     config = make("cyclegan", training={"batch_size": 12})
     expected = execute(on(2, config), tmp_path / "own", CPU)
     words = command(config, tmp_path / "config.yaml", "--machine.threads", "1", "--devices", "2")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     said = ended(started([*torchrun, *words[1:], "--output", str(tmp_path / "torchrun")]))
     assert said.count("result.json") == 1, said
     slurm = {
         "SLURM_NTASKS": 2, "SLURM_NTASKS_PER_NODE": 1, "SLURM_NNODES": 2, "SLURM_LOCALID": 0, "SLURM_JOB_ID": 1,
-        "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": free_port(),
+        "SLURM_NODELIST": "127.0.0.1", "SLURM_STEP_ID": 0, "MASTER_PORT": free_port(),
     }  # fmt: skip
     words += ["--output", str(tmp_path / "slurm")]
     tasks = [started(words, **slurm, SLURM_PROCID=rank, SLURM_NODEID=rank) for rank in (0, 1)]
@@ -232,3 +235,34 @@ def test_more_devices_than_there_are_or_samples_to_divide_are_refused(
         execute(on(2, make("baseline")), tmp_path, CPU)
     with pytest.raises(UserError, match="this command starts its own processes"):
         Children(tmp_path, CPU, 1)
+    monkeypatch.delenv(ranks.OWN)
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    with pytest.raises(UserError, match=r"SLURM has 2 tasks for this job, and only this process was started. Put srun"):
+        execute(on(2, make("baseline")), tmp_path, CPU)
+
+
+def _hang(*_: Any) -> None:
+    time.sleep(600)
+
+
+def test_a_process_that_hangs_is_not_waited_for_without_end(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others lose patience, here at once, and say so; the run then ends without the one that says nothing."""
+    monkeypatch.setattr(children_module, "_ENDING_SECONDS", 0.5)
+    children = Children(tmp_path, CPU, 1)
+    mine, its = children._context.Pipe()
+    silent = children._context.Process(target=_hang, daemon=True)
+    silent.start()
+    nothing, kept_open = children._context.Pipe()
+    one = children_module._Child("run", make("baseline"), [silent, silent], {0: mine, 1: nothing})
+    children._children["run"] = one
+    its.send("another process of the run did not answer for 30 minutes")
+    told: list[Any] = []
+    while not told:
+        told = children.wait(5)
+    ((_, failure),) = told
+    assert failure.reason == "another process of the run did not answer for 30 minutes"
+    assert not silent.is_alive()
+    assert len(children) == 0
+    kept_open.close()

@@ -63,7 +63,7 @@ class _Children:
     def __len__(self) -> int:
         return len(self.waiting)
 
-    def start(self, key: Any, identity: str, config: RunConfig) -> None:
+    def start(self, key: Any, identity: str, config: RunConfig, tracking: Any = None) -> None:
         self.runs.ran.append(config)
         self.waiting[key] = self.messages(identity, config)
         self.runs.most = max(self.runs.most, len(self.waiting))
