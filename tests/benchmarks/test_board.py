@@ -301,19 +301,16 @@ def test_damaged_files_are_named_and_the_rest_is_kept(disk):
     raw["scores"][0]["values"] = ["much"]
     (odd / "result.json").write_text(json.dumps(raw))
     (odd / ".result.json.x1").write_text("{")
-    endless = disk.run("lsm", 5, 10, [0.4, math.inf])
-    seeded = disk.run("lsm", 5, 11, [0.4])
-    (seeded / "result.json").write_text(
-        (seeded / "result.json").read_text().replace('"init_seed": 11', '"init_seed": [1]')
-    )
+    endless, seeded = disk.run("lsm", 5, 10, [0.4]), disk.run("lsm", 5, 11, [0.4])
+    for home, before, after in ((endless, "0.4", "Infinity"), (seeded, '"init_seed": 11', '"init_seed": [1]')):
+        file = home / "result.json"
+        file.write_text(file.read_text().replace(before, after))
     disk.run("sop", 5, 0, [0.8, 0.6], "bad")
     (disk.root / "results/bad/benchmark.json").write_text("{")
     found = survey([disk.root / "results", disk.root / "runs"])
     first = disk.root / "results/quick/runs" / disk.plans["quick"][0]["id"]
-    files = [
-        disk.root / "results/bad/benchmark.json",
-        *(home / "result.json" for home in (first, broken, odd, endless, seeded)),
-    ]
+    homes = (first, broken, odd, endless, seeded)
+    files = [disk.root / "results/bad/benchmark.json", *(home / "result.json" for home in homes)]
     assert len(found.problems) == len(files)
     for path in files:
         assert any(problem.startswith(f"{path}: ") for problem in found.problems), path
