@@ -185,6 +185,8 @@ def _execute(
             failed = True
             try:
                 result = _run(config, data, folder, machine, crew, remember, follower, tracked)
+                if crew.rank == 0:
+                    _end(result, folder, testing)
                 failed = False
             except (UserError, Elsewhere):
                 raise
@@ -194,8 +196,6 @@ def _execute(
                 raise _failure(error, config, folder, where, crew) from error
             finally:
                 follower.close(failed)
-            if crew.rank == 0:
-                _end(result, folder, testing)
             return result
 
 
