@@ -59,11 +59,10 @@ def started(*more: str) -> subprocess.Popen[str]:
 
 
 def finished(where: str | Path, study: str = STUDY) -> list[Any]:
-    """The finished trials; checks that none of them is there twice."""
+    """The finished trials; checks that none of them is there twice. The search may try the end of a range again."""
     trials = optuna.load_study(study_name=study, storage=open_storage(where)).trials
     done = [t for t in trials if t.state.is_finished() and t.state is not TrialState.FAIL]
     assert len({t.user_attrs[SLOT] for t in done}) == len(done)
-    assert len({str(t.params) for t in done}) == len(done)
     return done
 
 
