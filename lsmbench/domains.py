@@ -440,8 +440,8 @@ class Mask(Domain):
     def to_input(self, view: Tensor) -> Tensor:
         """One-hot, float (B, K, H, W); for two classes the foreground's channel alone."""
         if self.binary:
-            return view.unsqueeze(1).float()
-        return F.one_hot(view, self.classes).movedim(-1, 1).float()
+            return view.unsqueeze(1).to(torch.get_default_dtype())
+        return F.one_hot(view, self.classes).movedim(-1, 1).to(torch.get_default_dtype())
 
     def activate(self, output: Tensor) -> Tensor:
         """Probabilities: a soft one-hot map."""

@@ -75,6 +75,4 @@ def _replace(module: nn.Module) -> None:
             other = nn.GroupNorm(1, child.num_features)
         elif isinstance(child, nn.Dropout | nn.Dropout2d):
             other = nn.Identity()
-        elif isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            child.register_forward_pre_hook(lambda _, fed: tuple(part.double() for part in fed))
         setattr(module, name, other) if other else _replace(child)

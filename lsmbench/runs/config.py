@@ -61,7 +61,9 @@ class TrainingConfig:
         "size and flipped half of the time, pairs alike; of images and masks",
         source="crop_flip: Shukla et al., §3.5",
     )
-    precision: Literal["32-true", "bf16-mixed"] = option("32-true", "Arithmetic of the networks")
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = option(
+        "32-true", "Arithmetic of the networks; 64-true is slow, and for telling what is rounding and what is not"
+    )
 
 
 @dataclass

@@ -53,7 +53,8 @@ def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: PairDataMod
     views = samples.__getitems__(np.arange(min(SAMPLES, len(samples))))
     here = [method.device] if method.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(here):
-        batch = {name: view.to(method.device) for name, view in views.items()}
+        dtypes = {name: method.dtype if view.is_floating_point() else view.dtype for name, view in views.items()}
+        batch = {name: view.to(method.device, dtypes[name]) for name, view in views.items()}
         predicted = method.predict(batch, method.source, method.target)
     source, target = data.domains[method.source], data.domains[method.target]
     pictures, truth = source.draw(views[method.source]), views[method.target]

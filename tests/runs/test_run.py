@@ -402,8 +402,9 @@ def test_validation_pairs_can_be_limited(make: Make, tmp_path: Path) -> None:
     assert result.supervision["val_pairs"] == 2
 
 
-def test_bf16_runs(make: Make, tmp_path: Path) -> None:
-    result = execute(make("lsm", training={"precision": "bf16-mixed", "epochs": 1}), tmp_path, CPU)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_run(precision: str, make: Make, tmp_path: Path) -> None:
+    result = execute(make("lsm", training={"precision": precision, "epochs": 1}), tmp_path, CPU)
     assert math.isfinite(result.primary.mean)
 
 
