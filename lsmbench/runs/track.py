@@ -325,7 +325,24 @@ class _Wandb(_Inner):
             self._run.log(values, step=step)
 
 
-class _TensorBoard(_Inner):
+class _Lightning(_Inner):
+    """One of Lightning's loggers."""
+
+    _logger: Any
+    _step = 0
+
+    def epoch(self, row: Mapping[str, Any], step: int) -> None:
+        self._step = step
+        self._logger.log_metrics(_numbers(row), step)
+
+    def finish(self, summary: Mapping[str, float | str]) -> None:
+        self._logger.log_metrics(_numbers(summary), self._step)
+
+    def close(self, failed: bool = False) -> None:
+        self._logger.finalize("failed" if failed else "success")
+
+
+class _TensorBoard(_Lightning):
     def __init__(
         self, tracking: Tracking, identity: str, config: dict[str, Any], tags: Sequence[str], warn: Warn
     ) -> None:
@@ -333,7 +350,6 @@ class _TensorBoard(_Inner):
         self._folder = Path(tracking.folder) / "tensorboard" / identity
         _writable(self._folder, "The folder of TensorBoard")
         self._parameters = {**dict(flat(config)), "tags": ", ".join(tags)}
-        self._step = 0
 
     def start(self, history: Sequence[Mapping[str, Any]]) -> None:
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -353,22 +369,15 @@ class _TensorBoard(_Inner):
                 self.epoch(row, step)
 
     def epoch(self, row: Mapping[str, Any], step: int) -> None:
-        self._step = step
-        self._logger.log_metrics(_numbers(row), step)
+        super().epoch(row, step)
         self._logger.experiment.flush()  # or a kill takes up to two minutes of them
 
     def panel(self, picture: NDArray[np.uint8], step: int) -> None:
         self._logger.experiment.add_image(PANELS, picture, step, dataformats="HWC")
         self._logger.experiment.flush()
 
-    def finish(self, summary: Mapping[str, float | str]) -> None:
-        self._logger.log_metrics(_numbers(summary), self._step)
 
-    def close(self, failed: bool = False) -> None:
-        self._logger.finalize("failed" if failed else "success")
-
-
-class _MLflow(_Inner):
+class _MLflow(_Lightning):
     def __init__(
         self, tracking: Tracking, identity: str, config: dict[str, Any], tags: Sequence[str], warn: Warn
     ) -> None:
@@ -384,7 +393,6 @@ class _MLflow(_Inner):
         self._parameters = config
         self._tags = {TAG: identity, "job_type": tracking.job_type, **dict.fromkeys(tags, "true")}
         self._name = tracking.name or identity
-        self._step = 0
 
     def start(self, history: Sequence[Mapping[str, Any]]) -> None:
         from lightning.pytorch.loggers import MLFlowLogger
@@ -414,18 +422,8 @@ class _MLflow(_Inner):
             if step not in there:
                 self.epoch(row, step)
 
-    def epoch(self, row: Mapping[str, Any], step: int) -> None:
-        self._step = step
-        self._logger.log_metrics(_numbers(row), step)
-
     def panel(self, picture: NDArray[np.uint8], step: int) -> None:
         self._logger.experiment.log_image(self._logger.run_id, picture, key=PANELS, step=step)
-
-    def finish(self, summary: Mapping[str, float | str]) -> None:
-        self._logger.log_metrics(_numbers(summary), self._step)
-
-    def close(self, failed: bool = False) -> None:
-        self._logger.finalize("failed" if failed else "success")
 
 
 def _begin(folder: Path, warn: Warn, **options: Any) -> wandb.Run:
