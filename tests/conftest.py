@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lsmbench.data import DATASETS
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import SupervisionConfig
+from lsmbench.datasets import DATASETS
 from lsmbench.methods import METHODS
 from lsmbench.runs.config import RunConfig, TrainingConfig
 

@@ -12,7 +12,7 @@ import pytest
 
 from lsmbench import cli
 from lsmbench.benchmarks import grid as grids
-from lsmbench.data import DATASETS
+from lsmbench.datasets import DATASETS
 from lsmbench.methods import METHODS
 from lsmbench.runs.config import Machine
 from lsmbench.runs.run import execute

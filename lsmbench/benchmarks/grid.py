@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from lsmbench.benchmarks import best
-from lsmbench.benchmarks.best import Best, Use
+from lsmbench.benchmarks import tuning
+from lsmbench.benchmarks.tuning import Best, Use
 from lsmbench.data.supervision import pairs_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
@@ -323,7 +323,7 @@ def run_config(
 
 def best_folders() -> list[Path]:
     """Where outcomes of sweeps are looked for."""
-    return [folder / best.FOLDER for folder in folders_of("benchmarks")]
+    return [folder / tuning.FOLDER for folder in folders_of("benchmarks")]
 
 
 def _uses(benchmark: Benchmark) -> list[Use]:
@@ -340,7 +340,7 @@ def _uses(benchmark: Benchmark) -> list[Use]:
         names = [label, *(label.removesuffix(f"-{rule}") for rule in benchmark.selection or ())]
         files = [folder / dataset / f"{name}.yaml" for name in names for folder in best_folders()]
         method = benchmark.methods[label].get("name", label)
-        every = [outcome for path in files if path.exists() for outcome in best.load(path)]
+        every = [outcome for path in files if path.exists() for outcome in tuning.load(path)]
         found = [outcome for outcome in every if outcome.method == method]
         if not found:
             continue
@@ -349,7 +349,7 @@ def _uses(benchmark: Benchmark) -> list[Use]:
         first = min(found, key=lambda outcome: (outcome.benchmark != benchmark.name, len(unlike[id(outcome)])))
         alike = [outcome for outcome in found if (outcome.benchmark, outcome.row) == (first.benchmark, first.row)]
         for amount in benchmark.amounts:
-            if (nearest_one := best.nearest(alike, amount, benchmark.unit)) is None:
+            if (nearest_one := tuning.nearest(alike, amount, benchmark.unit)) is None:
                 continue
             use = next((use for use in uses if use.row == label and use.best is nearest_one), None)
             if use is None:

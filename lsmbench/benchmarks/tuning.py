@@ -1,246 +1,278 @@
-"""How rows were tuned: every trial of the sweeps that the benchmark uses, and what they found."""
+"""What sweeps have found, and how: one file `benchmarks/best/<dataset>/<row>.yaml` for each row of a table."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import dataclasses
+import fcntl
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+import yaml
 
-from lsmbench.benchmarks import figures, markup
-from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED, Best, Candidate, Use
-from lsmbench.benchmarks.statistics import Row, Table
+from lsmbench.errors import UserError
+from lsmbench.runs.results import write_text
 
-_STATES = (FINISHED, DIVERGED, PRUNED)
-_WORSE = 75  # percentile of the finished trials' scores: what a figure shows in any case
-_REACH = 0.6  # of what is shown in any case: how far beyond it a score is still worth the room
-_BAND = 0.2  # opacity
-
-NOTES = (
-    "Each point is a trial: one configuration's score on the validation pairs, all with the same seed. Solid: the best "
-    "score so far. The band: ± standard deviation of one configuration over seeds; differences within it are noise.",
-    "Dashed: the default configuration (trial 0). Dotted: the floor (trivial predictor). Ringed: the trial whose "
-    "parameters are used. ×: diverged, which counts with the floor's score. Hollow: stopped early (pruned), at its "
-    "latest score. Triangles: beyond the scale, which is each plot's own.",
-    "Importance: the share of the validation error's variance over the trials that a parameter explains (fANOVA).",
-)
+FOLDER = "best"
+FINISHED, DIVERGED, PRUNED = "finished", "diverged", "pruned"
+_HEAD = """\
+# Parameters found by `lsmbench sweep`, and how; `lsmbench bench --tuned` uses those of the nearest N.
+"""
 
 
-def outcomes(table: Table) -> list[tuple[Row, list[Use]]]:
-    """The tuned rows with their outcomes; of rows that share an outcome, the first has it."""
-    seen: list[Best] = []
-    found = []
-    for row in table.rows:
-        uses = [use for use in row.tuned or () if use.best not in seen]
-        seen += [use.best for use in uses]
-        if uses:
-            found.append((row, uses))
-    return found
+@dataclass(frozen=True)
+class Trial:
+    """One tried configuration.
 
-
-def figure(table: Table) -> Figure:
-    """Draws every trial's validation score over its number, a row per tuned row, a column per N.
-
-    Args:
-        table: A table with at least one tuned row.
-
-    Returns:
-        The figure.
+    Attributes:
+        number: Its place in the sweep; trial 0 is the default configuration.
+        state: `finished`; `diverged`, which counts with the floor's score; or `pruned`, stopped early.
+        validation: Score on the validation pairs (the floor's if diverged, the latest if pruned).
+        seconds: Time of the run.
+        parameters: What was tried.
     """
-    rows = outcomes(table)
-    uses = [use for _, found in rows for use in found]
-    amounts = sorted({use.best.amount for use in uses if use.best.amount is not None}, reverse=True) or [0.0]
-    last = max(len(use.best.trials) for use in uses) - 1
-    looks = figures.styles(table.rows)
-    # In inches: the plots, then what stands beside, above and below them.
-    width, height = {1: 5.6, 2: 3.1}.get(len(amounts), 2.5), 1.55
-    left, right, gap, top, foot = 0.72, 0.15, 0.55, 0.32, 0.42
-    wide = left + len(amounts) * (width + gap) - gap + right
-    handles = _legend([use.best for use in uses])
-    with figures.settings():
-        below = 0.18 + figures.LEGEND_ROW * figures.legend_lines(wide, handles)
-        size = (wide, len(rows) * (top + height + foot) + below)
-        drawing = Figure(figsize=size, facecolor=figures.PAPER)
-        for r, (row, found) in enumerate(rows):
-            for number, use in enumerate(found):
-                # What holds for any N stands in the first column.
-                c = 0 if use.best.amount is None else amounts.index(use.best.amount)
-                x, y = left + c * (width + gap), size[1] - r * (top + height + foot) - top - height
-                axes = drawing.add_axes((x / size[0], y / size[1], width / size[0], height / size[1]))
-                figures.frame(axes)
-                axes.set_title(f"{row.label}, {_where(use.best)}", fontsize=9, color=figures.INK, loc="left")
-                axes.set_xlim(-0.8, last + 0.8)
-                axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
-                axes.set_xlabel("trial", color=figures.INK, fontsize=8.5, labelpad=1)
-                if number == 0:
-                    axes.set_ylabel(f"validation {use.best.metric}", color=figures.INK, fontsize=8.5)
-                _draw(axes, use.best, looks[row.label])
-        figures.legend(drawing, handles)
-    return drawing
+
+    number: int
+    state: str
+    validation: float
+    seconds: float
+    parameters: dict[str, float]
 
 
-def limits(best: Best) -> tuple[float, float]:
-    """Least and greatest score to draw.
+@dataclass(frozen=True)
+class Candidate:
+    """A trial's parameters, run again on seeds that the search has not seen.
 
-    Shown in any case are the best trial, the default unless it diverged, the better three quarters of the finished
-    trials and the noise around the best; trials gone astray and the floor only if they are not far off.
+    Attributes:
+        trial: Number of the trial.
+        validations: Score on the validation pairs for each seed; the floor's where it diverged.
+        diverged: On how many seeds it diverged.
+    """
+
+    trial: int
+    validations: list[float]
+    diverged: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds, which candidates are compared by."""
+        return sum(self.validations) / len(self.validations)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The outcome of one sweep: for one row of a benchmark and one N.
+
+    Attributes:
+        study: Name of the study that holds the trials.
+        benchmark: Name of the benchmark, with its size.
+        row: Row of the benchmark's table.
+        method: The method's word.
+        amount: N in per cent, or the number of pairs; `None` if the method uses no pairs.
+        unit: What `amount` counts, `%` or `pairs`.
+        metric: The score that was searched by.
+        higher_is_better: Its direction.
+        floor: The trivial predictor's score on the validation pairs.
+        parameters: The best parameters: those of the candidate with the best mean over new seeds.
+        trial: Number of the trial that they come from; 0 is the default configuration.
+        seed: Seed of all trials.
+        seeds: The new seeds.
+        candidates: What was run again: the best trials of the search, and the default configuration.
+        sampler: How parameters were chosen.
+        pruner: How trials were stopped early.
+        space: Least and greatest value of each parameter, searched on a log scale.
+        importance: Share of the validation error's variance that each parameter explains (fANOVA); empty if unknown.
+        seconds: Time of all trials and repeated runs together; what was lost with killed workers is not known.
+        trials: All trials in order.
+        setting: The runs' configuration without what was searched.
+        fingerprint: Of the dataset.
+        protocol: Version of the protocol.
+        environment: With what it was computed.
+    """
+
+    study: str
+    benchmark: str
+    row: str
+    method: str
+    amount: float | None
+    unit: str
+    metric: str
+    higher_is_better: bool
+    floor: float
+    parameters: dict[str, float]
+    trial: int
+    seed: int
+    seeds: list[int]
+    candidates: list[Candidate]
+    sampler: str
+    pruner: str
+    space: dict[str, list[float]]
+    importance: dict[str, float]
+    seconds: float
+    trials: list[Trial]
+    setting: dict[str, Any]
+    fingerprint: str
+    protocol: str
+    environment: dict[str, Any]
+
+    @property
+    def said(self) -> str:
+        """N in words, e.g. `5 %`, `20 pairs` or `any N`."""
+        if self.amount is None:
+            return "any N"
+        return f"{self.amount:g} {'pair' if self.unit == 'pairs' and self.amount == 1 else self.unit}"
+
+    def candidate(self, trial: int) -> Candidate:
+        """The candidate that a trial's parameters became; a ValueError if they did not."""
+        found = [c for c in self.candidates if c.trial == trial]
+        if not found:
+            raise ValueError(f"trial {trial} was not run again")
+        return found[0]
+
+    def best_so_far(self) -> list[float]:
+        """For each trial the best validation score of those that finished up to it; NaN before the first."""
+        best: list[float] = []
+        choose = max if self.higher_is_better else min
+        found: list[float] = []
+        for trial in self.trials:
+            found += [trial.validation] if trial.state == FINISHED else []
+            best.append(choose(found, default=math.nan))
+        return best
+
+    def noise(self) -> float | None:
+        """Standard deviation of one configuration's validation score over seeds, pooled over the candidates."""
+        known = [c for c in self.candidates if not c.diverged]  # the floor's score has no noise
+        squares = sum((v - c.mean) ** 2 for c in known for v in c.validations)
+        freedom = sum(len(c.validations) - 1 for c in known)
+        return math.sqrt(squares / freedom) if freedom > 0 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Best:
+        """From plain values.
+
+        Raises:
+            KeyError, TypeError, ValueError: If something is missing or of another kind.
+        """
+        trials = [Trial(**trial) for trial in values["trials"]]
+        candidates = [Candidate(**candidate) for candidate in values["candidates"]]
+        best = cls(**{**values, "trials": trials, "candidates": candidates})
+        if not best.parameters or not all(isinstance(v, int | float) for v in best.parameters.values()):
+            raise ValueError("its parameters are not numbers")
+        best.candidate(best.trial)
+        return best
+
+
+@dataclass(frozen=True)
+class Use:
+    """An outcome that a benchmark uses.
+
+    Attributes:
+        row: Row of the benchmark's table.
+        amounts: The values of N that it is used for.
+        differs: How the benchmark's setting differs from the sweep's; sentences without a full stop.
+        best: The outcome.
+    """
+
+    row: str
+    amounts: list[float]
+    differs: list[str]
+    best: Best
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `benchmark.json` has them under `tuned`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Use:
+        """From plain values; raises as `Best.from_dict`."""
+        return cls(
+            row=str(values["row"]),
+            amounts=[float(n) for n in values["amounts"]],
+            differs=[str(said) for said in values["differs"]],
+            best=Best.from_dict(values["best"]),
+        )
+
+
+def load(path: Path) -> list[Best]:
+    """Reads a file of best parameters.
+
+    Raises:
+        UserError: If the file is damaged or incomplete.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text())
+        return [Best.from_dict(entry) for entry in entries]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: is not a file of best parameters ({type(error).__name__}: {error}). Move it away; the sweep that "
+            "wrote it writes it again without repeating its trials."
+        ) from error
+
+
+def earlier(best: Best, folder: Path, dataset: str) -> Best | None:
+    """What a row's file holds for the same benchmark and N, if anything; arguments as `save`."""
+    path = _file(best, folder, dataset)
+    key = (best.benchmark, best.unit, best.amount)
+    return next((b for b in load(path) if (b.benchmark, b.unit, b.amount) == key), None) if path.exists() else None
+
+
+def save(best: Best, folder: Path, dataset: str) -> Path:
+    """Adds an outcome to its row's file, in place of an earlier one of the same benchmark and N.
 
     Args:
         best: The outcome.
+        folder: The folder `best`.
+        dataset: The dataset's word.
 
     Returns:
-        The limits of the axis.
+        The file.
     """
-    sign = -1 if best.higher_is_better else 1  # as errors, whatever the direction
-    everything = [sign * v for v in (best.floor, *(t.validation for t in best.trials))]
-    finished = [sign * trial.validation for trial in best.trials if trial.state == FINISHED] or everything
-    default = [sign * trial.validation for trial in best.trials[:1] if trial.state == FINISHED]
-    noise = best.noise() or 0.0
-    good = min(finished) - noise
-    bad = max(float(np.percentile(finished, _WORSE)), *default, good + 2 * noise)
-    spread = bad - good or abs(good) / 10 or 1.0
-    near = [v for v in everything if good - _REACH * spread <= v <= bad + _REACH * spread]
-    margin = 0.1 * spread
-    low, high = sorted((sign * (min(good, *near) - margin), sign * (max(bad, *near) + margin)))
-    return low, high
+    path = _file(best, folder, dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Several sweeps may end at once; each keeps what the others wrote.
+    with (path.parent / f".{best.row}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        key = (best.benchmark, best.unit, best.amount)
+        kept = [b for b in load(path) if (b.benchmark, b.unit, b.amount) != key] if path.exists() else []
+        kept = sorted([*kept, best], key=lambda b: (b.benchmark, b.unit, -math.inf if b.amount is None else -b.amount))
+        write_text(path, _HEAD + yaml.dump([b.to_dict() for b in kept], Dumper=_Dumper, sort_keys=False, width=10_000))
+    return path
 
 
-def view(use: Use, table: Table) -> dict[str, Any]:
-    """What a report says about an outcome, in words.
+def _file(best: Best, folder: Path, dataset: str) -> Path:
+    return folder / dataset / f"{best.row}.yaml"
+
+
+def nearest(found: list[Best], amount: float, unit: str) -> Best | None:
+    """The outcome for the nearest N (LSM, App. B): of least absolute difference, of two such the smaller N.
 
     Args:
-        use: The outcome.
-        table: The table, of which several rows may use it.
-
-    Returns:
-        A name, sentences, and the searched parameters.
+        found: Outcomes of one row and one benchmark.
+        amount: N, or a number of pairs.
+        unit: What it counts.
     """
-    best = use.best
-    default, winner = best.candidate(0), best.candidate(best.trial)
-    digits = markup.decimals((default.mean, winner.mean))
-    unit = table.columns[0].unit
-    users = [one for row in table.rows for one in row.tuned or () if one.best == best and one.amounts]
-    used = [
-        f"{'' if one.row == use.row else f'{one.row} at '}N = {markup.listed([unit.amount(n) for n in one.amounts])}"
-        for one in users
-    ]
-    states = Counter(trial.state for trial in best.trials)
-    trials = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
-    better = "higher" if best.higher_is_better else "lower"
-    noise = best.noise()
-    scores = f"default: {_over(default, digits)}"
-    scores = (
-        f"no trial beat the {scores}" if best.trial == 0 else f"trial {best.trial}: {_over(winner, digits)}; {scores}"
+    usable = [b for b in found if b.amount is None or b.unit == unit]
+    return min(
+        usable, key=lambda b: (0.0, 0.0) if b.amount is None else (abs(b.amount - amount), b.amount), default=None
     )
-    return {
-        "name": _where(best),
-        "used": f"used for {'; '.join(used)}" if used else "",
-        "sentences": (
-            f"Validation {best.metric} ({better} is better), mean over {markup.new_seeds(best)} (each in parentheses), "
-            f"{scores}." + ("" if noise is None else f" Standard deviation over seeds: {noise:.{digits}f}."),
-            f"{markup.plural(len(best.trials), 'trial')} ({trials}) with seed {best.seed}; "
-            f"{markup.duration(best.seconds)} of search; sampler {best.sampler}, pruner {best.pruner}.",
-        ),
-        "parameters": [
-            {
-                "name": name,
-                "range": f"{markup.number(low)} – {markup.number(high)}",
-                "default": markup.number(best.trials[0].parameters[name]),
-                "best": markup.number(best.parameters[name]),
-                "importance": f"{share:.0%}".replace("%", " %") if share is not None else "–",
-                "share": min(max(share or 0.0, 0.0), 1.0),
-            }
-            for name, (low, high) in best.space.items()
-            for share in [best.importance.get(name)]
-        ],
-    }
 
 
-def _where(best: Best) -> str:
-    return best.said if best.amount is None else f"N = {best.said}"
+class _Dumper(yaml.SafeDumper):
+    """Writes a trial, a candidate or a list of numbers in one line, so that a file can be read and compared."""
 
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        short = ("trial" in mapping and "validations" in mapping) or "number" in mapping
+        return super().represent_mapping(tag, mapping, flow_style=short or flow_style)
 
-def _over(candidate: Candidate, digits: int) -> str:
-    each = ", ".join(f"{value:.{digits}f}" for value in candidate.validations)
-    wild = f", diverged on {candidate.diverged}, which count with the floor's score" if candidate.diverged else ""
-    return f"{candidate.mean:.{digits}f} ({each}{wild})"
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        numbers = all(isinstance(item, int | float) for item in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=numbers or flow_style)
 
-
-def _draw(axes: Axes, best: Best, look: figures.Style) -> None:
-    low, high = limits(best)
-    axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
-    digits = markup.decimals((best.candidate(0).mean, best.candidate(best.trial).mean))
-    default = best.trials[0].validation
-    axes.axhline(best.floor, color=figures.FLOOR, linestyle=":", linewidth=1.3, zorder=2)
-    axes.axhline(default, color=figures.SOFT, linestyle=(0, (5, 3)), linewidth=1.1, zorder=2)
-    outside: dict[tuple[float, bool], list[str]] = {}
-    for name, value in (("floor", best.floor), ("default", default)):
-        if not low <= value <= high:
-            outside.setdefault((value, value > high), []).append(name)
-    for (value, above), names in outside.items():
-        # Beside the axis's name, where no trial can lie below it.
-        axes.annotate(
-            f"{' and '.join(names)} {value:.{digits}f} {'↑' if above else '↓'}", (1, 0), (0, -17),
-            xycoords="axes fraction", textcoords="offset points", ha="right", va="top", fontsize=7.5,
-            color=figures.SOFT,
-        )  # fmt: skip
-    # The last trial's step is as wide as the others.
-    steps = np.array([*(trial.number for trial in best.trials), best.trials[-1].number + 0.8])
-    so_far = np.array(best.best_so_far())
-    so_far = np.append(so_far, so_far[-1])
-    noise = best.noise()
-    if noise is not None:
-        axes.fill_between(
-            steps, so_far - noise, so_far + noise, step="post", color=look.colour, alpha=_BAND, linewidth=0
-        )
-    axes.plot(steps, so_far, drawstyle="steps-post", color=look.colour, linewidth=1.7, zorder=3)
-    for trial in best.trials:
-        shown = min(max(trial.validation, low), high)
-        marker = "o" if shown == trial.validation else "^" if trial.validation > high else "v"
-        face = figures.PAPER if trial.state == PRUNED else look.colour
-        style: dict[str, Any] = {"marker": marker, "color": look.colour, "markerfacecolor": face, "markersize": 3.6}
-        if trial.state == DIVERGED:
-            style = {"marker": "x", "color": figures.INK, "markersize": 4.6}
-        axes.plot([trial.number], [shown], linestyle="none", markeredgewidth=1.0, clip_on=False, zorder=4, **style)
-        if trial.number == best.trial:
-            axes.plot([trial.number], [shown], clip_on=False, zorder=5, **_RING)
-
-
-_RING: dict[str, Any] = {
-    "marker": "o", "markersize": 9, "markerfacecolor": "none", "color": figures.INK, "markeredgewidth": 1.3,
-    "linestyle": "none",
-}  # fmt: skip
-
-
-def _legend(bests: Sequence[Best]) -> list[Line2D]:
-    """Entries for what occurs, in no row's colour."""
-    states = {trial.state for best in bests for trial in best.trials}
-    beyond = any(
-        trial.validation < low or trial.validation > high
-        for best, (low, high) in ((best, limits(best)) for best in bests)
-        for trial in best.trials
-        if trial.state != DIVERGED
-    )
-    point: dict[str, Any] = {"color": figures.SOFT, "linestyle": "none", "markersize": 4}
-    entries = [Line2D([], [], color=figures.SOFT, linewidth=1.7, label="best so far")]
-    if any(best.noise() is not None for best in bests):
-        entries.append(Line2D([], [], color=figures.SOFT, alpha=_BAND, linewidth=7, label="± sd over seeds"))
-    entries += [
-        Line2D([], [], color=figures.SOFT, linestyle=(0, (5, 3)), linewidth=1.1, label="default"),
-        Line2D([], [], color=figures.FLOOR, linestyle=":", linewidth=1.3, label="floor"),
-        Line2D([], [], marker="o", label="trial", **point),
-        Line2D([], [], label="used", **_RING),
-    ]
-    if PRUNED in states:
-        entries.append(Line2D([], [], marker="o", markerfacecolor=figures.PAPER, label="pruned", **point))
-    if DIVERGED in states:
-        entries.append(Line2D([], [], marker="x", label="diverged", **{**point, "color": figures.INK}))
-    if beyond:
-        entries.append(Line2D([], [], marker="v", label="beyond the scale", **point))
-    return entries
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

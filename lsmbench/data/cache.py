@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from lsmbench.data.base import Arrays
+from lsmbench.data.dataset import Arrays
 from lsmbench.errors import UserError
 
 _LAYOUT = 1

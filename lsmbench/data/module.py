@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lsmbench.data.base import Arrays, Dataset, Split, fingerprint
+from lsmbench.data.dataset import Arrays, Dataset, Split, fingerprint
 from lsmbench.data.features import features_of
 from lsmbench.data.samplers import Request, ShardSampler, SupervisionSampler, Turns
 from lsmbench.data.supervision import Supervision, SupervisionConfig, ViewSet, supervise
@@ -313,7 +313,7 @@ def bank_dataset(said: str, dataset: Dataset) -> Dataset:
     Raises:
         UserError: If there is no such dataset, or it has no folder.
     """
-    from lsmbench.data import DATASETS  # datasets know nothing of this module
+    from lsmbench.datasets import DATASETS  # datasets know nothing of this module
 
     word, _, path = said.partition(":")
     if word not in DATASETS:

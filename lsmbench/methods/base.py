@@ -26,7 +26,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
 
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch, truth_of
 from lsmbench.data.samplers import Turns
 from lsmbench.data.supervision import ViewSet

@@ -9,7 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import PairDataModule
 from lsmbench.methods.base import Method, MethodConfig, Stage
 from lsmbench.options import option

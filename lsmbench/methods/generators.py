@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.domains import Domain, Image
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods.base import MethodConfig, Stage

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.domains import Domain
 from lsmbench.methods.base import Method, MethodConfig

@@ -11,7 +11,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
 from lsmbench.losses import bce_to, reverse_gradient

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import ViewSet
 from lsmbench.methods.base import Method, MethodConfig, Terms

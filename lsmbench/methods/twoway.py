@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.domains import Domain
 from lsmbench.errors import UserError

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lsmbench.errors import DivergedError
 from lsmbench.runs.results import write_text
-from lsmbench.runs.track import Tracker
+from lsmbench.runs.tracking import Tracker
 
 PANELS = 10
 """Pictures of translations that a tracked run shows, spread evenly over the most epochs that it may have."""

@@ -15,10 +15,10 @@ import yaml
 from jsonargparse import ArgumentError as ParserError
 from jsonargparse import ArgumentParser, Namespace
 
-from lsmbench.data import DATASETS
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.features import digest
 from lsmbench.data.supervision import SupervisionConfig
+from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from torch.utils.data import DataLoader
 
-from lsmbench.data.check import contact_sheet
 from lsmbench.data.module import PairDataModule
+from lsmbench.data.sheet import contact_sheet
 from lsmbench.methods.base import Method
 from lsmbench.runs.results import CHOSEN, PANEL, write_bytes
 

@@ -26,11 +26,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import DivergedError, Elsewhere, UserError
+from lsmbench.launch.local import Children
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method, Stage
 from lsmbench.runs import environment, pictures, ranks
 from lsmbench.runs.callbacks import EpochLog, Progress, ResumableEarlyStopping
-from lsmbench.runs.children import Children
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
 from lsmbench.runs.ranks import Ranks
 from lsmbench.runs.results import (
@@ -43,7 +43,7 @@ from lsmbench.runs.results import (
     write_json,
     write_text,
 )
-from lsmbench.runs.track import Tracker, Tracking, tracker
+from lsmbench.runs.tracking import Tracker, Tracking, tracker
 
 _LOOK_SECONDS = 2.0
 CHECKPOINTS = "checkpoints"

@@ -10,13 +10,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from lsmbench.benchmarks.best import DIVERGED, FINISHED, Best, Candidate, Trial
+from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, Best, Candidate, Trial
 from lsmbench.errors import UserError
+from lsmbench.launch.local import Children
 from lsmbench.runs import environment
-from lsmbench.runs.children import Children
 from lsmbench.runs.config import PROTOCOL, Machine
 from lsmbench.runs.results import RESULT, Failure, Result
-from lsmbench.runs.track import Tracking
+from lsmbench.runs.tracking import Tracking
 from lsmbench.sweeps.search import NEW_SEEDS, SEED, Search, agree
 from lsmbench.sweeps.slots import FILLED, SLOT, Slot, Slots
 from lsmbench.sweeps.space import distributions

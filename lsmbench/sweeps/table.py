@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 from rich.text import Text
 
-from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED
-from lsmbench.benchmarks.markup import duration
+from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED
+from lsmbench.reports.markup import duration
 from lsmbench.sweeps.search import NEW_SEEDS
 from lsmbench.sweeps.slots import FILLED, SLOT
 from lsmbench.sweeps.study import AGAIN, importance

@@ -17,15 +17,15 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.markup import escape
 
-from lsmbench.benchmarks import markup
-from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED
+from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED
 from lsmbench.errors import UserError
+from lsmbench.launch.local import Children, progress_bars
+from lsmbench.reports import markup
 from lsmbench.runs.callbacks import Progress
-from lsmbench.runs.children import Children, progress_bars
 from lsmbench.runs.config import Machine
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import CHECKPOINTS
-from lsmbench.runs.track import Tracking
+from lsmbench.runs.tracking import Tracking
 from lsmbench.sweeps.search import SEED, Search
 from lsmbench.sweeps.slots import BEAT_SECONDS, REASON, SLOT, Slots
 

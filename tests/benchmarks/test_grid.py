@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from lsmbench.benchmarks import best as bests
 from lsmbench.benchmarks import grid as grids
-from lsmbench.benchmarks.best import Best, Candidate, Trial
-from lsmbench.data import DATASETS
+from lsmbench.benchmarks import tuning as bests
+from lsmbench.benchmarks.tuning import Best, Candidate, Trial
+from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 
 SMALL: dict[str, Any] = {

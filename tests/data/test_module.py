@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from lsmbench.data import DATASETS
-from lsmbench.data.base import Dataset
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import PairDataModule, truth_of
 from lsmbench.data.selection import k_medoids
 from lsmbench.data.supervision import SupervisionConfig
+from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.runs.config import config_from_dict
 from lsmbench.runs.run import data_of

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lsmbench.data.base import Arrays, Dataset
+from lsmbench.data.dataset import Arrays, Dataset
 from lsmbench.data.module import Batch
 from lsmbench.domains import Domain, Image, LabelColours, Landmarks, MapImage, Mask
 from lsmbench.errors import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lsmbench.data import DATASETS
+from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
 from lsmbench.runs.config import (

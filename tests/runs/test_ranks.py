@@ -18,11 +18,11 @@ import torch
 import yaml
 
 from lsmbench.errors import UserError
+from lsmbench.launch.local import Children
 from lsmbench.methods import METHODS
 from lsmbench.runs import children as children_module
 from lsmbench.runs import environment, ranks
 from lsmbench.runs.callbacks import Progress
-from lsmbench.runs.children import Children
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import RunError, execute

@@ -32,7 +32,7 @@ from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import RunError, data_of, execute
-from lsmbench.runs.track import Tracking
+from lsmbench.runs.tracking import Tracking
 from tests import wandb_file
 from tests.conftest import Make, each_form
 

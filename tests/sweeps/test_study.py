@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from lsmbench.benchmarks import grid as grids
-from lsmbench.benchmarks.best import DIVERGED, FINISHED, PRUNED, Best
+from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Best
 from lsmbench.errors import UserError
+from lsmbench.launch.local import Children
 from lsmbench.runs.callbacks import Progress
-from lsmbench.runs.children import Children
 from lsmbench.runs.config import Machine, RunConfig
 from lsmbench.runs.results import Failure, Result
 from lsmbench.sweeps import search as search_module
@@ -418,7 +418,7 @@ def best_of(runs: Runs, found: Search, folder: Path) -> Best:
 
 
 def test_the_outcome_can_be_written_and_read(runs: Runs, found: Search, tmp_path: Path) -> None:
-    from lsmbench.benchmarks import best as bests
+    from lsmbench.benchmarks import tuning as bests
 
     outcome = best_of(runs, found, tmp_path)
     path = bests.save(outcome, tmp_path / "best", "sit")

@@ -1,0 +1,1 @@
+"""The commands of `lsmbench`, one file each."""

@@ -1,0 +1,84 @@
+"""`lsmbench bench`: a grid of runs and its report."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.markup import escape
+
+from lsmbench.benchmarks import grid as grids
+from lsmbench.benchmarks.compute import launch
+from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
+from lsmbench.commands.console import console, errors, parser_of, tell_unsent
+from lsmbench.errors import UserError
+from lsmbench.reports.report import console_table, write_report
+from lsmbench.runs import ranks
+from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.environment import cores
+from lsmbench.runs.results import write_json, write_text
+from lsmbench.runs.tracking import Tracking
+
+
+def run(words: list[str]) -> int:
+    """Computes what is missing of a benchmark and writes its report; exits with 1 or 2 if runs have no result."""
+    parser = parser_of(
+        "bench", "Runs a benchmark and writes its report. Finished runs are kept, broken ones continued."
+    )
+    add_benchmark_options(parser)
+    parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
+    parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
+    parser.add_argument(
+        "--tuned", action="store_true", help="Give each row the parameters that a sweep found for the nearest N"
+    )
+    parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
+    add_options(parser, "", Machine)
+    add_options(parser, "", Tracking)
+    values = parse_arguments(parser, words)
+    sections: dict[str, Any] = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
+    if values.tuned:
+        sections["tuned"] = True
+    benchmark = requested(values, values.methods, **sections)
+    devices = int(benchmark.training.get("devices", 1))
+    jobs = values.jobs if values.jobs is not None else _default_jobs(values.accelerator, devices)
+    if jobs < 1:
+        raise UserError(f"--jobs: expected at least 1, found {jobs}.")
+
+    ranks.check_alone()
+    ranks.check(devices, values.accelerator)
+    grid = grids.expand(benchmark)
+    folder = Path(values.output) / benchmark.results
+    write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
+    write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
+    console.print(
+        f"[bold]{escape(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",
+        highlight=False,
+    )
+    for label, reason in grid.skipped.items():
+        console.print(f"– {label} is left out: it {reason}.", highlight=False)
+    for use in grid.uses:
+        differs = f" Its setting differs: {', '.join(use.differs)}." if use.differs else ""
+        found = f"{len(use.best.trials)} trials of {use.best.benchmark} at {use.best.said}"
+        amounts = ", ".join(f"{amount:g}" for amount in use.amounts)
+        console.print(f"– {use.row} has the best parameters of {found} for N = {amounts}.{differs}", highlight=False)
+    machine = Machine(values.accelerator, values.threads)
+    tracking = Tracking(values.track, group=benchmark.results, folder=str(folder))
+    outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    write_report(folder)
+    for table in console_table(folder):
+        console.print(table)
+    console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    tell_unsent(tracking)
+    if not outcome.failed:
+        return 0
+    errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
+    for failure in outcome.failed:
+        errors.print(f"  {failure.id}: {escape(failure.reason)}", highlight=False)
+    errors.print("The same command tries them again, and keeps the others.", highlight=False)
+    return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
+
+
+def _default_jobs(accelerator: str, devices: int) -> int:
+    return 1 if accelerator != "cpu" and torch.cuda.is_available() else max(1, cores() // devices)

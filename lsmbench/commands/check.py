@@ -1,0 +1,109 @@
+"""`lsmbench data check`: what a dataset holds, what is wrong with it, and a picture of some samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lsmbench.commands.console import console, parser_of
+from lsmbench.data.dataset import Dataset, Inspection
+from lsmbench.data.sheet import contact_sheet
+from lsmbench.datasets import DATASETS
+from lsmbench.errors import UserError
+from lsmbench.runs.config import add_options, nearest, parse_arguments
+
+
+def run(words: list[str]) -> int:
+    """Checks the dataset that the arguments name; exits with 2 if it has problems."""
+    parser = parser_of(
+        "data check",
+        "Reads all of a dataset, counts its samples, names every mistake in its files, and draws up to 48 samples. "
+        "Exits with 0 if there is no problem, with 2 if there are some.",
+    )
+    parser.add_argument("dataset_name", metavar="DATASET", type=str, help=f"One of: {', '.join(DATASETS)}")
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", type=str, help="The dataset's folder, in place of --dataset.root"
+    )
+    parser.add_argument("--output", type=str, help="Contact sheet to write (default: data-check-DATASET.png)")
+    name = first_plain(words)
+    if name is None and not {"-h", "--help"} & set(words):
+        raise UserError(f"data check: which dataset? lsmbench data check DATASET, one of: {', '.join(DATASETS)}.")
+    if name is not None:
+        if name not in DATASETS:
+            raise UserError(f"unknown dataset {name!r}{nearest(name, DATASETS)} Known: {', '.join(DATASETS)}.")
+        add_options(parser, "dataset.", DATASETS[name])
+    values = parse_arguments(parser, words).as_dict()
+    options = values.get("dataset", {})
+    if values["path"] is not None:
+        if "root" not in options:
+            raise UserError(f"data check: dataset {name} has no folder of its own; leave out {values['path']}.")
+        if options["root"]:
+            raise UserError("data check: the folder is named twice, by PATH and by --dataset.root; leave one out.")
+        options["root"] = values["path"]
+    dataset = DATASETS[values["dataset_name"]](**options)
+    sheet = Path(values["output"] or f"data-check-{dataset.name}.png")
+    return 0 if check(dataset, sheet, console) else 2
+
+
+def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
+    """Prints what `Dataset.inspect` finds, and draws a contact sheet of the samples without problems.
+
+    Args:
+        dataset: What to look at.
+        sheet: The PNG file to write; its folder is made if need be. Not written if no sample is usable.
+        console: Where to print.
+
+    Returns:
+        Whether there is no problem.
+
+    Raises:
+        UserError: If `sheet` is no name for a PNG file.
+    """
+    # Known at once rather than after all files have been read.
+    if sheet.suffix.lower() != ".png" or sheet.is_dir():
+        raise UserError(f"--output {sheet}: expected the name of a .png file.")
+    inspection = dataset.inspect()
+    console.print(f"[bold]dataset {dataset.name}[/]", highlight=False)
+    console.print(_table(inspection))
+    findings = inspection.findings
+    for title, lines, style in (("problems", findings.problems, "bold red"), ("notes", findings.notes, "bold")):
+        if lines:
+            console.print(f"\n[{style}]{title}[/] ({len(lines)})", highlight=False)
+            for line in lines:
+                console.print(f"  - {escape(line)}", highlight=False, soft_wrap=True)
+    console.print()
+    if inspection.samples:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(dataset, inspection.samples, inspection.names).save(sheet)
+        console.print(f"Contact sheet: {escape(str(sheet))}", highlight=False, soft_wrap=True)
+    else:
+        console.print("No contact sheet: there is no usable sample.", highlight=False)
+    if findings.problems:
+        console.print("The dataset is refused by train and bench until the problems are mended.", highlight=False)
+        return False
+    console.print("No problems.", highlight=False)
+    return True
+
+
+def _table(inspection: Inspection) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    parts = {f"samples of {part}": str(count) for part, count in inspection.counts.items()}
+    total = {"samples": str(sum(inspection.counts.values()))}
+    for title, value in {**parts, **total, **inspection.facts}.items():
+        table.add_row(f"  {escape(title)}", escape(value))
+    return table
+
+
+def first_plain(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one."""
+    following = iter(words)
+    for word in following:
+        if not word.startswith("-"):
+            return word
+        if "=" not in word and word not in ("-h", "--help"):
+            next(following, None)
+    return None

@@ -1,0 +1,63 @@
+"""`lsmbench leaderboard`: every result on disk on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from lsmbench.commands.console import console, errors, parser_of
+from lsmbench.errors import UserError
+from lsmbench.reports import markup
+from lsmbench.reports.leaderboard import FOLDERS, OUTPUT, read, write_leaderboard
+from lsmbench.reports.summaries import write_summaries
+from lsmbench.runs.config import parse_arguments
+
+
+def run(words: list[str]) -> int:
+    """Runs the command: reads results and writes the page.
+
+    Args:
+        words: What was typed after `lsmbench leaderboard`.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If a folder is missing, none holds a result, or the page cannot be written.
+    """
+    parser = parser_of(
+        "leaderboard",
+        "Writes one page of all results: datasets, methods ranked at every N, and the runs behind each "
+        "number. Results compare if protocol, data, test samples and metric are the same; others are kept apart.",
+    )
+    parser.add_argument(
+        "folders", metavar="FOLDER", nargs="*", type=str, help=f"Folders to read (default: {' and '.join(FOLDERS)})"
+    )
+    parser.add_argument("--output", type=str, default=OUTPUT, help="The page")
+    parser.add_argument(
+        "--track",
+        choices=("csv", "wandb"),
+        default="csv",
+        help="wandb: one summary run per dataset and method in Weights & Biases besides, offline if there is no key",
+    )
+    values = parse_arguments(parser, words)
+    folders = [Path(folder) for folder in values.folders or FOLDERS]
+    if not values.folders:
+        folders = [folder for folder in folders if folder.is_dir()]
+    found = read(folders)
+    output = Path(values.output)
+    try:
+        problems = write_leaderboard(found, output)
+    except OSError as error:
+        raise UserError(f"--output: {output} cannot be written ({error.strerror}). Name another file.") from error
+    for problem in problems:
+        errors.print(f"[yellow]skipped:[/] {escape(problem)}", highlight=False)
+    for board in found.boards:
+        methods = sum(not row.floor for row in board.rows)
+        said = f"{markup.plural(methods, 'row')}, {markup.plural(len(board.runs), 'run')}"
+        console.print(f"[bold]{escape(board.label)}[/]: {said}", highlight=False)
+    console.print(f"Leaderboard: {escape(str(output))}", highlight=False)
+    if values.track == "wandb":
+        write_summaries(found.boards, output.parent, console)
+    return 0

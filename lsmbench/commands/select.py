@@ -1,0 +1,237 @@
+"""`lsmbench select`: which of many photos to annotate first (Shukla et al., §3.2)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw
+from rich.console import Console
+from rich.markup import escape
+
+from lsmbench.commands.console import errors
+from lsmbench.data import features
+from lsmbench.data.cache import cached_arrays
+from lsmbench.data.files import PICTURES, Findings, few, open_picture, to_mode
+from lsmbench.data.selection import Clusters, cluster
+from lsmbench.errors import UserError
+from lsmbench.runs.config import parse_arguments
+from lsmbench.runs.results import write_bytes
+
+VERSION = 1
+"""To be raised whenever the same files give other features: cached ones of other versions are not used."""
+
+_CELL, _LINE, _GAP, _COLUMNS, _SHOWN = 192, 14, 8, 6, 48
+_LETTERS = 34
+_INK, _SOFT, _PAPER = (27, 34, 48), (93, 102, 117), (255, 255, 255)
+
+
+def run(words: list[str]) -> int:
+    """Runs the command: the chosen files to stdout, one a line, and everything else to stderr.
+
+    The file that stands for most photos comes first.
+
+    Args:
+        words: What was typed after `lsmbench select`.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If an option is wrong, the folder holds too few photos, some of them cannot be read, or as the
+            functions of `lsmbench.data.features` and `lsmbench.data.selection`.
+    """
+    values = parse_arguments(_parser(), words)
+    folder, size = Path(values.path), values.size
+    sheet = Path(values.output or f"select-{folder.resolve().name or 'photos'}.png")
+    # All that can be known at once is, rather than after minutes of computing.
+    _check_options(folder, sheet, values.k, size)
+    features.check_word(values.features)
+    paths = photos_in(folder)
+    if values.k > len(paths):
+        raise UserError(f"-k {values.k}: expected at most the number of photos in {folder}, {len(paths)}.")
+    errors.print(
+        f"[bold]select[/]: {values.k} of {_count(len(paths))} in {escape(str(folder))}, by k-medoids on "
+        f"{escape(values.features)}, seed {values.seed}",
+        highlight=False,
+    )
+    found = cluster(_features(values.features, paths, size, errors), values.k, values.seed)
+    order = _largest_first(found)
+    chosen = [paths[found.medoids[number]] for number in order]
+    sizes = [int(found.sizes[number]) for number in order]
+    write_bytes(sheet, contact_sheet(chosen, sizes, folder))
+    for path in chosen:
+        print(path)
+    shown = f" (the first {_SHOWN} of {len(chosen)})" if len(chosen) > _SHOWN else ""
+    errors.print(f"Largest cluster first. Contact sheet{shown}: {escape(str(sheet))}", highlight=False)
+    return 0
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """The pictures in a folder and the folders in it, in the order of their paths; hidden ones are left out.
+
+    Raises:
+        UserError: If there are none, or the name of one cannot be printed on a line.
+    """
+    inside = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    names = sorted(path for path in inside if not any(part.startswith(".") for part in path.parts))
+    paths = [folder / name for name in names if (folder / name).is_file()]
+    if not paths:
+        found = few(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise UserError(f"{folder}: holds no pictures ({', '.join(PICTURES)}); found {found}. Name another folder.")
+    findings = Findings()
+    for path in paths:
+        if not _on_one_line(str(path)):
+            findings.problems.append(f"{str(path)!a}: its name cannot be printed as a line of UTF-8. Rename it.")
+    findings.stop_if_any("select")
+    return paths
+
+
+def contact_sheet(paths: Sequence[Path], sizes: Sequence[int], folder: Path) -> bytes:
+    """Draws the first 48 of the chosen photos, with their names and how many photos each stands for.
+
+    Args:
+        paths: The chosen photos.
+        sizes: How many photos each stands for, itself included.
+        folder: Names are shown as they are in it.
+
+    Returns:
+        The content of a PNG, 6 photos wide at most.
+    """
+    shown = list(zip(paths, sizes, strict=True))[:_SHOWN]
+    width, height = _CELL + _GAP, _CELL + 2 * _LINE + _GAP
+    columns, rows = min(len(shown), _COLUMNS), -(-len(shown) // _COLUMNS)
+    sheet = Picture.new("RGB", (columns * width + _GAP, rows * height + _GAP), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for k, (path, count) in enumerate(shown):
+        left, top = _GAP + k % _COLUMNS * width, _GAP + k // _COLUMNS * height
+        picture = _fitted(to_mode(open_picture(path, "apply"), "RGB"))
+        sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
+        name = str(path.relative_to(folder))
+        pen.text((left, top + _CELL), name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :], fill=_INK)
+        pen.text((left, top + _CELL + _LINE), f"stands for {_count(count)}", fill=_SOFT)
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+class _Decoded:
+    """Photos that are read from their files as they are asked for, so that any number of them takes little memory."""
+
+    def __init__(self, paths: Sequence[Path], size: int) -> None:
+        self.paths, self.size = paths, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, part: slice) -> NDArray[np.uint8]:
+        """Some photos as RGB, stretched to a square: uint8, shape (n, 3, size, size)."""
+        findings = Findings()
+        batch = [self._read(path, findings) for path in self.paths[part]]
+        if findings.problems:
+            # The rest is read for its mistakes alone, so that all can be mended at once.
+            for path in self.paths[part.indices(len(self))[1] :]:
+                self._read(path, findings)
+        findings.stop_if_any(f"select: {_count(len(self))}")
+        return np.stack(batch).transpose(0, 3, 1, 2)
+
+    def _read(self, path: Path, findings: Findings) -> NDArray[np.uint8]:
+        with findings.gathering():
+            picture = to_mode(open_picture(path, "apply"), "RGB")
+            return np.asarray(picture.resize((self.size, self.size), Picture.Resampling.BILINEAR))
+        return np.empty((0, 0, 3), np.uint8)
+
+
+def _features(word: str, paths: Sequence[Path], size: int, console: Console) -> NDArray[np.float32]:
+    """Features of the photos, with a bar on a terminal; those that are computed are kept in the cache."""
+    if word not in features.WORDS:
+        return features.features_of(word, None, len(paths))
+    compute = {"pixels": features.pixels, "resnet50": features.resnet50}[word]
+    key = {"features": word, "size": size, "version": [VERSION, features.VERSION]}
+    photos = _Decoded(paths, size)
+
+    def build() -> dict[str, NDArray[Any]]:
+        with _bar(console) as bars:
+            task = bars.add_task("features", total=len(paths))
+            return {
+                "features": compute(photos, progress=lambda done, total: bars.update(task, completed=done, total=total))
+            }
+
+    return np.asarray(cached_arrays("select", key, paths, build)["features"], dtype=np.float32)
+
+
+def _bar(console: Console) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("photos, left:"))
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+
+
+def _fitted(picture: Picture.Image) -> Picture.Image:
+    """A picture with its longer side brought to a cell's; at least one pixel is left of what is long and thin."""
+    scale = _CELL / max(picture.size)
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+
+
+def _largest_first(found: Clusters) -> list[int]:
+    """The clusters' numbers by size, so that who stops early has annotated what is most common; ties by path."""
+    return [int(number) for number in np.lexsort((found.medoids, -found.sizes))]
+
+
+def _check_options(folder: Path, sheet: Path, k: int, size: int) -> None:
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "no such folder"
+        raise UserError(f"{folder}: {what}; expected a folder with photos in it or in folders in it.")
+    if k < 1:
+        raise UserError(f"-k {k}: expected at least 1 photo to choose.")
+    if size < 8:
+        raise UserError(f"--size {size}: expected at least 8 px.")
+    if sheet.suffix.lower() != ".png" or sheet.is_dir():
+        raise UserError(f"--output {sheet}: expected the name of a .png file.")
+    if sheet.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{sheet}: the contact sheet would lie among the photos, and be one of them the next time. Name another "
+            "place by --output."
+        )
+
+
+def _on_one_line(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding
+        return False
+    return "\n" not in name and "\r" not in name
+
+
+def _count(photos: int) -> str:
+    return "1 photo" if photos == 1 else f"{photos} photos"
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        exit_on_error=False,
+        prog="lsmbench select",
+        description="Chooses which photos of a folder to annotate first: one representative of each of K clusters of "
+        "like photos. Prints their paths, one a line, the largest cluster's first, and draws them on a contact sheet.",
+    )
+    parser.add_argument("path", metavar="PATH", type=str, help="Folder of photos, in it or in folders in it")
+    parser.add_argument("-k", type=int, required=True, metavar="K", help="How many photos to choose")
+    parser.add_argument(
+        "--features",
+        type=str,
+        default="resnet50",
+        help="By what photos are alike: resnet50 (ImageNet's network; downloads 98 MB once), pixels (the photos in "
+        "small), or a .npy file with a row for each photo, in the order of their paths",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of k-means")
+    parser.add_argument("--output", type=str, help="Contact sheet to write (default: select-FOLDER.png)")
+    parser.add_argument(
+        "--size", type=int, default=224, help="Height and width that photos are scaled to before features [px]"
+    )
+    return parser

@@ -1,0 +1,149 @@
+"""`lsmbench sweep`: a search for the best parameters of rows, and how searches stand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.markup import escape
+
+from lsmbench.benchmarks import tuning
+from lsmbench.benchmarks.grid import with_selections
+from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
+from lsmbench.commands.console import console, errors, parser_of, tell_unsent
+from lsmbench.errors import UserError
+from lsmbench.reports.markup import plural
+from lsmbench.runs import ranks
+from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.tracking import Tracking
+from lsmbench.sweeps import space as spaces
+from lsmbench.sweeps.search import obstacle, searches
+from lsmbench.sweeps.storage import database_errors, file_of, open_storage, shown
+from lsmbench.sweeps.study import Sweep
+from lsmbench.sweeps.table import overview
+from lsmbench.sweeps.worker import SweepError
+
+FOLDER = "sweeps"
+JOURNAL = "studies.journal"
+STORAGE = "LSMBENCH_STORAGE"
+"""Variable that names a storage, whose password a list of processes then does not show."""
+
+
+def run(words: list[str]) -> int:
+    """Runs `lsmbench sweep` or `lsmbench sweep show`.
+
+    Args:
+        words: As typed, after the command's word.
+
+    Returns:
+        Exit code: 0 done, 1 a trial failed for good.
+
+    Raises:
+        UserError: For what the user has to mend.
+    """
+    return _show(words[1:]) if words[:1] == ["show"] else _sweep(words)
+
+
+def _sweep(words: list[str]) -> int:
+    """Searches for the best parameters of rows of a benchmark, and writes them down."""
+    parser = parser_of(
+        "sweep",
+        "Searches for the best parameters of rows of a benchmark by their validation scores, and writes them to "
+        "benchmarks/best/. The test set is never touched. Repeat the command to go on where it was interrupted; start "
+        "it several times on one --storage for several workers.",
+    )
+    add_benchmark_options(parser)
+    parser.add_argument(
+        "--method", type=str, help="Rows of the table to tune, separated by commas (default: all that can be tuned)"
+    )
+    parser.add_argument("--trials", type=int, help="Finished trials of each sweep (default: as the space says)")
+    parser.add_argument("--space", type=str, help="File of the space, in place of sweeps/METHOD.yaml")
+    parser.add_argument(
+        "--storage",
+        type=str,
+        help=f"Journal file or URL of a database that several workers share; {STORAGE} names it too",
+    )
+    parser.add_argument("--study", type=str, default="", help="Name of the study, in place of the benchmark's name")
+    parser.add_argument("--jobs", type=int, default=1, help="Trials at a time; with one, the sweep can be repeated")
+    add_options(parser, "", Machine)
+    add_options(parser, "", Tracking)
+    values = parse_arguments(parser, words)
+    for option in ("jobs", "trials"):
+        if getattr(values, option) is not None and getattr(values, option) < 1:
+            raise UserError(f"--{option}: expected at least 1, found {getattr(values, option)}.")
+    benchmark = with_selections(requested(values))
+    ranks.check_alone()
+    ranks.check(int(benchmark.training.get("devices", 1)), values.accelerator)
+    rows = words_of(values.method) if values.method else [r for r in benchmark.methods if not obstacle(benchmark, r)]
+    if not rows:
+        raise UserError(f"benchmark {benchmark.name}: no row to tune. Name some by --method.")
+    for row in rows:
+        benchmark.methods.setdefault(row, {})  # any method can be tuned on any benchmark, as any can be run
+    methods = {str(benchmark.methods[row].get("name", row)) for row in rows}
+    if values.space and len(methods) > 1:
+        raise UserError(f"--space names one file, and {', '.join(sorted(methods))} are to be tuned; name one --method.")
+    found = {name: spaces.load(name, Path(values.space) if values.space else None) for name in methods}
+    folder = Path(values.output) / benchmark.name / FOLDER
+    where = values.storage or os.environ.get(STORAGE) or folder / JOURNAL
+    wanted = searches(benchmark, rows, found)
+    tracking = Tracking(values.track, job_type="trial", folder=str(folder))
+    failed = 0
+    with database_errors(where):
+        storage = open_storage(where)
+        console.print(
+            f"[bold]{escape(benchmark.title)}[/]: {plural(len(wanted), 'sweep')}, trials in {escape(shown(where))}",
+            highlight=False,
+        )
+        for search in wanted:
+            trials = values.trials or search.space.trials
+            machine = Machine(values.accelerator, values.threads)
+            one = Sweep(search, storage, folder, machine, values.jobs, trials, console, values.study, tracking)
+            try:
+                outcome = one.run()
+            except SweepError as error:
+                errors.print(f"[bold red]lsmbench:[/] {escape(str(error))}", highlight=False)
+                failed = 1
+                continue
+            console.print(_kept(outcome, benchmark.dataset["name"]), highlight=False)
+    tell_unsent(tracking)
+    return failed
+
+
+def _kept(outcome: tuning.Best, dataset: str) -> str:
+    """Writes an outcome down, unless that would lose a longer search of the same; says which."""
+    folder = Path("benchmarks") / tuning.FOLDER
+    before = tuning.earlier(outcome, folder, dataset)
+    if before and len(before.trials) > len(outcome.trials):
+        return (
+            f"{folder / dataset / outcome.row}.yaml keeps the outcome of {len(before.trials)} trials (study "
+            f"{before.study}); these {len(outcome.trials)} stay in their study. Delete that entry to have these."
+        )
+    path = tuning.save(outcome, folder, dataset)
+    other = before is not None and (before.study, before.setting) != (outcome.study, outcome.setting)
+    instead = f" They replace those of study {before.study}." if before and other else ""
+    return f"Best parameters: {path}. `make bench TUNED=1` uses them.{instead}"
+
+
+def _show(words: list[str]) -> int:
+    """Shows how sweeps stand: what is tried, what was best, what matters and what remains."""
+    parser = parser_of("sweep show", "Shows how sweeps stand.")
+    parser.add_argument("name", metavar="DATASET", nargs="?", help="A dataset or a benchmark (default: all)")
+    parser.add_argument("--storage", type=str, help="Journal file or URL of a database (default: all in --output)")
+    parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
+    values = parse_arguments(parser, words)
+    journals = sorted(Path(values.output).glob(f"*/{FOLDER}/{JOURNAL}"))
+    storage = values.storage or os.environ.get(STORAGE)
+    if storage and (path := file_of(storage)) and not path.exists():
+        raise UserError(f"{shown(storage)}: no such file of trials.")
+    places: list[str | Path] = [storage] if storage else [*journals]
+    tables = []
+    for where in places:
+        with database_errors(where):
+            tables += overview(open_storage(where), values.name)
+    if not tables:
+        what = f" of {values.name}" if values.name else ""
+        place = shown(storage) if storage else os.path.join(values.output, "*", FOLDER, JOURNAL)
+        raise UserError(f"no sweep{what} in {place}. `lsmbench sweep DATASET --method METHOD` begins one.")
+    for table in tables:
+        console.print(table)
+    return 0

@@ -1,0 +1,26 @@
+"""The datasets. A new one is one file and one line in `DATASETS`."""
+
+from lsmbench.data.dataset import Dataset
+from lsmbench.datasets.cityscapes import Cityscapes
+from lsmbench.datasets.facades import Facades
+from lsmbench.datasets.faces import Faces
+from lsmbench.datasets.folder import Folder
+from lsmbench.datasets.gta import GTA
+from lsmbench.datasets.maps import Maps
+from lsmbench.datasets.sit import SIT
+from lsmbench.datasets.sss import SSS
+from lsmbench.datasets.synscapes import Synscapes
+from lsmbench.datasets.three_hundred_w import ThreeHundredW
+
+DATASETS: dict[str, type[Dataset]] = {
+    "sit": SIT,
+    "300w": ThreeHundredW,
+    "faces": Faces,
+    "sss": SSS,
+    "facades": Facades,
+    "maps": Maps,
+    "cityscapes": Cityscapes,
+    "gta": GTA,
+    "synscapes": Synscapes,
+    "folder": Folder,
+}

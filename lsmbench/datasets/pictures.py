@@ -1,0 +1,565 @@
+"""Datasets of pictures in folders: found, matched, decoded once, split by the folders' parts and looked through."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lsmbench.data.cache import cached_arrays
+from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
+from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
+from lsmbench.data.files import Findings, few, same_content
+from lsmbench.data.layouts import ACCEPTED, Kind, Sample, all_of, layout_of, match
+from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
+from lsmbench.domains.judges import Segmenter
+from lsmbench.errors import UserError
+from lsmbench.options import option
+from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, read_palette
+
+VERSION = 1
+"""To be raised whenever the same files and options give other arrays: cached arrays of other versions are not used."""
+
+PALETTES = {palette.name: palette for palette in (CITYSCAPES, FACADES)}
+"""The palettes that are named by a word."""
+
+SHOWN: tuple[Kind, ...] = ("masks", "images", "sides")
+"""The layouts whose target is a picture, which may be a label map in colours."""
+
+_PARTS = ("train", "val", "test")
+_LIKE_VAL = ("valid", "validation", "dev")
+_SEED = 0
+_RGB = 3
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """What is known of targets that are label maps in colours.
+
+    Attributes:
+        palette: The classes' colours.
+        segmenter: Tells the classes in photos that are made from label maps; `None`: photos are scored as images.
+        absent: What classes count in means over classes that do not occur at all.
+    """
+
+    palette: Palette
+    segmenter: Segmenter | None
+    absent: Absent
+
+    @classmethod
+    def named(cls, palette: Palette, segmenter: str, absent: Absent) -> LabelMaps:
+        """Finds the segmenter that the option of that name names, if it is not empty.
+
+        Raises:
+            UserError: If there is no such file.
+        """
+        return cls(palette, Segmenter.named(segmenter, len(palette)) if segmenter else None, absent)
+
+    def target(self, size: int) -> Domain:
+        """The label maps' domain."""
+        return LabelColours(_RGB, size, reconstruction="l1", palette=self.palette, absent=self.absent)
+
+    def photo(self, channels: int, size: int, reconstruction: Literal["mse", "l1"]) -> Domain:
+        """The photos' domain."""
+        if self.segmenter is None:
+            return Image(channels, size, reconstruction=reconstruction)
+        return SegmentedPhoto(
+            channels, size, reconstruction=reconstruction, segmenter=self.segmenter, absent=self.absent
+        )
+
+
+def named_palette(word: str, name: str) -> Palette:
+    """The palette that an option names: by its word, or by a file.
+
+    Args:
+        word: One of `PALETTES`, or a file as `read_palette` reads it.
+        name: The dataset's, for messages.
+
+    Raises:
+        UserError: If there is no such palette, or its file holds something else.
+    """
+    if word in PALETTES:
+        return PALETTES[word]
+    path = Path(word).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"dataset {name}: palette={word}: no such file. Name a text file with a line name,r,g,b for each class, "
+            f"or one of: {', '.join(PALETTES)}."
+        )
+    return read_palette(path)
+
+
+@dataclass
+class PictureFolder(Dataset):
+    """Samples of views `x`, a picture, and `y` in a folder of the layouts that `Folder` describes.
+
+    Subclasses say where the folder is (`_folder`), how its files are read (`_reading`) and what the views are
+    (`_domains_of`).
+    """
+
+    root: str = option("", "The folder with the data.")
+    size: int = option(128, "Height and width that everything is resized to, divisible by 4.", unit="px")
+    direction: Literal["x_to_y", "y_to_x"] = option(
+        "x_to_y", "Which view is given and which one is asked for.", choices=("x_to_y", "y_to_x")
+    )
+
+    @property
+    def source(self) -> str:
+        """The view that methods are given, by `direction`; split and supervision do not depend on it."""
+        return "x" if self.direction == "x_to_y" else "y"
+
+    @abstractmethod
+    def _folder(self) -> Path:
+        """The folder with the data.
+
+        Raises:
+            UserError: If there is none.
+        """
+
+    @property
+    @abstractmethod
+    def _reading(self) -> Reading:
+        """How its files are read."""
+
+    @abstractmethod
+    def _domains_of(self, kind: Kind, arrays: Arrays) -> dict[str, Domain]:
+        """The views' domains, of what has been read."""
+
+    def _find_label_maps(self) -> LabelMaps | None:
+        """What is known of label maps in colours, if the target is some.
+
+        Raises:
+            UserError: If files that options name are missing.
+        """
+        return None
+
+    def _refuse_idle_options(self, found: Found, findings: Findings) -> None:
+        """An option that says something of data which is not there is a mistake: in the option or in the folder."""
+        return
+
+    # What datasets do
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """What the folder holds; read from it when first asked for.
+
+        Raises:
+            UserError: As `load`.
+        """
+        return dict(self._facts.domains)
+
+    def load(self) -> Arrays:
+        """Views `x` and `y` as the class says; kept in the cache until files or options change.
+
+        Raises:
+            UserError: If the folder is missing or has none of the layouts; or, all named at once: for files that are
+                unreadable, without their counterpart or with the stem of another one; pictures with other channels
+                than most or turned by EXIF; masks that are no class numbers, of another size or with labels beyond
+                `classes`; label maps with colours that the palette has not; landmarks that are no numbers, of another
+                count than most or outside what is shown; rows that name no picture; pictures of both views that have
+                no middle; a palette or a segmenter that cannot be used; options that do not apply.
+        """
+        arrays = self._read()[1]
+        return {"x": arrays["x"], "y": arrays["y"]}
+
+    def split(self, count: int, seed: int | None) -> Split:
+        """The folder's own parts, or 70/10/20.
+
+        Args:
+            count: Number of samples.
+            seed: Of the order in which samples are drawn; `None` stands for one that is always the same.
+
+        Raises:
+            UserError: If a part would be empty.
+        """
+        parts = self._facts.parts
+        seed = _SEED if seed is None else seed
+        if parts is None:
+            return super().split(count, seed)
+        train, val, test = (np.flatnonzero(parts == part) for part in range(3))
+        rng = np.random.default_rng((seed, 7))
+        if len(val) == 0:
+            if len(train) < 2:
+                raise UserError(f"{self._folder()}: train/ holds one sample, so that none can be drawn for validation.")
+            train = rng.permutation(train)
+            share = max(1, len(train) // 8)
+            val, train = train[:share], np.sort(train[share:])
+        # A run may use the first so many validation samples only: they are not to be neighbours.
+        return Split(train, rng.permutation(val), test)
+
+    def inspect(self) -> Inspection:
+        """Looks at every file: problems as `load` finds them, and notes on sizes, labels and repeated files."""
+        inspection = Inspection()
+        findings = inspection.findings
+        with findings.gathering():
+            found = self._find(findings)
+            decoded = self._decode(found, findings)
+            inspection.facts = _describe(found, decoded, self._label_maps)
+            _note(self._reading, found, decoded, self._label_maps, findings)
+            if decoded:
+                arrays = self._stack(found, decoded)
+                # From now on the domains are those of the usable samples, so that they can be drawn.
+                self.__dict__["_facts"] = self._facts_of(found, arrays)
+                inspection.samples = {"x": arrays["x"], "y": arrays["y"]}
+                inspection.names = [str(d.sample.picture.relative_to(found.root)) for d in decoded]
+                inspection.counts = self._counts(len(decoded), findings)
+        return inspection
+
+    def truth(self, view: str, indices: NDArray[np.int64]) -> NDArray[np.generic] | None:
+        """Of photos that a segmenter judges the true labels, uint8 (B, size, size), 255 where void; else `None`."""
+        maps = self._label_maps
+        if view != "x" or maps is None or maps.segmenter is None:
+            return None
+        colours = torch.from_numpy(np.array(self._colours[indices], np.uint8))
+        labels: NDArray[np.uint8] = maps.palette.decode(colours, void=True).numpy()
+        return labels
+
+    def _counts(self, usable: int, findings: Findings) -> dict[str, int]:
+        """Samples of each part; of all together, where what is left besides the problems is too little to split."""
+        try:
+            split = self.split(usable, None)
+        except UserError as error:
+            if not findings.problems:
+                findings.problems.append(str(error))
+            return {"usable": usable}
+        return {part: len(getattr(split, part)) for part in _PARTS}
+
+    # From the folder to arrays
+
+    @cached_property
+    def _facts(self) -> _Facts:
+        return self._facts_of(*self._read())
+
+    @cached_property
+    def _label_maps(self) -> LabelMaps | None:
+        return self._find_label_maps()
+
+    @cached_property
+    def _colours(self) -> NDArray[np.generic]:
+        """View `y` of all samples; kept, since `truth` is asked for batch by batch."""
+        return self._read()[1]["y"]
+
+    def _read(self) -> tuple[Found, Arrays]:
+        """What the folder holds, and its arrays: `x`, `y`, `part` of each sample, and the number of `classes`."""
+        findings = Findings()
+        found = self._find(findings)
+
+        def build() -> Arrays:
+            decoded = self._decode(found, findings)
+            findings.stop_if_any(f"dataset {self.name}, {found.root}")
+            return self._stack(found, decoded)
+
+        if findings.problems:  # those of the files' contents are to be named as well
+            return found, build()
+        key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key()
+        return found, cached_arrays(self.name, key, found.sources, build)
+
+    def _find(self, findings: Findings) -> Found:
+        """Lists the files of all parts and matches them.
+
+        Raises:
+            UserError: If there is nothing to match: no folder, or a layout that is not known; or if the files that
+                options name are missing.
+        """
+        root = self._folder()
+        present = [part for part in _PARTS if (root / part).is_dir()]
+        if present and "train" not in present:
+            raise UserError(
+                f"{root}: holds {all_of([f'{part}/' for part in present])}, but no train/. Add it, or put all files "
+                f"together, to be split 70/10/20. {ACCEPTED}"
+            )
+        try:
+            layouts = [layout_of(root / part) for part in present] if present else [layout_of(root)]
+            kinds = {layout.kind for layout in layouts}
+            if len(kinds) > 1:
+                said = "; ".join(f"{p}/: {layout.title}" for p, layout in zip(present, layouts, strict=True))
+                raise UserError(f"{root}: all parts must be laid out alike; found {said}.")
+            others = [p.name for p in sorted(root.iterdir()) if present and p.name not in present and p.is_dir()]
+            if "val" not in present and (like := [name for name in others if name in _LIKE_VAL]):
+                findings.problems.append(f"{root / like[0]}: is not read; rename it to val, or move it elsewhere.")
+            elif others:
+                findings.notes.append(f"{root}: not read: {few([name + '/' for name in others])}.")
+            found = Found(root, layouts[0].kind, layouts[0].title, [], present)
+            for index, layout in enumerate(layouts):
+                part = _PARTS.index(present[index]) if len(present) > 1 else 0
+                part = 2 if part == 1 and "test" not in present else part
+                found.samples += match(layout, part, findings)
+        except OSError as error:
+            raise UserError(f"{error.filename or root}: cannot be read ({error.strerror or error}).") from error
+        self._refuse_idle_options(found, findings)
+        maps = self._label_maps
+        if maps is not None and self._reading.fit == "pad" and not maps.palette.void:
+            findings.problems.append(
+                f"{found.root}: fit=pad adds pixels that have no class, but the palette {maps.palette.name} has no "
+                "colour for them. Add a line such as void,0,0,0 to it, or use fit=stretch or fit=crop."
+            )
+        return found
+
+    def _decode(self, found: Found, findings: Findings) -> list[Decoded]:
+        """Decodes every sample; those that share no problem remain."""
+        decoded = []
+        for sample in found.samples:
+            problems = len(findings.problems)
+            one = decode(found.kind, sample, self._reading, findings)
+            if one is not None and len(findings.problems) == problems:
+                decoded.append(one)
+        return self._settle(found, decoded, findings)
+
+    def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
+        """Looks at what only all samples together show; those without a problem remain."""
+        decoded = alike(decoded, lambda d: d.x.shape[0], "channels", findings, lambda d: d.sample.picture)
+        maps = self._label_maps
+        if found.kind == "images" and maps is None:
+            return alike(decoded, lambda d: d.y.shape[0], "channels", findings, lambda d: d.sample.annotation)
+        if found.kind == "sides":
+            decoded = _settle_halves(self._reading, decoded, findings)
+        if maps is not None and found.kind in SHOWN:
+            _settle_colours(maps, found, decoded, findings)
+        return decoded
+
+    def _stack(self, found: Found, decoded: Sequence[Decoded]) -> Arrays:
+        """The samples as arrays; images are float32 if any of them is."""
+        arrays: Arrays = {"part": np.array([d.sample.part for d in decoded], np.uint8)}
+        for view, parts in (("x", [d.x for d in decoded]), ("y", [d.y for d in decoded])):
+            if (view == "x" or found.kind in ("images", "sides")) and len({p.dtype for p in parts}) > 1:
+                parts = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in parts]
+            arrays[view] = np.stack(parts)
+        greatest = max((max(d.labels, default=0) for d in decoded), default=0)
+        arrays["classes"] = np.array([self._reading.classes or max(2, greatest + 1)])
+        return arrays
+
+    def _facts_of(self, found: Found, arrays: Arrays) -> _Facts:
+        parts = np.array(arrays["part"], np.int64) if len(found.parts) > 1 else None
+        return _Facts(self._domains_of(found.kind, arrays), parts)
+
+
+@dataclass
+class SideBySide(PictureFolder):
+    """A set that is distributed in pix2pix' form: files that show both views side by side, in train/, val/, test/.
+
+    Attributes:
+        where_from: What the set is and where to get it, for messages.
+    """
+
+    where_from: ClassVar[str]
+
+    size: int = option(256, "Height and width that everything is resized to, divisible by 4.", unit="px")
+    side_by_side: Literal["x_left", "x_right"] = option(
+        "x_left", "Which half of a file is x, the photo.", choices=("x_left", "x_right")
+    )
+
+    def _folder(self) -> Path:
+        return own_folder(self.name, self.root, self.where_from)
+
+    @property
+    def _reading(self) -> Reading:
+        maps = self._label_maps
+        # EXIF is ignored: both halves are stored in one file, so that neither is turned against the other.
+        return Reading(
+            self.size,
+            channels=_RGB,
+            side_by_side=self.side_by_side,
+            exif="ignore",
+            palette=None if maps is None else maps.palette,
+        )
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """The views' domains; known without reading the files."""
+        return self._domains_of("sides", {})
+
+    def _find(self, findings: Findings) -> Found:
+        """As any folder's; but only files of both views, in parts of which one is not trained on, are the set."""
+        root = self._folder()
+        try:
+            held = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir()) if path.name[0] != "."]
+        except OSError as error:
+            raise UserError(f"{root}: cannot be read ({error.strerror or error}).") from error
+        if "train/" not in held or not {"val/", "test/"} & set(held):
+            raise UserError(
+                f"dataset {self.name}: {root}: expected the folders train/ and test/ or val/; found "
+                f"{few(held) or 'nothing'}. {self.where_from}"
+            )
+        found = super()._find(findings)
+        if found.kind != "sides":
+            raise UserError(
+                f"dataset {self.name}: {root}: holds {found.title}; expected pictures that show both views side by "
+                f"side. {self.where_from}"
+            )
+        return found
+
+    def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
+        for d in decoded:
+            if d.size[0] <= d.size[1]:
+                findings.problems.append(
+                    f"{d.sample.picture}: has {px(d.size)} px; expected the photo and its counterpart side by side, "
+                    "hence more width than height. Get the file again."
+                )
+        return super()._settle(found, [d for d in decoded if d.size[0] > d.size[1]], findings)
+
+
+class _Facts(NamedTuple):
+    """What is known of a folder once it has been read: `parts` (0, 1, 2) of the samples, if it has parts of its own."""
+
+    domains: dict[str, Domain]
+    parts: NDArray[np.int64] | None
+
+
+@dataclass
+class Found:
+    """The folder's files, matched, and the parts that it has."""
+
+    root: Path
+    kind: Kind
+    title: str
+    samples: list[Sample]
+    parts: list[str]
+
+    @property
+    def sources(self) -> set[Path]:
+        """Every file that is read."""
+        return {path for sample in self.samples for path in (sample.picture, sample.annotation)}
+
+
+def alike(
+    decoded: list[Decoded],
+    measure: Callable[[Decoded], int],
+    what: str,
+    findings: Findings,
+    origin: Callable[[Decoded], Path],
+) -> list[Decoded]:
+    """Those samples that have as many of something as most have; the others are problems."""
+    if not decoded:
+        return decoded
+    usual = Counter(map(measure, decoded)).most_common(1)[0][0]
+    remedy = f"channels={usual} converts all" if what == "channels" else "correct it, or remove it with its picture"
+    for d in decoded:
+        if measure(d) != usual:
+            findings.problems.append(f"{origin(d)}: has {measure(d)} {what}, most others have {usual}; {remedy}.")
+    return [d for d in decoded if measure(d) == usual]
+
+
+def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
+    """Looks whether pictures can show two views: a folder of ordinary ones would be cut in halves unnoticed."""
+    if reading.side_by_side != "auto":
+        return decoded
+    wide = [d for d in decoded if d.size[0] > d.size[1]]
+    remedy = "expected two views side by side, hence more width than height. If it is so, say side_by_side=x_left"
+    if decoded and not wide:
+        first = decoded[0]
+        findings.problems.append(
+            f"{first.sample.picture.parent}: holds pictures only, and none is wider than high "
+            f"({first.sample.picture.name}: {px(first.size)} px); {remedy}. {ACCEPTED}"
+        )
+        return decoded
+    for d in decoded:
+        if d.size[0] <= d.size[1]:
+            findings.problems.append(f"{d.sample.picture}: has {px(d.size)} px; {remedy}.")
+    return wide
+
+
+def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], findings: Findings) -> None:
+    """Looks whether label maps are what the palette says, and photos what the segmenter takes."""
+    if not decoded:
+        return
+    blurred = [d for d in decoded if d.far is not None]
+    far = _share_far(blurred)
+    if far > 0.6:
+        # Any JPEG would get classes. Measured on the CMP facades: maps .34; photos 1.0, by Cityscapes' palette .82.
+        findings.problems.append(
+            f"{found.root}: in {len(blurred)} label maps that are JPEG {percent(far)} of the pixels are more than "
+            f"{FAR} away from any colour of the palette {maps.palette.name}, as in photos. Name the palette of these "
+            "maps"
+            + (", or the half that is the photo, side_by_side=x_left or x_right." if found.kind == "sides" else ".")
+        )
+    elif not _label_counts(decoded)[:IGNORED].any():
+        findings.problems.append(f"{found.root}: all label maps are void, so that there is nothing to learn.")
+    channels = decoded[0].x.shape[0]
+    if maps.segmenter is not None and channels != _RGB:
+        findings.problems.append(
+            f"{found.root}: a segmenter sees photos in RGB, but the pictures have {channels} "
+            f"{'channel' if channels == 1 else 'channels'}. Give channels=3, or leave segmenter out."
+        )
+
+
+def _label_counts(decoded: Sequence[Decoded]) -> NDArray[np.int64]:
+    """Pixels of each label in all label maps, shape (256,)."""
+    counts = np.zeros(256, np.int64)
+    for d in decoded:
+        if d.counts is not None:
+            counts += d.counts
+    return counts
+
+
+def _share_far(blurred: Sequence[Decoded]) -> float:
+    """Share of the pixels of JPEG maps whose colour is far from all classes'."""
+    return sum(d.far or 0 for d in blurred) / max(1, int(_label_counts(blurred).sum()))
+
+
+# What is told of them
+
+
+def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) -> dict[str, str]:
+    """Rows for the table of `lsmbench data check`."""
+    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if found.parts else "")}
+    if not decoded:
+        return facts
+    sizes = Counter(d.size for d in decoded).most_common()
+    shown = ", ".join(f"{px(size)} ({count})" for size, count in sizes[:3])
+    facts["picture sizes"] = shown + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
+    facts["channels"] = str(decoded[0].x.shape[0])
+    if found.kind in ("images", "sides"):
+        facts["channels"] += f" → {decoded[0].y.shape[0]}"
+    if maps is not None:
+        counts = _label_counts(decoded)
+        named = [*zip(maps.palette.names, counts, strict=False), ("void", counts[IGNORED])]
+        facts["share of pixels"] = ", ".join(f"{name} {percent(n / counts.sum())}" for name, n in named if n)
+    elif found.kind == "masks":
+        seen = Counter(label for d in decoded for label in d.labels)
+        facts["labels"] = few([f"{label} in {seen[label]} masks" for label in sorted(seen)], 12)
+    if found.kind in ("pts", "csv"):
+        facts["points"] = str(len(decoded[0].y))
+    return facts
+
+
+def _note(
+    reading: Reading, found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None, findings: Findings
+) -> None:
+    """Adds what is worth knowing and does no harm."""
+    notes = findings.notes
+    if found.parts == ["train", "val"]:
+        notes.append(f"{found.root}: has no test/, so that val/ is the test part and an eighth of train/ validates.")
+    elif found.parts == ["train", "test"]:
+        notes.append(f"{found.root}: has no val/, so that an eighth of train/ validates.")
+    elif found.parts == ["train"]:
+        notes.append(f"{found.root}: has train/ only, which is split 70/10/20.")
+    shown = [(d.size[0] // 2, d.size[1]) if found.kind == "sides" else d.size for d in decoded]
+    if oblong := sum(width != height for width, height in shown):
+        does = {"stretch": "change their proportions", "crop": "lose their ends", "pad": "get black borders"}
+        notes.append(f"{oblong} of {len(shown)} pictures are not square and {does[reading.fit]} (fit={reading.fit}).")
+    if small := sum(min(size) < reading.size for size in shown):
+        notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
+    if len({d.x.dtype for d in decoded}) > 1:
+        notes.append("Pictures of 8 and of 16 bits are mixed; either's full range is taken for 0 to 1.")
+    if blurred := [d for d in decoded if d.far is not None]:
+        notes.append(
+            f"{len(blurred)} label maps are JPEG: compression blurs colours, so that {percent(_share_far(blurred))} of "
+            f"their pixels are more than {FAR} away from any class colour and get the nearest class; use PNG."
+        )
+    if maps is not None and decoded:
+        never = [name for name, n in zip(maps.palette.names, _label_counts(decoded), strict=False) if n == 0]
+        if never:
+            notes.append(f"Classes that never occur: {few(never)}; means over classes follow absent={maps.absent}.")
+    for group in same_content([d.sample.picture for d in decoded]):
+        parts = {d.sample.part for d in decoded if d.sample.picture in group}
+        names = few([str(path.relative_to(found.root)) for path in group])
+        leak = " They lie in several parts: what is tested on has been trained on." if len(parts) > 1 else ""
+        notes.append(f"The same picture {len(group)} times: {names}.{leak}")

@@ -1,0 +1,23 @@
+"""Domains: the kinds of views. A new one is one file and one line here."""
+
+from lsmbench.domains.base import Domain
+from lsmbench.domains.image import Image
+from lsmbench.domains.judges import Segmenter
+from lsmbench.domains.label_colours import Absent, LabelColours, SegmentedPhoto
+from lsmbench.domains.landmarks import EYES, Landmarks
+from lsmbench.domains.map_image import MapImage
+from lsmbench.domains.mask import CLASS_COLOURS, Mask
+
+__all__ = [
+    "CLASS_COLOURS",
+    "EYES",
+    "Absent",
+    "Domain",
+    "Image",
+    "LabelColours",
+    "Landmarks",
+    "MapImage",
+    "Mask",
+    "SegmentedPhoto",
+    "Segmenter",
+]

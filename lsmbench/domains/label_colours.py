@@ -1,0 +1,124 @@
+"""Label maps as colour images, and photos that are judged by the labels a segmenter sees in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from lsmbench.domains.image import Image
+from lsmbench.domains.judges import Segmenter
+from lsmbench.errors import UserError
+from lsmbench.metrics import ClassAccuracy, MeanIoU, PixelAccuracy, SampleMetric
+from lsmbench.palettes import Palette
+
+Absent = Literal["zero", "ignore"]
+
+
+@dataclass(frozen=True)
+class LabelColours(Image):
+    """Label maps as colour images, the way image-to-image GANs make them (Shukla et al., §4.1).
+
+    Networks see and give colours. A prediction becomes labels by the nearest colour of a class; pixels without a class
+    (void) are shown to networks in their colour, but no prediction is void, and none is scored there.
+
+    Attributes:
+        palette: The classes' colours.
+        absent: What classes count in means over classes that do not occur at all.
+    """
+
+    palette: Palette = field(kw_only=True)
+    absent: Absent = field(default="zero", kw_only=True)
+    kind: ClassVar[str] = "label colours"
+    nearest: ClassVar[bool] = True
+
+    @property
+    def label_count(self) -> int:
+        """The number of classes, without void."""
+        return len(self.palette)
+
+    def check(self, stored: NDArray[np.generic], origin: str) -> None:
+        """Checks for uint8 (N, 3, H, W) that holds colours of the palette only."""
+        super().check(stored, origin)
+        if stored.dtype != np.uint8:
+            raise UserError(f"{origin}: expected label colours as uint8, found {stored.dtype}.")
+        for number, picture in enumerate(np.moveaxis(np.asarray(stored, np.uint8), 1, -1)):
+            if strange := self.palette.unknown(picture):
+                (colour, near), more = strange[0], len(strange) - 1
+                raise UserError(
+                    f"{origin}: sample {number} holds the colour {colour}"
+                    + (f" and {more} more that are" if more else ", which is")
+                    + f" not in the palette {self.palette.name} (nearest: {near}). Correct the map or the palette."
+                )
+
+    def to_labels(self, view: Tensor) -> Tensor:
+        """By the nearest colour, void included."""
+        return self.palette.decode(view, void=True).long()
+
+    def from_labels(self, labels: Tensor) -> Tensor:
+        """The classes' colours in [0, 1]."""
+        table = torch.from_numpy(self.palette.encode(np.arange(256).reshape(1, 256))).to(labels.device)[:, 0]
+        return table.T[labels].movedim(-1, 1).float() / 255.0
+
+    def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels, uint8 (B, H, W), at the truth's resolution.
+
+        Where the truth is a map of labels of another size, as in Cityscapes' full resolution, the predicted colours are
+        resized to it bilinearly before they are decoded (§4.1.2, which names no filter).
+        """
+        if truth.ndim == 4:
+            return self.palette.decode(prediction), self.palette.decode(truth, void=True)
+        decoded = []
+        for one in prediction:  # full resolution is large: one sample at a time
+            decoded.append(self.palette.decode(_resized(one[None], truth.shape[1:]))[0])
+        return torch.stack(decoded), truth
+
+    def metrics(self) -> list[SampleMetric]:
+        """Pixel accuracy, mean class accuracy and mean IoU, of one confusion matrix over all test pixels."""
+        return _label_metrics(self.label_count, self.absent)
+
+    def constant(self, views: Tensor) -> Tensor:
+        """Each pixel's most frequent class, which has the best pixel accuracy."""
+        labels = self.palette.decode(views, void=True)
+        counts = torch.stack([(labels == c).sum(0) for c in range(len(self.palette))])
+        return self.from_labels(counts.argmax(0)[None])
+
+
+@dataclass(frozen=True)
+class SegmentedPhoto(Image):
+    """Photos that are judged by what a segmenter sees in them: labels → photo (Shukla et al., §6.4).
+
+    Attributes:
+        segmenter: The network that tells the classes of pixels.
+        absent: What classes count in means over classes that do not occur at all.
+    """
+
+    segmenter: Segmenter = field(kw_only=True)
+    absent: Absent = field(default="zero", kw_only=True)
+
+    def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """What the segmenter sees in the prediction, resized to the true labels' size; and these, uint8 (B, H, W)."""
+        if truth.ndim != 3:
+            raise TypeError("a segmented photo is compared with labels: the dataset has to give them as its truth")
+        seen = [self.segmenter.labels(_resized(one[None], truth.shape[1:]))[0] for one in prediction]
+        return torch.stack(seen), truth
+
+    def metrics(self) -> list[SampleMetric]:
+        """As for label colours."""
+        return _label_metrics(self.segmenter.classes, self.absent)
+
+
+def _label_metrics(classes: int, absent: Absent) -> list[SampleMetric]:
+    return [PixelAccuracy(classes), ClassAccuracy(classes, absent), MeanIoU(classes, absent)]
+
+
+def _resized(pictures: Tensor, size: Sequence[int]) -> Tensor:
+    if list(pictures.shape[2:]) == list(size):
+        return pictures
+    return F.interpolate(pictures, tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,440 @@
+"""The report's pictures: scores over N, and translations of the same test samples by every method."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from lsmbench.reports import markup
+from lsmbench.reports.table import Column, Row, Table
+
+INK, SOFT, GRID, PAPER = "#1b2230", "#5d6675", "#dfe3ea", "#ffffff"
+FLOOR = "#7b8494"
+# Okabe and Ito's colours for all kinds of colour vision, without black (the text's) and yellow (too pale on paper).
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to repeat with the colours
+DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
+CHOSEN = "-k_medoids"  # what a row with chosen pairs has behind the name of the row without
+
+LEGEND_COLUMNS, LEGEND_ROW = 4, 0.17  # most entries side by side, inches
+LARGE = 128  # pixels; the size of SIT's images in the papers, of which smaller tiles show everything
+
+# No setting of the user's matplotlibrc may change the report.
+_STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.parse_math": False,  # a "$" in a method's name is a dollar sign
+    "svg.hashsalt": "lsmbench",  # without it, the SVG's ids are new every time
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method looks in every figure.
+
+    Attributes:
+        colour: Hexadecimal RGB.
+        marker: Matplotlib's word.
+        chosen: Whether the row is another one with chosen pairs, whose colour it has.
+    """
+
+    colour: str
+    marker: str
+    chosen: bool = False
+
+    @property
+    def dash(self) -> Any:
+        """Matplotlib's line style: broken for chosen pairs, short enough for a legend's line to show it."""
+        return (0, (3.4, 1.3)) if self.chosen else "-"
+
+
+@dataclass(frozen=True)
+class Translations:
+    """A column of the panel: the same test samples as one method translates them, or as they are.
+
+    Attributes:
+        title: The method, `input` or `truth`.
+        images: uint8, shape (K, H, W, 3).
+        scores: Text below each image; empty for none.
+        colour: The method's, for a line below the title; empty for none.
+        dash: The line's style.
+    """
+
+    title: str
+    images: NDArray[np.uint8]
+    scores: tuple[str, ...] = ()
+    colour: str = ""
+    dash: Any = "-"
+
+
+def styles(rows: Sequence[Row]) -> dict[str, Style]:
+    """A colour and a marker for each method, by its place in the table.
+
+    A row with chosen pairs has the colour of the row that it belongs to, with another marker and a broken line.
+
+    Args:
+        rows: Rows of the primary table.
+
+    Returns:
+        Styles by label.
+    """
+    labels = {row.label for row in rows}
+    places: dict[str, int] = {}
+    looks = {}
+    for row in rows:
+        plain = row.label.removesuffix(CHOSEN)
+        chosen = plain != row.label and plain in labels
+        place = places.setdefault(plain if chosen else row.label, len(places))
+        # Half-way round the markers: no two rows share both colour and marker.
+        marker = place + len(MARKERS) // 2 if chosen else place
+        looks[row.label] = Style(PALETTE[place % len(PALETTE)], MARKERS[marker % len(MARKERS)], chosen)
+    return looks
+
+
+def on_chosen(rows: Sequence[Row]) -> str:
+    """What broken lines in a method's colour mean; empty without any."""
+    pairs = [label for label, look in styles(rows).items() if look.chosen]
+    return f"Dashed in a method's colour: the same method with chosen pairs (…{CHOSEN})." if pairs else ""
+
+
+def curves(table: Table) -> Figure:
+    """Draws the mean score over N, with the standard deviation over seeds as a band.
+
+    N is drawn at even spaces: the interesting ones (0, 1, 5, 10, 100) are far apart on no common scale.
+
+    Args:
+        table: One metric's table.
+
+    Returns:
+        The figure.
+    """
+    order = sorted(range(len(table.columns)), key=lambda i: table.columns[i].paired)
+    at = np.arange(len(order), dtype=np.float64)
+    looks = styles(table.rows)
+    with settings():
+        figure = Figure(figsize=(6.6, 4.3), facecolor=PAPER)
+        axes = figure.add_axes((0.105, 0.31, 0.875, 0.655))
+        frame(axes)
+        handles: list[Line2D] = []
+        for row in table.rows:
+            handles += _method(axes, row, order, at, looks[row.label])
+        for row, dash in zip(table.floors, DASHES * len(table.floors), strict=False):
+            handles += _floor(axes, row, order, at, dash)
+        _published(axes, table, order, at, looks)
+        if table.used:
+            handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.3, label="published, same colour"))
+        columns = [table.columns[i] for i in order]
+        axes.set_xticks(at, [heading(column, "\n{}") for column in columns])
+        axes.set_xlim(at[0] - 0.3, at[-1] + 0.3)
+        axes.set_xlabel("training samples that are paired", color=INK, labelpad=7)
+        better = "higher" if table.higher_is_better else "lower"
+        axes.set_ylabel(f"{table.key.metric}, {table.key.source} → {table.key.target} ({better} is better)", color=INK)
+        if handles:
+            # There is room for numbers of pairs below the N; a taller legend takes room of its own, not the curves'.
+            room = 3 if all(column.told for column in columns) else 2
+            extra = legend(figure, handles) - room
+            if extra > 0:
+                _grow(figure, axes, LEGEND_ROW * extra)
+    return figure
+
+
+def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
+    """Draws translations: a row per test sample, a column per method.
+
+    Args:
+        columns: Input, truth, then the methods.
+        indices: The samples' numbers in the dataset.
+
+    Returns:
+        The figure.
+    """
+    scored = any(column.scores for column in columns)
+    large = is_large(columns)
+    titles = [_wrap(column.title, 15) for column in columns]
+    lines = max(title.count("\n") + 1 for title in titles)
+    size, gap, left, foot = 1.3 if large else 0.95, 0.07, 0.62, 0.17 if scored else 0.0
+    top, step = 0.45 + 0.11 * max(0, lines - 2), size + foot + gap
+    width, height = left + len(columns) * (size + gap), top + len(indices) * step
+    with settings():
+        figure = Figure(figsize=(width, height), facecolor=PAPER)
+        renderer = _renderer(figure)
+        for c, column in enumerate(columns):
+            x = left + c * (size + gap)
+            points = 7.5 if len(column.title) > 11 else 8.5
+            title = figure.text(
+                (x + size / 2) / width,
+                1 - (top - 0.12) / height,
+                titles[c],
+                ha="center",
+                va="baseline",
+                fontsize=points,
+                fontweight="bold",
+                linespacing=1.05,
+                color=INK,
+            )
+            # A long word that is not broken becomes smaller instead of running into its neighbour.
+            over = title.get_window_extent(renderer).width / (figure.dpi * size)
+            title.set_fontsize(points / max(1.0, 1.07 * over))
+            if column.colour:
+                ends, level = (x / width, (x + size) / width), 1 - (top - 0.05) / height
+                look = {"color": column.colour, "linestyle": column.dash, "linewidth": 2.2}
+                figure.add_artist(Line2D(ends, (level, level), solid_capstyle="butt", dash_capstyle="butt", **look))
+            for r in range(len(indices)):
+                y = height - top - r * step - size
+                axes = figure.add_axes((x / width, y / height, size / width, size / height))
+                # Tiles have fewer pixels than a large image: taking the nearest would tear thin lines.
+                axes.imshow(column.images[r], interpolation="auto" if large else "nearest", aspect="equal")
+                axes.set(xticks=[], yticks=[])
+                for spine in axes.spines.values():
+                    spine.set(color=GRID, linewidth=0.8)
+                if column.scores:
+                    axes.text(
+                        0.5,
+                        -0.035,
+                        column.scores[r],
+                        transform=axes.transAxes,
+                        ha="center",
+                        va="top",
+                        fontsize=7,
+                        color=SOFT,
+                    )
+        for r, index in enumerate(indices):
+            y = height - top - r * step - size / 2
+            figure.text((left - 0.09) / width, y / height, f"{index}", ha="right", va="center", fontsize=8, color=SOFT)
+        figure.text(
+            (left - 0.09) / width,
+            1 - (top - 0.12) / height,
+            "sample",
+            ha="right",
+            va="baseline",
+            fontsize=8,
+            color=SOFT,
+        )
+    return figure
+
+
+def is_large(columns: Sequence[Translations]) -> bool:
+    """Whether images hold fine detail, such as points drawn over a photograph, and need larger tiles."""
+    return any(max(column.images.shape[1:3]) > LARGE for column in columns)
+
+
+def png(figure: Figure, dpi: int = 200) -> bytes:
+    """Renders a figure as PNG; the same figure gives the same bytes.
+
+    Args:
+        figure: What to draw.
+        dpi: Dots per inch.
+
+    Returns:
+        The file's content.
+    """
+    buffer = io.BytesIO()
+    with settings():
+        FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def jpeg(picture: bytes) -> bytes:
+    """Compresses a PNG of photographs to about a fifth, with thin coloured lines still in their colour.
+
+    Args:
+        picture: The PNG's content.
+
+    Returns:
+        The JPEG's.
+    """
+    buffer = io.BytesIO()
+    with Picture.open(io.BytesIO(picture)) as opened:
+        opened.convert("RGB").save(buffer, format="JPEG", quality=85, subsampling=0)
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """Renders a figure as SVG; the same figure gives the same text.
+
+    Args:
+        figure: What to draw.
+
+    Returns:
+        The file's content.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with settings():
+        FigureCanvasAgg(figure).print_figure(buffer, format="svg", metadata=nothing)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def settings() -> AbstractContextManager[None]:
+    """What every figure is drawn with, whatever the user's own settings."""
+    return matplotlib.style.context(["default", _STYLE])
+
+
+def legend(figure: Figure, handles: Sequence[Line2D]) -> int:
+    """Puts a legend below everything, with as many entries side by side as fit.
+
+    Args:
+        figure: Where to put it.
+        handles: Its entries.
+
+    Returns:
+        Number of its lines, of `LEGEND_ROW` inches each.
+    """
+    renderer = _renderer(figure)
+    for columns in range(min(LEGEND_COLUMNS, len(handles)), 0, -1):
+        drawn = figure.legend(
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.005),
+            ncol=columns,
+            frameon=False,
+            labelcolor=INK,
+            handlelength=2.6,
+            columnspacing=1.6,
+            fontsize=8.5,
+        )
+        if columns == 1 or drawn.get_window_extent(renderer).width <= figure.bbox.width:
+            return math.ceil(len(handles) / columns)
+        drawn.remove()
+    return 0
+
+
+def legend_lines(width: float, handles: Sequence[Line2D]) -> int:
+    """Number of lines of a legend in a figure of this width in inches."""
+    return legend(Figure(figsize=(width, 1)), handles)
+
+
+def entry(row: Row, look: Style) -> Line2D:
+    """A method in a legend."""
+    return Line2D(
+        [], [], color=look.colour, linestyle=stroke(row, look), linewidth=1.7, marker=look.marker, markersize=5.5,
+        label=row.label + (" (not tuned)" if row.untuned else ""),
+    )  # fmt: skip
+
+
+def floor_entry(row: Row, dash: Any) -> Line2D:
+    """A floor in a legend."""
+    return Line2D([], [], color=FLOOR, linestyle=dash, linewidth=1.3, label=row.label)
+
+
+def stroke(row: Row, look: Style) -> Any:
+    """A method's line: dash-dotted where the score is no function of N."""
+    return "-." if row.independent else look.dash
+
+
+def heading(column: Column, pairs: str = " ({})") -> str:
+    """What an N is called in figures, with its number of pairs if N does not tell it."""
+    seen = markup.saw(column)
+    return column.amount + (pairs.format(seen) if seen else "")
+
+
+def frame(axes: Axes) -> None:
+    """Gives axes the figures' look: a foot, lines across, and nothing else."""
+    axes.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(SOFT)
+    axes.tick_params(axis="x", colors=INK, length=3, color=SOFT, labelsize=8.5)
+    axes.tick_params(axis="y", colors=SOFT, length=0, labelsize=8.5)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _renderer(figure: Figure) -> RendererAgg:
+    """What measures the figure's texts, whose sizes are not known before."""
+    canvas: Any = FigureCanvasAgg(figure)
+    renderer: RendererAgg = canvas.get_renderer()
+    return renderer
+
+
+def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], look: Style) -> list[Line2D]:
+    cells = [row.cells[i] for i in order]
+    if all(cell.mean is None for cell in cells):
+        return []
+    mean, sd = _numbers(cell.mean for cell in cells), _numbers(cell.sd for cell in cells)
+    if row.independent:  # not a function of N, so that its line ends at no N
+        if not math.isnan(sd[0]):
+            axes.axhspan(mean[0] - sd[0], mean[0] + sd[0], color=look.colour, alpha=0.16, linewidth=0)
+        axes.axhline(mean[0], color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
+    else:
+        axes.fill_between(at, mean - sd, mean + sd, color=look.colour, alpha=0.16, linewidth=0)
+        # A band between two points needs both: one alone is drawn as a bar.
+        axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
+        axes.plot(at, mean, color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
+    whole = np.array([cell.finished >= cell.expected for cell in cells])
+    for mask, face in ((whole, look.colour), (~whole, PAPER)):
+        axes.plot(
+            at[mask], mean[mask], color=look.colour, marker=look.marker, markerfacecolor=face, linestyle="none",
+            markersize=5.5, markeredgewidth=1.3, zorder=4,
+        )  # fmt: skip
+    return [entry(row, look)]
+
+
+def _floor(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], dash: Any) -> list[Line2D]:
+    mean = _numbers(row.cells[i].mean for i in order)
+    if np.isnan(mean).all():
+        return []
+    if row.independent:
+        axes.axhline(float(mean[0]), color=FLOOR, linestyle=dash, linewidth=1.3, zorder=2)
+    else:
+        axes.plot(at, mean, color=FLOOR, linestyle=dash, linewidth=1.3, zorder=2)
+    return [floor_entry(row, dash)]
+
+
+def _published(
+    axes: Axes, table: Table, order: Sequence[int], at: NDArray[np.float64], looks: dict[str, Style]
+) -> None:
+    for row in table.rows:
+        values = _numbers(row.cells[i].published for i in order)
+        if np.isnan(values).all():
+            continue
+        look = looks[row.label]
+        if all(cell.published_any_n for cell in row.cells):
+            axes.axhline(values[0], color=look.colour, linestyle=":", linewidth=1.3, zorder=2)
+            continue
+        known = ~np.isnan(values)
+        axes.plot(at[known], values[known], color=look.colour, linestyle=":", linewidth=1.3, zorder=2)
+        axes.plot(
+            at[known], values[known], color=look.colour, linestyle="none", marker=look.marker, markersize=2.6, zorder=2
+        )
+
+
+def _grow(figure: Figure, axes: Axes, inches: float) -> None:
+    width, height = figure.get_size_inches()
+    box = axes.get_position()
+    figure.set_size_inches(width, height + inches)
+    axes.set_position(
+        (box.x0, (box.y0 * height + inches) / (height + inches), box.width, box.height * height / (height + inches))
+    )
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _wrap(text: str, width: int) -> str:
+    """Breaks a title at blanks and behind hyphens into lines of about `width` letters, three at most."""
+    lines = [""]
+    for part in re.findall(r"[^ -]*[ -]|[^ -]+$", text):
+        if lines[-1] and len((lines[-1] + part).rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    lines = [line.rstrip() for line in lines]
+    if len(lines) > 3:
+        lines = [*lines[:2], " ".join(lines[2:])]
+    return "\n".join(line if len(line) <= width + 4 else line[: width + 3] + "…" for line in lines)
