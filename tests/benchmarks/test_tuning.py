@@ -8,7 +8,7 @@ import yaml
 
 from lsmbench.benchmarks.tuning import DIVERGED, PRUNED, Best, Candidate, Use, load, nearest, save
 from lsmbench.errors import UserError
-from tests.benchmarks.test_tuning import best, use
+from tests.reports.test_tuning import best, use
 
 
 def test_a_file_holds_all_that_was_saved_a_trial_a_line(tmp_path):

@@ -8,12 +8,11 @@ import pytest
 import torch
 from PIL import Image as Picture
 from PIL import ImageDraw
-from rich.console import Console
 from torch import nn
 from torchvision import models
 
 from lsmbench.commands import select as command
-from lsmbench.commands.select import contact_sheet, photos_in, select
+from lsmbench.commands.select import contact_sheet, photos_in
 from lsmbench.data import features
 from lsmbench.errors import UserError
 
@@ -34,7 +33,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def ran(*words: object) -> tuple[list[str], str]:
         capsys.readouterr()
-        assert select([str(word) for word in words], Console(stderr=True, soft_wrap=True)) == 0
+        assert command.run([str(word) for word in words]) == 0
         shown = capsys.readouterr()
         return shown.out.splitlines(), shown.err
 
@@ -225,7 +224,7 @@ def test_names_in_other_scripts(tmp_path: Path, run: Run) -> None:
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        select(["--help"], Console(stderr=True))
+        command.run(["--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert "lsmbench select" in shown

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image as Picture
 
+from lsmbench.data import decoding
 from lsmbench.data.module import PairDataModule
 from lsmbench.data.supervision import SupervisionConfig
-from lsmbench.datasets import DATASETS, decoding
+from lsmbench.datasets import DATASETS
 from lsmbench.datasets.folder import Folder
 from lsmbench.domains import Image, LabelColours, Landmarks, Mask, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter

@@ -5,13 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.benchmarks.test_report import Benchmark, Page, contents
-from tests.benchmarks.test_statistics import manifest, result, score
 
 from lsmbench.reports import distributions, figures, markup
 from lsmbench.reports.distributions import Distribution
 from lsmbench.reports.report import write_report
 from lsmbench.reports.table import tabulate
+from tests.reports.test_report import Benchmark, Page, contents
+from tests.reports.test_table import manifest, result, score
 
 RUNS = [("a", "lsm", 5.0, 0), ("b", "lsm", 5.0, 1), ("c", "cyclegan", None, 0), ("f", "floor", None, None)]
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 from rich.console import Console
-from tests.benchmarks.test_board import Disk, fill
-from tests.benchmarks.test_report import VOID, Page
 
+from lsmbench.commands import leaderboard as leaderboard_command
 from lsmbench.errors import UserError
 from lsmbench.reports import leaderboard as pages
-from lsmbench.reports.leaderboard import leaderboard, read, write_leaderboard
+from lsmbench.reports.leaderboard import read, write_leaderboard
+from tests.reports.test_board import Disk, fill
+from tests.reports.test_report import VOID, Page
 
 
 @pytest.fixture
@@ -29,7 +30,10 @@ def disk(tmp_path, monkeypatch):
 
 def command(*words):
     out, err = Console(file=io.StringIO(), width=500), Console(file=io.StringIO(), width=500)
-    assert leaderboard([*words], out, err) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leaderboard_command, "console", out)
+        patch.setattr(leaderboard_command, "errors", err)
+        assert leaderboard_command.run([*words]) == 0
     return out.file.getvalue(), err.file.getvalue()
 
 
@@ -39,7 +43,7 @@ def text_of(path="results/leaderboard.html"):
 
 
 def test_page_needs_nothing_else_and_is_well_formed(disk, monkeypatch):
-    monkeypatch.setattr("tests.benchmarks.test_report.VOID", VOID | {"line", "polyline"})
+    monkeypatch.setattr("tests.reports.test_report.VOID", VOID | {"line", "polyline"})
     out, err = command()
     assert "Leaderboard: results/leaderboard.html" in out
     assert err == ""

@@ -14,7 +14,6 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image as Picture
 from rich.console import Console
-from tests.benchmarks.test_statistics import manifest, result
 
 from lsmbench.errors import UserError
 from lsmbench.reports import figures
@@ -22,6 +21,7 @@ from lsmbench.reports.contents import doubts, read, read_chosen
 from lsmbench.reports.report import console_table, write_report
 from lsmbench.reports.table import tabulate
 from lsmbench.runs.results import Failure, Result, Score
+from tests.reports.test_table import manifest, result
 
 VOID = {"meta", "input", "img", "br", "link", "path", "use", "rect", "circle"}
 ENVIRONMENT = {"lsmbench": "0.1.0", "torch": "2.9.0", "gpu": None, "cpu": "Some CPU"}

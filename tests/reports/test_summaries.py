@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.benchmarks.test_board import Disk, fill
 
-from lsmbench.reports.leaderboard import leaderboard
+from lsmbench.commands import leaderboard as leaderboard_command
 from tests import wandb_file
+from tests.reports.test_board import Disk, fill
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +20,15 @@ def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
 
 
-def test_each_row_of_a_board_is_a_summary_run_with_a_table(tmp_path: Path) -> None:
+def test_each_row_of_a_board_is_a_summary_run_with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(tmp_path)
     fill(disk)
     (board,) = disk.boards()
     console = Console(file=(tmp_path / "said").open("w"), width=200)
     output = tmp_path / "results" / "leaderboard.html"
-    assert leaderboard([str(tmp_path / "results"), "--output", str(output), "--track", "wandb"], console, console) == 0
+    monkeypatch.setattr(leaderboard_command, "console", console)
+    words = [str(tmp_path / "results"), "--output", str(output), "--track", "wandb"]
+    assert leaderboard_command.run(words) == 0
     files = list(tmp_path.glob("results/wandb/offline-run-*/*.wandb"))
     logged = {one.run.display_name: (file, one) for file in files for one in [wandb_file.read(file)]}
     assert len(logged) == len(files) == len(board.rows)

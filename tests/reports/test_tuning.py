@@ -8,8 +8,6 @@ from html import unescape
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
-from tests.benchmarks.test_report import Page, fill
-from tests.benchmarks.test_statistics import manifest, result
 
 from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Best, Candidate, Trial, Use
 from lsmbench.errors import UserError
@@ -17,6 +15,8 @@ from lsmbench.reports import figures, markup, tuning
 from lsmbench.reports.contents import doubts, read
 from lsmbench.reports.report import console_table, write_report
 from lsmbench.reports.table import tabulate
+from tests.reports.test_report import Page, fill
+from tests.reports.test_table import manifest, result
 
 
 def best(amount=100.0, scores=None, states=None, **more):

@@ -18,9 +18,9 @@ import torch
 import yaml
 
 from lsmbench.errors import UserError
+from lsmbench.launch import local as children_module
 from lsmbench.launch.local import Children
 from lsmbench.methods import METHODS
-from lsmbench.runs import children as children_module
 from lsmbench.runs import environment, ranks
 from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
