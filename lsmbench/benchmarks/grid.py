@@ -224,7 +224,7 @@ def expand(benchmark: Benchmark) -> Grid:
     """
     runs: dict[str, GridRun] = {}
     skipped: dict[str, str] = {}
-    fingerprint, metric, banks = "", "", dict[str | None, str]()
+    fingerprint, metric, contents = "", "", dict[str | None, str]()
     benchmark = with_selections(benchmark)
     uses = _uses(benchmark)
     for seed in benchmark.seeds:
@@ -238,13 +238,13 @@ def expand(benchmark: Benchmark) -> Grid:
                     skipped[label] = reason
                     continue
                 bank = config.supervision.y_bank
-                if not fingerprint or bank not in banks:
+                if bank not in contents:
                     data = data_of(config)
-                    fingerprint, banks[bank] = data.fingerprint, data.bank_fingerprint
+                    fingerprint, contents[bank] = data.fingerprint, data.contents
                     metric = data.domains[data.dataset.target].metrics()[0].name
-                    samples = len(data.split.train)
+                    samples = len(data.train)
                 pairs_of(samples, config.supervision)
-                identity = config.identity(fingerprint, banks[bank])
+                identity = config.identity(contents[bank])
                 holds_for = (paired if kind.uses_pairs else None, None if kind.deterministic else seed)
                 runs.setdefault(identity, GridRun(identity, label, *holds_for, config))
     if not runs:

@@ -1,10 +1,10 @@
-"""Datasets: files to samples. One file per dataset; `DATASETS` in `lsmbench.data` lists them."""
+"""The base of all datasets: files to pools. One file per dataset; `DATASETS` in `lsmbench.datasets` lists them."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsmbench.data.files import Findings
+from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools, Stored
 from lsmbench.domains import Domain
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
 
 Arrays = dict[str, NDArray[np.generic]]
+
+COPY = "copy"
+"""The view, read by evaluations only, that holds the source's content in the form of the target (the copy floor)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,15 @@ class Dataset(ABC):
         """The view that methods are asked for."""
         return "y" if self.source == "x" else "x"
 
+    @property
+    def truths(self) -> dict[str, str]:
+        """Which view predictions of a view are compared with, for views that are not compared with themselves.
+
+        E.g. `{"y": "labels"}`: predicted label colours are compared with labels at full resolution. A view without a
+        domain, such as `labels`, is read by evaluations only (`evaluation_views`).
+        """
+        return {}
+
     def __post_init__(self) -> None:
         """Checks the options that datasets have in common; override to check others besides.
 
@@ -114,8 +127,36 @@ class Dataset(ABC):
             UserError: If files are missing, unreadable or hold something unexpected.
         """
 
+    def units(self) -> NDArray[np.generic] | None:
+        """The patient, person or scene of each sample of `load`, (N,); `None` if every sample is a unit of its own."""
+        return None
+
+    def evaluation_views(self) -> Mapping[str, Stored]:
+        """Further views of the samples of `load` that only evaluations read: truths, and the view `copy`.
+
+        No method is ever shown one in training, and the fingerprint leaves them out.
+        """
+        return {}
+
+    def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
+        """All samples, in sets whose samples have the same views.
+
+        Here: one pool of what `load` gives, in the parts of `split`. Override it for samples that lack views, for sets
+        of different length, and for several test sets.
+
+        Args:
+            seed: Seed of a random split; `None` keeps the dataset's own order.
+
+        Raises:
+            UserError: As `load` and `split`.
+        """
+        arrays = self.load()
+        split = self.split(len(arrays[self.source]), seed)
+        parts = {TRAIN: split.train, VAL: split.val, TEST: split.test}
+        return (Pool("samples", {**arrays, **self.evaluation_views()}, parts, self.units()),)
+
     def split(self, count: int, seed: int | None) -> Split:
-        """Splits 70/10/20; override where the dataset has an official split.
+        """Splits 70/10/20, by units where there are some; override where the dataset has an official split.
 
         Args:
             count: Number of samples.
@@ -124,11 +165,18 @@ class Dataset(ABC):
         Raises:
             UserError: If a part would be empty.
         """
-        order = np.arange(count) if seed is None else np.random.default_rng((seed, 7)).permutation(count)
-        train, val = int(count * 0.7 + 1e-9), int(count * 0.1 + 1e-9)
-        if min(train, val, count - train - val) < 1:
-            raise UserError(f"dataset {self.name}: {count} samples are too few to split 70/10/20; give at least 10.")
-        return Split(order[:train], order[train : train + val], order[train + val :])
+        unit = self.units()
+        units, what = count, "samples"
+        if unit is not None:
+            _, first, member = np.unique(unit, return_index=True, return_inverse=True)
+            place = np.argsort(np.argsort(first))[member]  # each sample's unit, numbered by first appearance
+            units, what = len(first), "units (patients, persons, scenes)"
+        order = np.arange(units) if seed is None else np.random.default_rng((seed, 7)).permutation(units)
+        train, val = int(units * 0.7 + 1e-9), int(units * 0.1 + 1e-9)
+        if min(train, val, units - train - val) < 1:
+            raise UserError(f"dataset {self.name}: {units} {what} are too few to split 70/10/20; give at least 10.")
+        parts = (order[:train], order[train : train + val], order[train + val :])
+        return Split(*parts) if unit is None else Split(*(np.flatnonzero(np.isin(place, part)) for part in parts))
 
     def inspect(self) -> Inspection:
         """Looks at all of the data, and names every mistake instead of stopping at the first.
@@ -137,19 +185,24 @@ class Dataset(ABC):
         and the samples without problems among the samples. Best let both call the same code.
 
         Returns:
-            Here: what `load` gives, if it and the domains find nothing wrong with it, counted by the parts of `split`.
+            Here: what `pools` gives, if the domains find nothing wrong with it, counted by parts and by views. Its
+            samples are those that have both source and target.
         """
         found = Inspection()
         with found.findings.gathering():
-            arrays = self.load()
-            for view, domain in self.domains.items():
-                with found.findings.gathering():
-                    domain.check(arrays[view], f"dataset {self.name}, view {view}")
-            if found.findings.problems:
-                return found
-            found.samples = arrays
-            parts = self.split(len(arrays[self.source]), None)
-            found.counts = {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)}
+            pools = pools_of(self)
+            for part in (TRAIN, VAL, *pools.test_sets):
+                found.counts[part] = len(pools.part(part))
+            by_views = pools.train_by_views()
+            if len(by_views) > 1:
+                for shown, numbers in by_views.items():
+                    found.facts[f"training samples with {' and '.join(shown)}"] = str(len(numbers))
+            if (units := pools.units(np.arange(len(pools)))) is not None:
+                found.facts["units"] = str(len(set(units)))
+            everything = np.arange(len(pools))
+            both = everything[pools.has(self.source, everything) & pools.has(self.target, everything)]
+            if len(both):
+                found.samples = {view: pools.take(view, both) for view in (self.source, self.target)}
         return found
 
     def targets(self) -> NDArray[np.generic]:
@@ -159,38 +212,22 @@ class Dataset(ABC):
         """
         return self.load()["y"]
 
-    def truth(self, view: str, indices: NDArray[np.int64]) -> NDArray[np.generic] | None:
-        """What predictions of a view are compared with, where that is not the view itself.
 
-        Args:
-            view: The view that is predicted.
-            indices: Sample numbers.
+def pools_of(dataset: Dataset, seed: int | None = None) -> Pools:
+    """A dataset's pools, numbered through and checked.
 
-        Returns:
-            E.g. labels at full resolution, uint8 (B, H, W), 255 where a pixel has none; `None`: the view itself.
-        """
-        return None
+    Args:
+        dataset: Whose pools.
+        seed: Seed of a random split.
 
-    def copies(self) -> NDArray[np.generic] | None:
-        """The source's content in the form of the target, stored like it, for the copy floor; `None` if unknown."""
-        return None
-
-
-def fingerprint(dataset: Dataset, arrays: Arrays) -> str:
-    """SHA-256 (first 16 hex digits) over the views' domains and values, and the dataset's own split.
-
-    The split belongs to it: moving a file from `train/` to `val/` may leave all values as they are.
+    Raises:
+        UserError: As `Dataset.pools`; if views are not what their domains hold, or a unit is torn by the split.
     """
-    digest = hashlib.sha256()
-    split = dataset.split(len(arrays[dataset.source]), None)
-    for part in (split.train, split.val, split.test):
-        digest.update(f"{len(part)}:".encode())
-        digest.update(np.ascontiguousarray(part, dtype=np.int64).data)
-    for view in sorted(arrays):
-        array = np.ascontiguousarray(arrays[view])
-        digest.update(f"{view}:{dataset.domains[view]!r}:{array.dtype}:{array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()[:16]
+    pools = dataset.pools(seed)
+    hidden = {view for pool in pools for view in pool.views} - dataset.domains.keys()
+    found = Pools(pools, f"dataset {dataset.name}", hidden)
+    found.check(dataset.domains)
+    return found
 
 
 def data_root() -> Path | None:

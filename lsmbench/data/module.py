@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from typing import Any, NamedTuple, Protocol
 
 import lightning as L  # noqa: N812
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lsmbench.data.dataset import Arrays, Dataset, Split, fingerprint
+from lsmbench.data.dataset import Dataset, pools_of
 from lsmbench.data.features import features_of
-from lsmbench.data.samplers import Request, ShardSampler, SupervisionSampler, Turns
-from lsmbench.data.supervision import Supervision, SupervisionConfig, ViewSet, supervise
+from lsmbench.data.pools import TRAIN, VAL, Numbers, Pool, Pools, ViewSet
+from lsmbench.data.samplers import Request, SupervisionSampler, Turns
+from lsmbench.data.supervision import Supervision, SupervisionConfig, supervise
 from lsmbench.data.transforms import Augmentation
 from lsmbench.domains import Domain, Image
-from lsmbench.errors import UserError
-from lsmbench.options import options_of
 
 Views = dict[str, Tensor]
 Batch = dict[ViewSet, Views]
 """`{("x", "y"): {"x": …, "y": …}, ("x",): {"x": …}, ("y",): {"y": …}}`; a group without samples is absent."""
 
+INDEX = "index"
+"""The key of an evaluation batch under which it holds the samples' numbers, int64 (B,)."""
+
 ON_DEVICE_BYTES = 2**30
 """A group of samples up to this size is kept on the GPU; a larger one is moved batch by batch."""
-
-
-def truth_of(view: str) -> str:
-    """Under which name an evaluation batch holds what predictions of a view are compared with, if not the view."""
-    return f"{view}:truth"
 
 
 class Learner(Protocol):
     """What a DataModule asks of the method that it feeds."""
 
     @property
+    def views(self) -> ViewSet:
+        """The views that are learnt from; of a sample, others are never loaded."""
+
+    @property
     def uses(self) -> tuple[ViewSet, ...]:
-        """The groups of samples that are learnt from at present; the others are never loaded."""
+        """The groups of samples that are learnt from at present; others are never loaded."""
 
     @property
     def turns(self) -> Turns | None:
@@ -79,39 +80,84 @@ class TrainingViews(TorchDataset[Batch]):
         return batch
 
 
+class Places(NamedTuple):
+    """Some samples of an evaluation.
+
+    Attributes:
+        pool: Which of the evaluation's pools they are of.
+        positions: Their places among that pool's samples.
+    """
+
+    pool: int
+    positions: Numbers
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Samples of one pool that are evaluated.
+
+    Attributes:
+        numbers: The samples' numbers.
+        kept: Their views in compact form, held in memory.
+        read: The pool, and the views that are read from it batch by batch since they have no domain.
+    """
+
+    numbers: Numbers
+    kept: Views
+    read: Mapping[str, Any]
+
+
 class EvaluationViews(TorchDataset[dict[str, Any]]):
     """All views of some samples, with the samples' numbers.
 
     Args:
-        views: Compact views.
-        indices: The samples' numbers in the dataset.
-        domains: The domain of each view.
-        truth: As `Dataset.truth`.
+        pools: The samples, those of each pool apart.
+        domains: The domain of each view that has one.
     """
 
-    def __init__(
-        self,
-        views: Views,
-        indices: NDArray[np.int64],
-        domains: dict[str, Domain],
-        truth: Callable[[str, NDArray[np.int64]], NDArray[np.generic] | None] = lambda view, indices: None,
-    ) -> None:
-        self.views = views
-        self.indices = torch.from_numpy(np.ascontiguousarray(indices))
+    def __init__(self, pools: Sequence[Evaluated], domains: Mapping[str, Domain]) -> None:
+        self.pools = pools
         self.domains = domains
-        self.truth = truth
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return sum(len(pool.numbers) for pool in self.pools)
 
-    def __getitems__(self, positions: NDArray[np.int64]) -> dict[str, Any]:
-        """Gathers a whole batch at once: one entry per view, `index`, and what views are compared with instead."""
-        batch: dict[str, Any] = {v: self.domains[v].unpack(kept[positions]) for v, kept in self.views.items()}
-        index = self.indices[positions]
-        for view in self.views:
-            if (truth := self.truth(view, index.numpy())) is not None:
-                batch[truth_of(view)] = torch.from_numpy(truth)
-        return {**batch, "index": index}
+    def __getitems__(self, places: Places) -> dict[str, Any]:
+        """Gathers a whole batch of one pool's samples: one entry for each of their views, and `index`."""
+        pool = self.pools[places.pool]
+        batch: dict[str, Any] = {v: self.domains[v].unpack(kept[places.positions]) for v, kept in pool.kept.items()}
+        numbers = pool.numbers[places.positions]
+        for view, read in pool.read.items():
+            batch[view] = torch.from_numpy(np.array(read(view, numbers)))
+        return {**batch, INDEX: torch.from_numpy(np.ascontiguousarray(numbers))}
+
+    def first(self, count: int) -> dict[str, Any]:
+        """The first samples of the first pool, `count` at most."""
+        return self.__getitems__(Places(0, np.arange(min(count, len(self.pools[0].numbers)))))
+
+
+class ShardSampler:
+    """Every sample once, in order, dealt over the ranks without padding: for evaluation. A batch is of one pool.
+
+    Args:
+        sizes: Number of samples of each pool.
+        batch_size: Samples in a batch of one rank.
+        rank: This process.
+        ranks: Number of processes.
+    """
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+        self.positions = [np.arange(rank, size, ranks) for size in sizes]
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Batches on this rank."""
+        return sum(ceil(len(positions) / self.batch_size) for positions in self.positions)
+
+    def __iter__(self) -> Iterator[Places]:
+        for pool, positions in enumerate(self.positions):
+            for start in range(0, len(positions), self.batch_size):
+                yield Places(pool, positions[start : start + self.batch_size])
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -121,9 +167,8 @@ def _as_it_is(batch: Any) -> Any:
 class PairDataModule(L.LightningDataModule):
     """Splits and supervises a dataset, and yields its batches.
 
-    Training batches are `{("x","y"): {...}, ("x",): {...}, ("y",): {...}}` with visible views only; evaluation batches
-    are `{"x": ..., "y": ..., "index": ...}`, and `"y:truth"` where predictions of y are compared with something
-    else.
+    Training batches are `{("x","y"): {...}, ("x",): {...}, ("y",): {...}}` with visible views only. Evaluation batches
+    hold samples of one pool with all their views: `{"x": ..., "y": ..., "index": ...}`.
 
     Args:
         dataset: Where the samples come from.
@@ -133,7 +178,12 @@ class PairDataModule(L.LightningDataModule):
             same for every method and N.
         augment: What is done to training views at every draw, as `TrainingConfig.augment`.
         eval_batch_size: Samples in an evaluation batch.
-        testing: Whether there is a test set; if not, it is empty, so that nothing can be chosen by it.
+        testing: Whether there are test sets; if not, nothing can be chosen by them.
+        bank: The pool that gives the samples which show its view alone, if it is of another dataset (`bank_of`).
+
+    Attributes:
+        learner: The method that is fed; `None`: all groups, in every update.
+        test_set: The test set that `test_dataloader` reads.
     """
 
     def __init__(
@@ -145,6 +195,7 @@ class PairDataModule(L.LightningDataModule):
         augment: str = "none",
         eval_batch_size: int = 64,
         testing: bool = True,
+        bank: Pool | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -158,93 +209,93 @@ class PairDataModule(L.LightningDataModule):
         if augment != "none":
             self.augmentation = Augmentation(self.domains, config.supervision_seed)
         self.learner: Learner | None = None
-        """The method that is fed; `None`: all groups, in every update."""
-        self._arrays: Arrays | None = None
-        self._bank: NDArray[np.generic] | None = None
+        self.test_set = ""
+        self._more = () if bank is None else (bank,)
+        self._pools: dict[int | None, Pools] = {}
         self._supervision: Supervision | None = None
         self._loaded: dict[Any, Any] = {}
 
-    @property
-    def arrays(self) -> Arrays:
-        """The dataset's stored samples, loaded and checked once."""
-        if self._arrays is None:
-            arrays = self.dataset.load()
-            for view, domain in self.domains.items():
-                domain.check(arrays[view], f"dataset {self.dataset.name}, view {view}")
-            self._arrays = arrays
-        return self._arrays
+    # What there is ----------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
+    def pools(self) -> Pools:
+        """The dataset's pools, loaded and checked once, and that of the bank."""
+        return self._own(self.config.split_seed).extended(self._more)
+
+    def _own(self, seed: int | None) -> Pools:
+        """The dataset's pools, split by a seed."""
+        if seed not in self._pools:
+            self._pools[seed] = pools_of(self.dataset, seed)
+        return self._pools[seed]
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of the dataset's values."""
-        return fingerprint(self.dataset, self.arrays)
+        """Fingerprint of the dataset: of its pools' values and its own split, whatever `split_seed` is."""
+        return self._own(None).fingerprint(self.domains)
 
     @property
-    def split(self) -> Split:
-        """The three parts; validation cut to `val_pairs`, no test without `testing`."""
-        split = self.dataset.split(len(self.arrays[self.dataset.source]), self.config.split_seed)
-        return Split(split.train, split.val[: self.config.val_pairs], split.test if self.testing else split.test[:0])
+    def contents(self) -> str:
+        """Fingerprint of all that is learnt from and scored: `fingerprint`, and that of a bank if there is one."""
+        return "-".join([self.fingerprint, *(Pools([pool]).fingerprint(self.domains) for pool in self._more)])
+
+    @property
+    def train(self) -> Numbers:
+        """The dataset's own training samples, without those of a bank."""
+        return self._own(self.config.split_seed).part(TRAIN)
+
+    @property
+    def val(self) -> Numbers:
+        """The validation samples that are used: the first `val_pairs`."""
+        return self.pools.part(VAL)[: self.config.val_pairs]
+
+    @property
+    def test_sets(self) -> dict[str, Numbers]:
+        """The samples of each test set; none without `testing`."""
+        return {name: self.pools.part(name) for name in self.pools.test_sets} if self.testing else {}
 
     @property
     def supervision(self) -> Supervision:
         """Which training samples show which views; selected once.
 
         Raises:
-            UserError: As `supervise`; if features cannot be had, or the bank has views of another kind.
+            UserError: As `supervise`; or if features cannot be had.
         """
         if self._supervision is None:
-            bank = 0 if self.bank is None else len(self.bank)
-            self._supervision = supervise(self.split.train, self.config, self._features, bank)
+            self._supervision = supervise(self.pools, self.config, self._features)
         return self._supervision
 
-    def _features(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _features(self, numbers: Numbers) -> Any:
         word, photo = self.config.features, self.dataset.photo
         if word.endswith(".npy"):
-            return features_of(word, None, len(self.arrays[photo]))[indices]
+            return features_of(word, None, len(self._own(self.config.split_seed)))[numbers]
         # Of the samples to choose from only: what is not theirs must not tell which of them are typical.
-        photos = self.arrays[photo][indices] if isinstance(self.domains[photo], Image) else None
-        return features_of(word, photos, len(indices))
+        photos = self.pools.take(photo, numbers) if isinstance(self.domains[photo], Image) else None
+        return features_of(word, photos, len(numbers))
 
-    @property
-    def bank(self) -> NDArray[np.generic] | None:
-        """The stored targets of another dataset that the y-only samples come from, if there is one.
+    def compact(self, view: str, numbers: Numbers) -> Tensor:
+        """The compact views of some samples, all of which have the view."""
+        return self.domains[view].views(self.pools.take(view, numbers))
 
-        Raises:
-            UserError: If the other dataset is unknown, or its targets have another form, size or palette.
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def groups(self) -> dict[ViewSet, Numbers]:
+        """The training samples that are learnt from at present, by the views that the learner sees of them.
+
+        Of samples that show more views than the learner takes, it sees the others.
         """
-        said = self.config.y_bank
-        if self._bank is None and said:
-            other = bank_dataset(said, self.dataset)
-            mine, its = self.domains["y"], other.domains["y"]
-            if mine != its:
-                raise UserError(
-                    f"supervision.y_bank: the targets of {other.name} are not those of {self.dataset.name}.\n"
-                    f"- expected {mine!r}\n- found {its!r}"
-                )
-            stored = other.targets()
-            its.check(stored, f"dataset {other.name}, view y")
-            self._bank = stored
-        return self._bank
-
-    @property
-    def bank_fingerprint(self) -> str:
-        """Fingerprint of the bank's values; empty without one."""
-        if self.bank is None:
-            return ""
-        return hashlib.sha256(np.ascontiguousarray(self.bank).data).hexdigest()[:16]
-
-    def compact(self, view: str, indices: NDArray[np.int64]) -> Tensor:
-        """The compact views of some samples."""
-        return self.domains[view].views(self.arrays[view][indices])
-
-    def _groups(self) -> dict[ViewSet, NDArray[np.int64]]:
-        groups = self.supervision.groups
-        return {shown: groups[shown] for shown in groups if self.learner is None or shown in self.learner.uses}
+        if self.learner is None:
+            return self.supervision.groups
+        seen: dict[ViewSet, list[Numbers]] = {}
+        for shown, numbers in self.supervision.groups.items():
+            taken = tuple(view for view in shown if view in self.learner.views)
+            if taken in self.learner.uses:
+                seen.setdefault(taken, []).append(numbers)
+        return {shown: np.sort(np.concatenate(numbers)) for shown, numbers in seen.items()}
 
     @property
     def steps(self) -> int:
         """Updates in an epoch."""
-        return self.steps_per_epoch or -(-len(self.split.train) // self.batch_size)
+        return self.steps_per_epoch or -(-len(self.train) // self.batch_size)
 
     def sampler(self, rank: int = 0, ranks: int = 1) -> SupervisionSampler:
         """The order in which one of several processes draws what is learnt from at present.
@@ -253,7 +304,7 @@ class PairDataModule(L.LightningDataModule):
             UserError: If the batch is too small, or cannot be divided over the processes.
         """
         return SupervisionSampler(
-            {shown: len(indices) for shown, indices in self._groups().items()},
+            {shown: len(numbers) for shown, numbers in self.groups().items()},
             self.batch_size,
             self.steps,
             self.config.supervision_seed,
@@ -265,62 +316,48 @@ class PairDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless supervised draws, cut to epochs of `steps` batches."""
-        groups = self._groups()
+        groups = self.groups()
         if (views := self._loaded.get(tuple(groups))) is None:
-            kept = {shown: self._kept(shown, indices, train=True) for shown, indices in groups.items()}
+            # Augmentation works on the processor's side.
+            kept = {
+                shown: self._kept(shown, numbers, on_device=self.augmentation is None)
+                for shown, numbers in groups.items()
+            }
             views = self._loaded[tuple(groups)] = TrainingViews(kept, self.domains, self.augmentation)
         return DataLoader(views, batch_sampler=self.sampler(*self._rank()), collate_fn=_as_it_is)
 
+    # Evaluation -------------------------------------------------------------------------------------------------------
+
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Every validation pair once."""
-        return self._evaluation("val", self.split.val)
+        """Every validation sample once."""
+        return self._evaluation(VAL, self.val)
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Every test pair once."""
-        return self._evaluation("test", self.split.test)
+        """Every sample of `test_set` once; of the first test set, if none is named."""
+        sets = self.test_sets
+        name = self.test_set or next(iter(sets), "")
+        return self._evaluation(name, sets.get(name, np.zeros(0, np.int64)))
 
-    def _evaluation(self, part: str, indices: NDArray[np.int64]) -> DataLoader[dict[str, Any]]:
+    def _evaluation(self, part: str, numbers: Numbers) -> DataLoader[dict[str, Any]]:
         if part not in self._loaded:
-            self._loaded[part] = EvaluationViews(
-                self._kept(tuple(self.domains), indices), indices, self.domains, self.dataset.truth
-            )
-        sampler = ShardSampler(len(indices), self.eval_batch_size, *self._rank())
-        return DataLoader(self._loaded[part], batch_sampler=sampler, collate_fn=_as_it_is)  # type: ignore[arg-type]
+            pools = []
+            for apart in self.pools.by_pool(numbers):
+                views = self.pools.views_at(int(apart[0]))
+                kept = self._kept(tuple(view for view in self.domains if view in views), apart)
+                read = {view: self.pools.take for view in views if view not in self.domains}
+                pools.append(Evaluated(apart, kept, read))
+            self._loaded[part] = EvaluationViews(pools, self.domains)
+        views = self._loaded[part]
+        sampler = ShardSampler([len(pool.numbers) for pool in views.pools], self.eval_batch_size, *self._rank())
+        return DataLoader(views, batch_sampler=sampler, collate_fn=_as_it_is)  # type: ignore[arg-type]
 
-    def _kept(self, names: ViewSet, indices: NDArray[np.int64], train: bool = False) -> Views:
+    def _kept(self, names: ViewSet, numbers: Numbers, on_device: bool = True) -> Views:
         """Compact views of some samples, on the device that trains if they take little of its memory."""
-        if train and names == ("y",) and self.bank is not None:
-            views = {"y": self.domains["y"].views(self.bank[indices])}
-        else:
-            views = {name: self.compact(name, indices) for name in names}
-        # Augmentation works on the processor's side.
+        views = {name: self.compact(name, numbers) for name in names}
         small = sum(v.numel() * v.element_size() for v in views.values()) <= ON_DEVICE_BYTES
-        if self.trainer and small and not (train and self.augmentation):
+        if self.trainer and small and on_device:
             views = {name: view.to(self.trainer.strategy.root_device) for name, view in views.items()}
         return views
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def bank_dataset(said: str, dataset: Dataset) -> Dataset:
-    """The dataset that `supervision.y_bank` names, at the size of the one that it serves.
-
-    Args:
-        said: A dataset's word, or `WORD:PATH` for one whose files lie in PATH.
-        dataset: The one that it serves.
-
-    Raises:
-        UserError: If there is no such dataset, or it has no folder.
-    """
-    from lsmbench.datasets import DATASETS  # datasets know nothing of this module
-
-    word, _, path = said.partition(":")
-    if word not in DATASETS:
-        raise UserError(f"supervision.y_bank: unknown dataset {word!r}. Known: {', '.join(DATASETS)}.")
-    known = {o.name for o in options_of(DATASETS[word])}
-    if path and "root" not in known:
-        raise UserError(f"supervision.y_bank: dataset {word} has no folder of its own; leave out {path}.")
-    shared = {name: getattr(dataset, name) for name in ("size", "absent", "reconstruction") if hasattr(dataset, name)}
-    options = {name: value for name, value in shared.items() if name in known}
-    return DATASETS[word](**options, **({"root": str(Path(path).expanduser())} if path else {}))

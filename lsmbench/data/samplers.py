@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lsmbench.data.supervision import ViewSet
+from lsmbench.data.pools import ViewSet
 from lsmbench.errors import UserError
 
 
@@ -211,26 +211,3 @@ def _plan(
         slots = [((k + 0.5) / count, i) for i, count in enumerate(counts) for k in range(count)]
         plan = [turns[i] for _, i in sorted(slots)]
     return plan[:steps]
-
-
-class ShardSampler:
-    """Every sample once, in order, dealt over the ranks without padding: for evaluation.
-
-    Args:
-        size: Number of samples.
-        batch_size: Samples in a batch of one rank.
-        rank: This process.
-        ranks: Number of processes.
-    """
-
-    def __init__(self, size: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
-        self.positions = np.arange(rank, size, ranks)
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        """Batches on this rank."""
-        return ceil(len(self.positions) / self.batch_size)
-
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        for start in range(0, len(self.positions), self.batch_size):
-            yield self.positions[start : start + self.batch_size]

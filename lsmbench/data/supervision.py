@@ -1,22 +1,21 @@
-"""Supervision: which training samples show which views."""
+"""Supervision: which views of a training sample a method sees."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lsmbench.data.pools import Numbers, Pools, ViewSet
 from lsmbench.data.selection import k_medoids
 from lsmbench.errors import UserError
 from lsmbench.options import option
 
-ViewSet = tuple[str, ...]
-"""The views that a sample shows, e.g. `("x", "y")` for a pair and `("x",)` for an x-only sample."""
-
-Features = Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]]
+Features = Callable[[Numbers], NDArray[np.floating[Any]]]
 """Gives the features of some samples, shape (n, F), by their numbers in the dataset."""
 
 
@@ -66,39 +65,54 @@ class SupervisionConfig:
         """How much is paired, for the name of a run: `N5` or `20pairs`."""
         return f"N{self.paired:g}" if self.paired_count is None else f"{self.paired_count}pairs"
 
+    @property
+    def bank_name(self) -> str:
+        """The word of the dataset that gives the y-only samples, which is also the name of its pool; else empty."""
+        return (self.y_bank or "").partition(":")[0]
+
 
 @dataclass(frozen=True)
 class Supervision:
-    """The training samples by what they show; no sample shows its pair where it is not in the group of pairs.
+    """The training samples by the views that methods see of them.
 
     Attributes:
-        groups: For each set of shown views the samples' numbers in the dataset; empty sets are left out.
-        y_bank: Whether the numbers of y-only samples are those of another dataset.
+        groups: For each set of shown views the samples' numbers, ascending; empty groups are left out.
+        views: All views of the dataset: a sample that shows all of them is complete, a pair where there are two.
+        ranges: The numbers of each pool's samples, as `Pools.ranges`.
     """
 
-    groups: dict[ViewSet, NDArray[np.int64]]
-    y_bank: bool = False
+    groups: dict[ViewSet, Numbers]
+    views: ViewSet = ("x", "y")
+    ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
-    def pairs(self) -> NDArray[np.int64]:
-        """The samples that are pairs."""
-        return next((indices for shown, indices in self.groups.items() if len(shown) > 1), np.array([], np.int64))
+    def pairs(self) -> Numbers:
+        """The samples that show all views."""
+        return self.groups.get(self.views, np.array([], np.int64))
 
     def counts(self) -> dict[str, int]:
-        """Sizes of the groups, e.g. `{"pairs": 8, "x": 167, "y": 167}`; zero where a group is empty."""
-        counts = {"pairs": 0, "x": 0, "y": 0}
-        for shown, indices in self.groups.items():
-            counts["pairs" if len(shown) > 1 else shown[0]] = len(indices)
+        """Sizes of the groups: `pairs` for complete samples, others by their views, e.g. `x`, or `x+z` of three views.
+
+        Every single view has a count, which is zero where no sample shows it alone.
+        """
+        counts = {"pairs": len(self.pairs), **dict.fromkeys(self.views, 0)}
+        for shown, numbers in self.groups.items():
+            if shown != self.views:
+                counts["+".join(shown)] = len(numbers)
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `supervision.json`; y-only samples of a bank are called `bank`."""
-        names: dict[ViewSet, str] = {("y",): "bank"} if self.y_bank else {}
-        return {names.get(shown, "+".join(shown)): [int(i) for i in indices] for shown, indices in self.groups.items()}
+        """The samples' numbers by the views that they show, for `supervision.json`."""
+        return {"+".join(shown): numbers.tolist() for shown, numbers in self.groups.items()}
 
 
-def pool_of(samples: int, config: SupervisionConfig) -> int:
-    """From how many training samples the pairs are taken.
+def candidates_of(samples: int, config: SupervisionConfig, views: int = 2) -> int:
+    """Among how many of some samples those are chosen that show all their views.
+
+    Args:
+        samples: Training samples that have the same views.
+        config: Protocol and numbers.
+        views: How many views they have.
 
     Raises:
         UserError: If `unpaired` is negative, or more than there are in protocol `shared`.
@@ -106,7 +120,7 @@ def pool_of(samples: int, config: SupervisionConfig) -> int:
     if config.unpaired is not None and config.unpaired < 0:
         raise UserError(f"supervision.unpaired: expected 0 or more samples, found {config.unpaired}.")
     if config.protocol == "bank":
-        return samples // 2
+        return samples // views
     if config.protocol == "shared" and config.unpaired:
         if config.unpaired > samples:
             raise UserError(f"supervision.unpaired: {config.unpaired} of {samples} training samples cannot be taken.")
@@ -114,88 +128,120 @@ def pool_of(samples: int, config: SupervisionConfig) -> int:
     return samples
 
 
-def pairs_of(samples: int, config: SupervisionConfig) -> int:
-    """How many pairs a configuration leaves of a training set.
+def pairs_of(samples: int, config: SupervisionConfig, views: int = 2) -> int:
+    """How many of some training samples show all their views.
+
+    Args:
+        samples: Training samples that have the same views.
+        config: Protocol and N.
+        views: How many views they have.
 
     Raises:
         UserError: If N lies outside 0–100, is above 0 but leaves no pair, or more pairs are asked for than there are.
     """
-    pool = pool_of(samples, config)
+    candidates = candidates_of(samples, config, views)
     if config.paired_count is not None:
-        if not 0 <= config.paired_count <= pool:
+        if not 0 <= config.paired_count <= candidates:
             raise UserError(
-                f"supervision.paired_count: expected 0 to {pool} pairs (protocol {config.protocol}, {samples} training "
-                f"samples), found {config.paired_count}."
+                f"supervision.paired_count: expected 0 to {candidates} pairs (protocol {config.protocol}, {samples} "
+                f"training samples), found {config.paired_count}."
             )
         return config.paired_count
     if not 0 <= config.paired <= 100:
         raise UserError(f"supervision.paired: N must lie between 0 and 100 %, found {config.paired:g}.")
-    pairs = int(pool * config.paired / 100 + 1e-9)  # 175·8/100 is 14.000000000000002 or 13.999… in floats
+    pairs = int(candidates * config.paired / 100 + 1e-9)  # 175·8/100 is 14.000000000000002 or 13.999… in floats
     if config.paired > 0 and pairs == 0:
+        least = f"the least N with one pair is {100 / candidates:.3g} %" if candidates else "there are none"
         raise UserError(
-            f"supervision.paired: N = {config.paired:g} % of {pool} samples leaves no pair; the least N with one pair "
-            f"is {100 / pool:.3g} %. Use a larger N, or 0 to train without pairs."
+            f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; {least}. Use a "
+            "larger N, or 0 to train without pairs."
         )
     return pairs
 
 
-def supervise(
-    train: NDArray[np.int64], config: SupervisionConfig, features: Features | None = None, bank: int = 0
-) -> Supervision:
-    """Deals the training samples to pairs, x-only and y-only.
+def supervise(pools: Pools, config: SupervisionConfig, features: Features | None = None) -> Supervision:
+    """Decides which views of each training sample are seen.
 
-    All protocols deal from one permutation that depends on the seed alone. With random selection the pairs at a smaller
-    N are hence among those at a larger N; k-medoids clusters anew for each number of pairs, so that its are not.
+    A sample with one view shows it, whatever the protocol. Samples with several views are dealt, those with the same
+    views together: N % of them show all their views (a pair, where there are two), the others one view each. All
+    protocols deal from one permutation that depends on the seed alone. With random selection the pairs at a smaller N
+    are hence among those at a larger N; k-medoids clusters anew for each number of pairs, so that its are not. For k
+    views:
 
-    * `bank` (LSM, §4.3): with h half of the training set and k = ⌊h·N/100⌋, pairs are k samples of the first half,
-      x-only its other h−k, and y-only the samples at the x-only positions of the second half. N = 100 therefore uses
-      half of the training set.
-    * `disjoint`: k = ⌊n·N/100⌋ pairs of all n; of the rest, even places of the permutation are x-only, odd y-only.
-    * `shared` (Shukla et al., §4.1.1): of all n, `unpaired` samples are selected like pairs; all of them are x-only and
-      all are y-only, and k of them, selected in turn, are the pairs. What belongs together is known of the pairs only,
+    * `bank` (LSM, §4.3, where k = 2): with h the k-th part of the n samples, ⌊h·N/100⌋ of the first h are pairs, the
+      others of these show the first view alone, and the samples at the same positions of the next h show the next view
+      alone. N = 100 therefore uses a k-th part of the training set.
+    * `disjoint`: ⌊n·N/100⌋ pairs of all n; the rest is dealt to the views in turn, by places of the permutation.
+    * `shared` (Shukla et al., §4.1.1): of all n, `unpaired` samples are selected like pairs; each of their views is
+      shown alone, and those selected in turn are pairs besides. What belongs together is known of the pairs only,
       though every x has its y somewhere among the y-only samples.
 
+    With a bank (`config.y_bank`), the pool of that name gives all samples that show its view alone.
+
     Args:
-        train: Sample numbers of the training split, in order.
+        pools: The dataset's pools, and that of the bank if there is one.
         config: Protocol, N and seed.
         features: For selection `k_medoids`.
-        bank: Samples of the other dataset that gives the y-only samples; 0 if there is none.
 
     Returns:
-        The groups, each in ascending order of sample number for `bank`'s y-only counterpart to stay comparable.
+        The groups, each in ascending order of sample number.
 
     Raises:
         UserError: As `pairs_of`; or if `unpaired` asks for more than a bank holds.
     """
-    pool, pairs = pool_of(len(train), config), pairs_of(len(train), config)
+    found: dict[ViewSet, list[Numbers]] = {}
+    for shown, train in pools.train_by_views().items():
+        if len(shown) > 1:
+            for group, numbers in _dealt(shown, train, config, features, stream=not found).items():
+                found.setdefault(group, []).append(numbers)
+    for pool in pools.pools:
+        shown = pools.shown_by(pool)
+        if len(shown) != 1 or "train" not in pool.parts:
+            continue
+        numbers = pool.parts["train"] + pools.ranges[pool.name][0]
+        if pool.name == config.bank_name:
+            found[shown] = []  # in place of the dataset's own
+        alone = found.setdefault(shown, [])
+        if config.unpaired is not None:
+            if pool.name == config.bank_name and config.unpaired > len(numbers):
+                raise UserError(
+                    f"supervision.unpaired: {config.unpaired} of the {len(numbers)} samples of {config.y_bank} cannot "
+                    "be taken."
+                )
+            order = np.random.default_rng((config.supervision_seed, 17)).permutation(len(numbers))
+            numbers = numbers[order[: max(0, config.unpaired - sum(map(len, alone)))]]
+        alone.append(numbers)
+    groups = {shown: np.sort(np.concatenate(numbers)) for shown, numbers in found.items()}
+    return Supervision({s: n for s, n in groups.items() if len(n)}, pools.views, pools.ranges)
+
+
+def _dealt(
+    shown: ViewSet, train: Numbers, config: SupervisionConfig, features: Features | None, stream: bool
+) -> dict[ViewSet, Numbers]:
+    """Deals samples that have the same views; `stream`: they are the first to be dealt."""
+    k, most = len(shown), config.unpaired
+    pool, pairs = candidates_of(len(train), config, k), pairs_of(len(train), config, k)
     candidates = len(train) if config.protocol == "shared" else pool
-    order = np.random.default_rng((config.supervision_seed, 11)).permutation(candidates)
+    seed = (config.supervision_seed, 11) if stream else (config.supervision_seed, 11, crc32("+".join(shown).encode()))
+    order = np.random.default_rng(seed).permutation(candidates)
     if config.protocol == "shared" and pool < len(train):
         order = _selected_first(order, pool, train, config, features)[:pool]
     order = _selected_first(order, pairs, train, config, features)
-    rest, most = order[pairs:], config.unpaired
-    if config.protocol == "bank":
-        x_only, y_only = train[rest[:most]], train[rest[:most] + pool]
-    elif config.protocol == "disjoint":
-        places = np.arange(pairs, pool)
-        x_only, y_only = (train[rest[places % 2 == parity]][:most] for parity in (0, 1))
-    else:
-        x_only = y_only = train[order] if most != 0 else train[:0]
-    if bank:
-        if (most or 0) > bank:
-            raise UserError(f"supervision.unpaired: {most} of the {bank} samples of {config.y_bank} cannot be taken.")
-        y_only = np.random.default_rng((config.supervision_seed, 17)).permutation(bank)[:most].astype(np.int64)
-    groups: dict[ViewSet, NDArray[np.int64]] = {("x", "y"): train[order[:pairs]], ("x",): x_only, ("y",): y_only}
-    return Supervision({shown: np.sort(indices) for shown, indices in groups.items() if len(indices)}, bool(bank))
+    rest, places = order[pairs:], np.arange(pairs, pool)
+    alone: dict[ViewSet, Numbers] = {}
+    for i, view in enumerate(shown):
+        if config.protocol == "bank":
+            alone[(view,)] = train[rest[:most] + i * pool]
+        elif config.protocol == "disjoint":
+            alone[(view,)] = train[rest[places % k == i]][:most]
+        else:
+            alone[(view,)] = train[order] if most != 0 else train[:0]
+    return {shown: train[order[:pairs]], **alone}
 
 
 def _selected_first(
-    order: NDArray[np.int64],
-    count: int,
-    train: NDArray[np.int64],
-    config: SupervisionConfig,
-    features: Features | None,
-) -> NDArray[np.int64]:
+    order: Numbers, count: int, train: Numbers, config: SupervisionConfig, features: Features | None
+) -> Numbers:
     """Positions in the training set, those that the selection takes first."""
     if config.selection == "random" or count == 0:
         return order

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsmbench.data.supervision import ViewSet
+from lsmbench.data.pools import ViewSet
 from lsmbench.domains import Domain, Image, Mask
 from lsmbench.errors import UserError
 

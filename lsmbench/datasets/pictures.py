@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
 from lsmbench.data.files import Findings, few, same_content
 from lsmbench.data.layouts import ACCEPTED, Kind, Sample, all_of, layout_of, match
+from lsmbench.data.pools import Computed, Stored
 from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
 from lsmbench.errors import UserError
@@ -213,12 +214,19 @@ class PictureFolder(Dataset):
                 inspection.counts = self._counts(len(decoded), findings)
         return inspection
 
-    def truth(self, view: str, indices: NDArray[np.int64]) -> NDArray[np.generic] | None:
-        """Of photos that a segmenter judges the true labels, uint8 (B, size, size), 255 where void; else `None`."""
-        maps = self._label_maps
-        if view != "x" or maps is None or maps.segmenter is None:
-            return None
-        colours = torch.from_numpy(np.array(self._colours[indices], np.uint8))
+    @property
+    def truths(self) -> dict[str, str]:
+        """Photos that a segmenter judges are compared with the view `labels`."""
+        judged = self._label_maps is not None and self._label_maps.segmenter is not None
+        return {"x": "labels"} if judged else {}
+
+    def evaluation_views(self) -> Mapping[str, Stored]:
+        """`labels`, where photos are judged: the true labels, uint8 (N, size, size), 255 where void."""
+        return {"labels": Computed(len(self._colours), self._labels)} if self.truths else {}
+
+    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        maps = cast(LabelMaps, self._label_maps)
+        colours = torch.from_numpy(np.array(self._colours[rows], np.uint8))
         labels: NDArray[np.uint8] = maps.palette.decode(colours, void=True).numpy()
         return labels
 
@@ -244,7 +252,7 @@ class PictureFolder(Dataset):
 
     @cached_property
     def _colours(self) -> NDArray[np.generic]:
-        """View `y` of all samples; kept, since `truth` is asked for batch by batch."""
+        """View `y` of all samples; kept, since labels are asked for batch by batch."""
         return self._read()[1]["y"]
 
     def _read(self) -> tuple[Found, Arrays]:

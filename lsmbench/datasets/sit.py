@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.dataset import Arrays, Dataset, data_root
+from lsmbench.data.dataset import COPY, Arrays, Dataset, data_root
+from lsmbench.data.pools import Stored
 from lsmbench.datasets.textures import canvas, herringbone
 from lsmbench.domains import Domain, Image, Mask
 from lsmbench.errors import UserError
@@ -112,13 +113,10 @@ class SIT(Dataset):
         arrays = self._arrays()
         return {"x": arrays["x"], "y": arrays["y"]}
 
-    def copies(self) -> NDArray[np.generic] | None:
-        """Masks of the rings that the images show, uint8 (N, size, size); `None` for the released pairs.
-
-        Raises:
-            UserError: As `load`.
-        """
-        return self._arrays().get("copies")
+    def evaluation_views(self) -> Mapping[str, Stored]:
+        """`copy`: masks of the rings that the images show, uint8 (N, size, size); the released pairs have none."""
+        copies = self._arrays().get("copies")
+        return {} if copies is None else {COPY: copies}
 
     def _arrays(self) -> Arrays:
         key: dict[str, object] = {"version": VERSION, "variant": self.variant, "size": self.size}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -20,6 +20,7 @@ from PIL import Image as Picture
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.files import EXIF_ORIENTATION, Findings, few, pictures_in, to_mode
+from lsmbench.data.pools import Computed, Stored
 from lsmbench.domains import Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
 from lsmbench.errors import UserError
@@ -279,28 +280,32 @@ class Streets(Dataset):
         """
         return self._cached(photos=False)["y"]
 
-    def truth(self, view: str, indices: NDArray[np.int64]) -> NDArray[np.generic] | None:
-        """The labels that predictions are compared with.
+    @property
+    def truths(self) -> dict[str, str]:
+        """Label colours of `scoring=full`, and photos that a segmenter judges, are compared with the view `labels`."""
+        if self.segmenter:
+            return {"x": "labels"} | ({"y": "labels"} if self.scoring == "full" else {})
+        return {"y": "labels"} if self.scoring == "full" else {}
 
-        Args:
-            view: `y`; or `x`, whose labels are given if a segmenter judges photos.
-            indices: Sample numbers.
+    def evaluation_views(self) -> Mapping[str, Stored]:
+        """`labels`, where predictions are compared with them: uint8 (N, H, W), 255 where void.
 
-        Returns:
-            uint8 (B, H, W), 255 where void; of `scoring=full` at the files' own resolution, read anew each time. `None`
-            where a view is compared as it is.
+        With `scoring=full` they are of the files' own resolution and read anew each time.
+        """
+        if not self.truths:
+            return {}
+        return {"labels": Computed(len(self._in_order), self._labels)}
+
+    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """The labels of some samples.
 
         Raises:
             UserError: If label maps of one batch differ in size, or cannot be read any more.
         """
-        if view == "x" and not self.segmenter:
-            return None
         if self.scoring == "network":
-            if view == "y":
-                return None
-            colours = torch.from_numpy(np.array(self._label_colours[indices]))
+            colours = torch.from_numpy(np.array(self._label_colours[rows]))
             return np.asarray(CITYSCAPES.decode(colours, void=True))
-        scenes = [self._in_order[i] for i in indices.tolist()]
+        scenes = [self._in_order[i] for i in rows.tolist()]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             maps = list(pool.map(lambda scene: read_labels(scene.labels, scene.numbering)[0], scenes))
         for scene, one in zip(scenes, maps, strict=True):

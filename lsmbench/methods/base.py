@@ -1,8 +1,8 @@
 """The base of all methods: everything that is engineering, so that a method's file holds its paper.
 
 Facts about Lightning that this file relies on, each with a test: `global_step` counts the steps of every optimiser
-unless all but one are kept from ticking; in manual optimisation clipping is ours to call; Lightning keeps no state of
-random generators, so every epoch is reseeded by (seed, epoch, rank) and a resumed run draws the same numbers.
+unless all but one are kept from ticking; in manual optimisation Lightning does not clip; Lightning saves no state of
+random generators, so every epoch is reseeded by (seed, epoch, rank), and a resumed run draws the same numbers.
 
 Where several processes divide a batch, gradients are averaged over them. Every process has as many samples of each
 group, so a loss that is a mean over samples is then that of the whole batch. One that is not (a loss over pairings of
@@ -14,26 +14,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import lightning as L  # noqa: N812
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
-from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import Batch, truth_of
+from lsmbench.data.dataset import COPY, Dataset
+from lsmbench.data.module import INDEX, Batch, PairDataModule, Views
+from lsmbench.data.pools import ViewSet
 from lsmbench.data.samplers import Turns
-from lsmbench.data.supervision import ViewSet
 from lsmbench.domains import Domain
 from lsmbench.errors import DivergedError, UserError
+from lsmbench.methods.phases import Phase, Stage, only, step
 from lsmbench.metrics import SampleMetric
-from lsmbench.options import option
+from lsmbench.options import option, options_of
 
 Terms = dict[str, Callable[[], Tensor]]
 """Named loss terms, not yet computed: those whose weight is zero never are."""
@@ -55,43 +58,19 @@ class MethodConfig:
     beta1: float = option(0.9, "Adam's decay of the mean gradient", source="LSM, App. B")
     beta2: float = option(0.999, "Adam's decay of the mean squared gradient", source="LSM, App. B")
     weight_decay: float = option(0.0, "Weight decay (L2)", source="LSM and the GANs: none")
-    clip: float = option(0.0, "Greatest norm of a group's gradient; 0 does not clip", source="no paper here clips")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One phase of training, with its own optimisers and early stopping.
-
-    Attributes:
-        name: The stage's word, unique in its method.
-        groups: What is updated at each step, in order.
-        monitor: The validation value that selects the epoch; `None` is the method's score.
-        full_budget: Whether all epochs are trained, without early stopping (GANs; LSM, App. C). The weights that are
-            tested are selected all the same.
-        share: Share of the budget's epochs that the stage has, at least one epoch.
-    """
-
-    name: str
-    groups: tuple[str, ...]
-    monitor: str | None = None
-    full_budget: bool = False
-    share: float = 1.0
-
-    def epochs(self, budget: int) -> int:
-        """Most epochs of the stage in a budget of so many."""
-        return max(1, round(budget * self.share))
+    clip: float = option(0.0, "Greatest norm of a phase's gradient; 0 does not clip", source="no paper here clips")
 
 
 class Method(L.LightningModule):
-    """A way to learn to translate between views.
+    """A way to learn to predict some views of a sample from others.
 
-    A subclass declares `groups`, the sets of parameters that are updated in turn at every step, and gives for each
-    group `g` a method `losses_g(views)` that returns named terms. Term `t` is weighted by the option `w_t` of the
-    method's configuration, or by 1 if there is none. While one group is updated, the parameters of the others are
-    frozen, so its loss can leave no gradient in them.
+    A subclass declares its `stages`, each a list of phases, or in short by `groups` one stage with a phase for each
+    group of networks. For a phase `p` a method `losses_p(views)` gives named terms. Term `t` is weighted by the option
+    `w_t` of the configuration, or by `weights` where the paper fixes it. While a phase updates its groups, all other
+    parameters are frozen, so that its loss leaves no gradient in them.
 
     It works in any `Trainer` with any source of batches of the form `Batch`. `lsmbench` trains the stages one after
-    the other, each with new optimisers and starting from the best weights of the one before; to do so by hand, set
+    the other, each with new optimisers and starting from the selected weights of the one before; to do so by hand, set
     `stage` before each `fit`.
 
     Args:
@@ -100,10 +79,19 @@ class Method(L.LightningModule):
         source: The view that is given at test time.
         target: The view that is asked for.
         init_seed: Seed of the initial weights and of every random number in training.
+        truths: Which view predictions of a view are compared with, if not the view itself (`Dataset.truths`).
+
+    Raises:
+        TypeError: If a loss term has no weight, or an option `w_…` has no term; a mistake in the method's file.
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     groups: ClassVar[tuple[str, ...]] = ()
+    weights: ClassVar[Mapping[str, float]] = {}
+    """Weights of the terms that have no option, since the paper fixes them."""
+    averaged: ClassVar[Mapping[str, float]] = {}
+    """Groups of networks whose parameters are averaged over the updates, each with the average's decay (EMA). The
+    average is part of the checkpoint, and predicts in place of the networks themselves."""
     uses_pairs: ClassVar[bool] = True
     """Whether the result depends on which samples are paired; if not, it is trained once and shown at every N."""
     deterministic: ClassVar[bool] = False
@@ -116,20 +104,24 @@ class Method(L.LightningModule):
         source: str = "x",
         target: str = "y",
         init_seed: int = 0,
+        truths: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.config = config or self.Config()
         self.domains = domains
         self.source, self.target = source, target
-        self.init_seed = init_seed
+        self.init_seed = self.test_seed = init_seed
+        self.truths = dict(truths or {})
         self.remarks: list[str] = []
         """What a reader of the result has to know of this configuration, e.g. a loss that does not apply."""
         self.build()
+        self.averages = nn.ModuleDict({group: self._average_of(group, d) for group, d in self.averaged.items()})
         self.metrics = nn.ModuleDict(
             {f"{s}->{t}": nn.ModuleDict({m.name: m for m in domains[t].metrics()}) for s, t in self.directions}
         )
         self.means = nn.ModuleDict({stage.monitor: MeanMetric() for stage in self.stages if stage.monitor})
+        self._check_terms()
         self.stage = self.stages[0] if self.stages else Stage("none", ())
         self._finite: Tensor = torch.tensor(True)
 
@@ -142,7 +134,7 @@ class Method(L.LightningModule):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The phases of training: one for most methods."""
+        """The trainings that follow each other: one for most methods."""
         return (Stage("train", self.groups),)
 
     @property
@@ -151,9 +143,17 @@ class Method(L.LightningModule):
         return ((self.source, self.target),)
 
     @property
+    def views(self) -> ViewSet:
+        """The views that the method learns from; of samples that have more it sees these."""
+        return tuple(sorted((self.source, self.target)))
+
+    @property
     def uses(self) -> tuple[ViewSet, ...]:
-        """The groups of samples that the method learns from in the current stage; others are never loaded."""
-        return (self.pair, (self.source,), (self.target,))
+        """The groups of samples that the method learns from in the current stage; others are never loaded.
+
+        Here: samples that show any of its views.
+        """
+        return tuple(s for size in range(len(self.views), 0, -1) for s in combinations(self.views, size))
 
     @property
     def turns(self) -> Turns | None:
@@ -162,8 +162,13 @@ class Method(L.LightningModule):
 
     @property
     def pair(self) -> ViewSet:
-        """The group of samples that show both views."""
+        """The group of samples that show source and target."""
         return tuple(sorted((self.source, self.target)))
+
+    @property
+    def random_at_test(self) -> bool:
+        """Whether predictions are random. Each sample is then predicted alone, with random numbers of its own."""
+        return False
 
     @abstractmethod
     def build(self) -> None:
@@ -173,21 +178,37 @@ class Method(L.LightningModule):
     def modules_of(self, group: str) -> Iterable[nn.Module]:
         """The networks that a group updates."""
 
-    @abstractmethod
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:
         """Translates views of the source domain to network outputs of the target domain."""
+        raise TypeError(f"{type(self).__name__} predicts views without network outputs: call predict")
+
+    def predict(self, views: Views, source: str, target: str) -> Tensor:
+        """Predicts target views.
+
+        Args:
+            views: The given views by name; and the view `copy`, where the dataset has one.
+            source: The view to predict from.
+            target: The view to predict.
+
+        Returns:
+            Decided views of the target's domain.
+        """
+        return self.domains[target].decide(self.translate(views[source], source, target))
+
+    def learn(self, data: PairDataModule) -> None:
+        """Learns what takes no updates, such as a constant; called once, before the first stage."""
 
     def prepare(self, batch: Batch) -> Any:
-        """Brings a batch to the form that the losses take; what several groups share is computed here, once."""
+        """Brings a batch, which may be empty, to the form that the losses take; phases share what is computed here."""
         return batch
 
-    def validate(self, batch: dict[str, Tensor]) -> Tensor:
+    def validate(self, batch: Views) -> Tensor:
         """The validation value of a stage that is not selected by the score: a mean over the batch."""
         raise TypeError(f"{type(self).__name__} has to say what {self.stage.monitor} is: override validate")
 
     def weight(self, term: str) -> float:
         """The weight of a loss term."""
-        return float(getattr(self.config, f"w_{term}", 1.0))
+        return float(self.weights[term] if term in self.weights else getattr(self.config, f"w_{term}"))
 
     def learning_rate_factor(self, epoch: int, epochs: int) -> float:
         """What the learning rate is multiplied by in an epoch (from 0) of a stage of at most `epochs`."""
@@ -233,6 +254,11 @@ class Method(L.LightningModule):
             torch.manual_seed(seed_of(self.init_seed, "init", name))
             return make()
 
+    def parameters_of(self, groups: Iterable[str]) -> list[nn.Parameter]:
+        """The parameters of some groups of networks, each once."""
+        every = (p for group in groups for module in self.modules_of(group) for p in module.parameters())
+        return list(dict.fromkeys(every))
+
     def nothing(self, group: str) -> Tensor:
         """Zero, for a term without samples: it still touches the group's parameters, as several processes need."""
         return cast(Tensor, sum(p.sum() * 0.0 for module in self.modules_of(group) for p in module.parameters()))
@@ -257,48 +283,90 @@ class Method(L.LightningModule):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """One new optimiser for each group of the current stage."""
-        c = self.config
-        optimizers: list[torch.optim.Optimizer] = []
-        for group in self.stage.groups:
-            parameters = [p for module in self.modules_of(group) for p in module.parameters()]
-            common: dict[str, Any] = {"lr": c.learning_rate, "weight_decay": c.weight_decay}
-            if c.optimizer == "sgd":
-                optimizers.append(torch.optim.SGD(parameters, momentum=c.beta1, **common))
-            else:
-                optimizers.append(torch.optim.Adam(parameters, betas=(c.beta1, c.beta2), **common))
-        return optimizers
+        """New optimisers of the current stage."""
+        made = []
+        for spec in self.stage.optimizers:
+            optimizer = spec.over(self.parameters_of(self.stage.moves(spec)), self.config)
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+            made.append(optimizer)
+        return made
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Updates every group of the stage once, in order."""
+        """Does the phases of the stage that are due, in order, then updates the averages."""
         views = self.prepare(batch)
-        for group, optimizer in zip(self.stage.groups, self._ticking_once(), strict=True):
-            with self.toggled_optimizer(optimizer):
-                total = self._total(group, views)
+        found = self.optimizers()
+        made = found if isinstance(found, list) else [found]
+        optimizers = dict(zip((spec.name for spec in self.stage.optimizers), made, strict=True))
+        ticking = next(phase for phase in self.stage.phases if phase.every == 1)
+        update = self.trainer.global_step
+        for phase in self.stage.phases:
+            if update % phase.every:
+                continue
+            optimizer = optimizers[phase.moved_by.name]
+            with only(self.parameters_of(phase.groups), self.parameters()):
+                total = self._total(phase, views)
                 optimizer.zero_grad()
                 self.manual_backward(total)
-                if self.config.clip > 0:
-                    self.clip_gradients(optimizer.optimizer, self.config.clip, "norm")
-                optimizer.step()
+                clip = self.config.clip if phase.clip is None else phase.clip
+                if clip > 0:
+                    self.clip_gradients(optimizer.optimizer, clip, "norm")
+                step(optimizer, ticks=phase is ticking)
+        moved = {group for phase in self.stage.phases for group in phase.groups}
+        for group, average in self.averages.items():
+            if group not in moved:
+                continue
+            cast(AveragedModel, average).update_parameters(nn.ModuleList(self.modules_of(group)))
 
-    def _total(self, group: str, views: Any) -> Tensor:
-        """The weighted sum of a group's terms."""
-        terms: Terms = getattr(self, f"losses_{group}")(views)
+    def _total(self, phase: Phase, views: Any) -> Tensor:
+        """The weighted sum of a phase's terms."""
+        terms: Terms = getattr(self, phase.terms_of)(views)
         values = {name: term() for name, term in terms.items() if self.weight(name) != 0.0}
         total = cast(Tensor, sum(self.weight(name) * value for name, value in values.items()))
         logged = {f"train/{name}": value.detach() for name, value in values.items()}
-        logged[f"train/{group}"] = total.detach()
+        logged[f"train/{phase.name}"] = total.detach()
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         self._finite = self._finite.to(total.device) & torch.isfinite(total.detach())
         return total
 
-    def _ticking_once(self) -> list[LightningOptimizer]:
-        """The optimisers, of which only the first advances `trainer.global_step`, so that it counts updates."""
-        optimizers = cast(list[LightningOptimizer], self.optimizers())
-        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        for optimizer in optimizers[1:]:
-            optimizer._on_before_step = optimizer._on_after_step = lambda: None
-        return optimizers
+    def _check_terms(self) -> None:
+        """Compares the terms of all phases with the weights that are declared."""
+        options = {o.name.removeprefix("w_") for o in options_of(type(self.config)) if o.name.startswith("w_")}
+        terms: set[str] = set()
+        for stage in self.stages:
+            self.stage = stage
+            nothing = self.prepare({})
+            terms |= {term for phase in stage.phases for term in getattr(self, phase.terms_of)(nothing)}
+        if unweighted := sorted(terms - options - self.weights.keys()):
+            raise TypeError(
+                f"{type(self).__name__}: no weight is declared for {', '.join(unweighted)}; add an option w_… to its "
+                "Config, or a number to its weights"
+            )
+        if unused := sorted(options - terms):
+            named = ", ".join(f"w_{term}" for term in unused)
+            raise TypeError(f"{type(self).__name__}: no loss term has the weight {named}")
+
+    def _average_of(self, group: str, decay: float) -> AveragedModel:
+        """A copy of a group's networks whose parameters are averaged over the updates; buffers are not."""
+        average = AveragedModel(nn.ModuleList(self.modules_of(group)), multi_avg_fn=get_ema_multi_avg_fn(decay))
+        average.n_averaged.fill_(1)  # the initial weights count as the first; else the first update would replace them
+        return average.requires_grad_(False)
+
+    @contextmanager
+    def averages_in_use(self) -> Iterator[None]:
+        """Puts the averaged parameters in the place of the networks' own for a while."""
+        pairs = [
+            (own, average)
+            for group, averaged in self.averages.items()
+            for own, average in zip(self.parameters_of([group]), averaged.parameters(), strict=True)
+        ]
+        for own, average in pairs:
+            own.data, average.data = average.data, own.data
+        try:
+            yield
+        finally:
+            for own, average in pairs:
+                own.data, average.data = average.data, own.data
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Reseeds at the start of each epoch, since checkpoints hold no state of random generators."""
@@ -310,7 +378,7 @@ class Method(L.LightningModule):
         factor = self.learning_rate_factor(self.current_epoch, cast(int, self.trainer.max_epochs))
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * factor
+                group["lr"] = group["initial_lr"] * factor
 
     def on_validation_start(self) -> None:
         """Stops before weights that are no numbers are scored or saved; all processes then score with the same ones."""
@@ -335,14 +403,31 @@ class Method(L.LightningModule):
 
     # Evaluation -------------------------------------------------------------------------------------------------------
 
-    def predict(self, batch: dict[str, Tensor], source: str, target: str) -> Tensor:
-        """Translates the source views of an evaluation batch to decided target views."""
-        return self.domains[target].decide(self.translate(batch[source], source, target))
+    @torch.no_grad()
+    def predictions(self, batch: Views, source: str, target: str) -> Tensor:
+        """Predicts the target views of an evaluation batch, of which the method is given the source alone.
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        Averaged parameters are used where there are some. Predictions that are random depend on `test_seed` and the
+        sample's number, not on how samples are dealt to batches and processes.
+        """
+        given = {view: batch[view] for view in (source, COPY) if view in batch}
+        with self.averages_in_use():
+            if not self.random_at_test:
+                return self.predict(given, source, target)
+            alone = []
+            devices = [self.device] if self.device.type == "cuda" else []
+            for i, number in enumerate(batch[INDEX].tolist()):
+                with torch.random.fork_rng(devices):
+                    torch.manual_seed(seed_of(self.test_seed, "test", number))
+                    alone.append(self.predict({v: kept[i : i + 1] for v, kept in given.items()}, source, target))
+        return torch.cat(alone)
+
+    def validation_step(self, batch: Views, batch_idx: int) -> None:
         """Scores a batch by what the stage is selected by."""
         if self.stage.monitor:
-            cast(MeanMetric, self.means[self.stage.monitor]).update(self.validate(batch), weight=len(batch["index"]))
+            with self.averages_in_use():
+                value = self.validate(batch)
+            cast(MeanMetric, self.means[self.stage.monitor]).update(value, weight=len(batch[INDEX]))
         else:
             self._score(batch)
 
@@ -354,25 +439,29 @@ class Method(L.LightningModule):
             mean.reset()
             return
         for direction, metric in self.all_metrics():
-            self.log(f"val/{direction}/{metric.name}", metric.compute(), prog_bar=True)
+            if metric.update_count:
+                self.log(f"val/{direction}/{metric.name}", metric.compute(), prog_bar=True)
             metric.reset()
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Views, batch_idx: int) -> None:
         """Scores a batch in every direction; read the scores from `all_metrics` afterwards."""
         self._score(batch)
 
     def on_test_start(self) -> None:
-        """Forgets earlier scores, and reseeds for methods that are random at test time."""
-        torch.manual_seed(seed_of(self.init_seed, "test", self.global_rank))
+        """Forgets earlier scores."""
         for _, metric in self.all_metrics():
             metric.reset()
 
-    def _score(self, batch: dict[str, Tensor]) -> None:
+    def _score(self, batch: Views) -> None:
+        """Scores the directions whose source and truth the batch has."""
         for source, target in self.directions:
-            truth = batch.get(truth_of(target), batch[target])
-            compared = self.domains[target].comparable(self.predict(batch, source, target), truth)
+            truth = self.truths.get(target, target)
+            if source not in batch or truth not in batch:
+                continue
+            prediction = self.predictions(batch, source, target)
+            compared = self.domains[target].comparable(prediction, batch[truth])
             for metric in self._metrics_of(f"{source}->{target}"):
-                metric.update(*compared, batch["index"])
+                metric.update(*compared, batch[INDEX])
 
     def _metrics_of(self, direction: str) -> list[SampleMetric]:
         return [cast(SampleMetric, m) for m in cast(nn.ModuleDict, self.metrics[direction]).values()]

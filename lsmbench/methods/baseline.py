@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from lsmbench.data.supervision import ViewSet
+from typing import ClassVar
+
+from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Terms
 from lsmbench.methods.latent import LatentMethod, LatentViews
 
 
 class Baseline(LatentMethod):
     """Supervised translation alone: D_y ∘ L_xy ∘ E_x trained on the pairs (Mayet et al. 2022, §3.1, eq. 2)."""
+
+    weights: ClassVar = {"xy": 1.0}
 
     @property
     def uses(self) -> tuple[ViewSet, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lsmbench.methods.base import Terms
 from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
@@ -38,6 +39,7 @@ class CycleGAN(TwoWayMethod):
     Config = CycleGANConfig
     config: CycleGANConfig
     groups = ("generators", "discriminators")
+    weights: ClassVar = {"judge_x": 1.0, "judge_y": 1.0, "adversarial": 1.0}
     uses_pairs = False
 
     def losses_generators(self, views: TwoWayViews) -> Terms:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
-from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import PairDataModule
-from lsmbench.methods.base import Method, MethodConfig, Stage
+from lsmbench.data.dataset import COPY, Dataset
+from lsmbench.data.module import PairDataModule, Views
+from lsmbench.methods.base import Method, MethodConfig
+from lsmbench.methods.phases import Stage
 from lsmbench.options import option
 
 
@@ -41,7 +41,7 @@ class Floor(Method):
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """A copy exists only where the dataset knows the source's content in the form of the target."""
-        if cast(FloorConfig, config).kind == "copy" and dataset.copies() is None:
+        if cast(FloorConfig, config).kind == "copy" and COPY not in dataset.evaluation_views():
             return False, f"has nothing to copy: {dataset.name} does not know its inputs in the form of the target"
         return True, ""
 
@@ -57,22 +57,15 @@ class Floor(Method):
         """None."""
         return ()
 
-    def setup(self, stage: str) -> None:
-        """Takes the constant from the training targets, or the copies from the dataset."""
-        data = cast(PairDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        domain = self.domains[self.target]
+    def learn(self, data: PairDataModule) -> None:
+        """Takes the constant from the training targets."""
         if self.config.kind == "constant":
-            self.constant = domain.constant(data.compact(self.target, data.split.train))
-        else:
-            self.copies = domain.views(data.dataset.copies())  # type: ignore[arg-type]
+            train = data.train[data.pools.has(self.target, data.train)]
+            self.constant = self.domains[self.target].constant(data.compact(self.target, train))
 
-    def translate(self, view: Tensor, source: str, target: str) -> Tensor:
-        """Has no network output; see `predict`."""
-        raise TypeError("a floor predicts views directly: call predict with an evaluation batch")
-
-    def predict(self, batch: dict[str, Tensor], source: str, target: str) -> Tensor:
+    def predict(self, views: Views, source: str, target: str) -> Tensor:
         """The same view for every sample, or each sample's copy."""
-        index = batch["index"]
-        if self.config.kind == "constant":
-            return self.constant.to(index.device).expand(len(index), *self.constant.shape[1:])
-        return self.domains[target].unpack(self.copies[index.cpu()]).to(torch.device(index.device))
+        if self.config.kind == "copy":
+            return self.domains[target].unpack(views[COPY])
+        given = views[source]
+        return self.constant.to(given.device).expand(len(given), *self.constant.shape[1:])

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lsmbench.data.dataset import Dataset
+from lsmbench.data.module import Views
 from lsmbench.domains import Domain, Image
 from lsmbench.losses import fooling, judged_as
-from lsmbench.methods.base import MethodConfig, Stage
+from lsmbench.methods.base import MethodConfig
 from lsmbench.methods.latent import LatentConfig, LatentNetworks
+from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.norm import Norm
 from lsmbench.networks.patchgan import PatchGAN
@@ -180,13 +182,17 @@ class GeneratorMethod(LatentNetworks):
         """The generator of the direction."""
         return self.generate(self.domains[source].to_input(view), source, target)
 
-    def predict(self, batch: dict[str, Tensor], source: str, target: str) -> Tensor:
+    @property
+    def random_at_test(self) -> bool:
+        """Whether dropout is on at test time."""
+        return self.config.test_time_dropout
+
+    def predict(self, views: Views, source: str, target: str) -> Tensor:
         """Translates and decides; with `test_time_dropout`, dropout is on."""
-        if self.config.test_time_dropout:
-            for module in self.modules():
-                if isinstance(module, nn.Dropout):
-                    module.train()
-        return super().predict(batch, source, target)
+        for module in self.modules():
+            if self.random_at_test and isinstance(module, nn.Dropout):
+                module.train()
+        return super().predict(views, source, target)
 
     def fakes(self, output: Tensor, view: str) -> Tensor:
         """A network output as its discriminator and the way back see it: in the form of an input, differentiable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -53,6 +53,7 @@ class Hybrid(TwoWayMethod):
     Config = HybridConfig
     config: HybridConfig
     groups = ("discriminators", "generators")
+    weights: ClassVar = {"judge_x": 1.0, "judge_y": 1.0}
 
     @classmethod
     def identity_weight(cls, config: MethodConfig) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from lsmbench.methods.base import Stage, Terms
+from lsmbench.methods.base import Terms
 from lsmbench.methods.latent import LatentMethod, LatentViews
+from lsmbench.methods.phases import Stage
 
 
 class IODA(LatentMethod):
@@ -22,6 +24,7 @@ class IODA(LatentMethod):
     """
 
     reconstructs = True
+    weights: ClassVar = {"xx": 1.0, "yy": 1.0, "xy": 1.0}
 
     @property
     def stages(self) -> tuple[Stage, ...]:

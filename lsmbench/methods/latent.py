@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
+from lsmbench.data.pools import ViewSet
 from lsmbench.domains import Domain
 from lsmbench.methods.base import Method, MethodConfig
 from lsmbench.networks.convnet import BLOCKS, ConvDecoder, ConvEncoder
@@ -31,6 +34,8 @@ VECTOR_WIDTHS = (64, 256, 1024)
 """Of the encoder of landmarks (LSM, App. B), at every preset: they cost little."""
 
 Shape = tuple[int, ...]
+Rows = slice | Tensor
+"""Some rows of a batch: a slice where they follow each other, else their numbers."""
 
 
 @dataclass
@@ -151,6 +156,9 @@ class LatentNetworks(Method):
 class LatentViews:
     """The visible views of one step and their codes, each computed once, when first asked for.
 
+    Samples that show the most views come first. Which rows of a domain belong to which group is kept, so that two
+    views of the same samples can be found whatever other views a sample shows.
+
     Args:
         method: The method whose networks encode.
         batch: The visible views.
@@ -159,16 +167,36 @@ class LatentViews:
     def __init__(self, method: LatentMethod, batch: Batch) -> None:
         self.method = method
         self.visible: dict[str, Tensor] = {}
-        self.pairs = sum(len(next(iter(views.values()))) for shown, views in batch.items() if len(shown) > 1)
-        for view in (method.source, method.target):
-            parts = [batch[s][view] for s in sorted(batch, key=len, reverse=True) if view in s]  # pairs come first
-            if parts:
-                self.visible[view] = torch.cat(parts)
+        self._rows: dict[str, dict[ViewSet, slice]] = {}
         self._codes: dict[str, Tensor] = {}
         self._mapped: dict[tuple[str, str, bool], Tensor] = {}
+        shown = sorted(batch, key=len, reverse=True)
+        for view in method.views:
+            groups = [group for group in shown if view in group]
+            if groups:
+                ends = np.cumsum([len(batch[group][view]) for group in groups]).tolist()
+                self._rows[view] = {g: slice(a, b) for g, a, b in zip(groups, [0, *ends], ends, strict=False)}
+                self.visible[view] = torch.cat([batch[group][view] for group in groups])
+
+    def beside(self, view: str, other: str, absent: bool = False) -> Rows:
+        """The rows of a view whose samples show another view too, in the same order for both views.
+
+        Args:
+            view: Whose rows.
+            other: The other view.
+            absent: Whether the rows are asked for whose samples do *not* show the other view.
+        """
+        found = [r for group, r in self._rows.get(view, {}).items() if (other in group) is not absent]
+        if all(one.stop == following.start for one, following in pairwise(found)):
+            return slice(found[0].start, found[-1].stop) if found else slice(0, 0)
+        return torch.cat([torch.arange(rows.start, rows.stop) for rows in found])
+
+    def paired(self, view: str, other: str) -> bool:
+        """Whether any sample shows both views."""
+        return any(other in group for group in self._rows.get(view, {}))
 
     def code(self, view: str) -> Tensor:
-        """The codes of all visible views of a domain, pairs first; of length zero where none is visible."""
+        """The codes of all visible views of a domain; of length zero where none is visible."""
         if view not in self._codes:
             seen = self.visible.get(view)
             empty = torch.zeros(0, device=self.method.device)
@@ -176,12 +204,16 @@ class LatentViews:
         return self._codes[view]
 
     def mapped(self, source: str, target: str, *, pairs_only: bool) -> Tensor:
-        """The codes of the source views, brought to the target's latent space by the link."""
+        """The codes of source views, brought to the target's latent space by the link.
+
+        With `pairs_only` those of samples that show the target too; else all of them.
+        """
+        pairs = self.beside(source, target)
         if (source, target, False) in self._mapped:
             everything = self._mapped[source, target, False]
-            return everything[: self.pairs] if pairs_only else everything
+            return everything[pairs] if pairs_only else everything
         if (source, target, pairs_only) not in self._mapped:
-            code = self.code(source)[: self.pairs] if pairs_only else self.code(source)
+            code = self.code(source)[pairs] if pairs_only else self.code(source)
             link = self.method.links[f"{source}{target}"]
             self._mapped[source, target, pairs_only] = link(code) if len(code) else code
         return self._mapped[source, target, pairs_only]
@@ -198,10 +230,10 @@ class LatentMethod(LatentNetworks):
 
     def supervised(self, views: LatentViews, source: str, target: str) -> Tensor:
         """Translation loss on the pairs (eq. 2): to encoder and link of the source, decoder of the target."""
-        if not views.pairs:
+        if not views.paired(source, target):
             return self.nothing("mappers")
         output = self.decoders[target](views.mapped(source, target, pairs_only=True))
-        return self.domains[target].loss(output, views.visible[target][: views.pairs])
+        return self.domains[target].loss(output, views.visible[target][views.beside(target, source)])
 
     def reconstruction(self, views: LatentViews, view: str) -> Tensor:
         """Reconstruction loss on every sample that shows the view (eqs. 5 and 6): to its encoder and decoder."""

@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
-from lsmbench.data.supervision import ViewSet
+from lsmbench.data.pools import ViewSet
 from lsmbench.losses import bce_to, reverse_gradient
-from lsmbench.methods.base import MethodConfig, Stage, Terms
+from lsmbench.methods.base import MethodConfig, Terms
 from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews, image_encoder
+from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.patchgan import latent_discriminator
 from lsmbench.networks.presets import FILTERS
@@ -64,6 +65,7 @@ class LSM(LatentMethod):
     groups = ("classifiers", "mappers")
     reconstructs = True
     both_ways = True
+    weights: ClassVar = {"classify_x": 1.0, "classify_y": 1.0}
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
@@ -150,9 +152,10 @@ class LSM(LatentMethod):
 
     def distance(self, views: LatentViews, source: str, target: str) -> Tensor:
         """L1 between mapped and own codes of the pairs (eq. 7): to both encoders and the link."""
-        if not views.pairs:
+        if not views.paired(source, target):
             return self.nothing("mappers")
-        return F.l1_loss(views.mapped(source, target, pairs_only=True), views.code(target)[: views.pairs])
+        own = views.code(target)[views.beside(target, source)]
+        return F.l1_loss(views.mapped(source, target, pairs_only=True), own)
 
     def confusion(self, views: LatentViews, source: str, target: str) -> Tensor:
         """Makes mapped codes indistinguishable from own ones (eqs. 9 and 10): to encoders and link, not further."""
@@ -174,5 +177,7 @@ class LSM(LatentMethod):
 
     def _adversarial_codes(self, views: LatentViews, source: str, target: str) -> tuple[Tensor, Tensor]:
         """Mapped and own codes in the target's latent space."""
-        skip = 0 if self.config.adv_on_pairs else views.pairs
-        return views.mapped(source, target, pairs_only=False)[skip:], views.code(target)[skip:]
+        mapped, own = views.mapped(source, target, pairs_only=False), views.code(target)
+        if self.config.adv_on_pairs:
+            return mapped, own
+        return mapped[views.beside(source, target, absent=True)], own[views.beside(target, source, absent=True)]

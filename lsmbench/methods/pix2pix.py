@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.module import Batch
-from lsmbench.data.supervision import ViewSet
+from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Terms
 from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord
 from lsmbench.options import option
@@ -54,6 +54,7 @@ class Pix2Pix(GeneratorMethod):
     Config = Pix2PixConfig
     config: Pix2PixConfig
     groups = ("discriminators", "generators")
+    weights: ClassVar = {"judge": 1.0, "adversarial": 1.0}
 
     @classmethod
     def own_generator(cls, side: int) -> GeneratorWord:
@@ -94,7 +95,7 @@ class Pix2Pix(GeneratorMethod):
     def losses_generators(self, views: dict[str, Tensor]) -> Terms:
         """Eq. 4: fooling the discriminator, and the supervised loss."""
         if not views:
-            return {"xy": lambda: self.nothing("generators")}
+            return dict.fromkeys(("adversarial", "xy"), lambda: self.nothing("generators"))
         return {
             "adversarial": lambda: self.fooling(self.verdict(views["x"], views["fake"])),
             "xy": lambda: self.supervised_loss(views),

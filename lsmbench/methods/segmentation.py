@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import Batch
-from lsmbench.data.supervision import ViewSet
+from lsmbench.data.module import Batch, Views
+from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Method, MethodConfig, Terms
 from lsmbench.options import option
 from lsmbench.palettes import IGNORED
@@ -42,6 +42,7 @@ class SegmentationMethod(Method):
     Config: ClassVar[type[MethodConfig]] = SegmentationConfig
     config: SegmentationConfig
     groups = ("segmenter",)
+    weights: ClassVar = {"xy": 1.0}
     multiple: ClassVar[int] = 1
     """What sides have to be a multiple of, in pixels."""
     least: ClassVar[int] = 1
@@ -99,11 +100,11 @@ class SegmentationMethod(Method):
         output: Tensor = self.segmenter(self.feed(view))
         return output
 
-    def predict(self, batch: dict[str, Tensor], source: str, target: str) -> Tensor:
+    def predict(self, views: Views, source: str, target: str) -> Tensor:
         """The most probable classes as a view; or the image."""
         if self.classes is None:
-            return super().predict(batch, source, target)
-        return self.domains[target].from_labels(self.translate(batch[source], source, target).argmax(1))
+            return super().predict(views, source, target)
+        return self.domains[target].from_labels(self.translate(views[source], source, target).argmax(1))
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Translates the pairs once for all terms: the `output`, and the true view or its labels; empty without."""

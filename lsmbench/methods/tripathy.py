@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lsmbench.data.module import Batch
-from lsmbench.data.supervision import ViewSet
-from lsmbench.methods.base import Stage, Terms
+from lsmbench.data.pools import ViewSet
+from lsmbench.methods.base import Terms
+from lsmbench.methods.phases import Stage
 from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
 from lsmbench.options import option
 
@@ -37,6 +39,7 @@ class Tripathy(TwoWayMethod):
     Config = TripathyConfig
     config: TripathyConfig
     groups = ("discriminators", "generators")
+    weights: ClassVar = dict.fromkeys(("judge_x", "judge_y", "judge_cycle_x", "judge_cycle_y", "adversarial"), 1.0)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -50,12 +50,17 @@ class UNet(SegmentationMethod):
     def build(self) -> None:
         """Makes the network, and says where the Dice loss does not apply."""
         super().build()
-        if self.classes is None and self.weight("dice"):
+        if self.classes is None and self.config.w_dice:
             self.remarks.append(f"w_dice does not apply: {self.target} is an image without classes")
 
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
         """The supervised loss, and for classes the soft Dice loss."""
-        terms = super().losses_segmenter(views)
-        if views and self.classes is not None:
-            terms["dice"] = lambda: soft_dice(views["output"], views["y"], self.summed)
-        return terms
+
+        def dice() -> Tensor:
+            return soft_dice(views["output"], views["y"], self.summed) if views else self.nothing("segmenter")
+
+        return {**super().losses_segmenter(views), "dice": dice}
+
+    def weight(self, term: str) -> float:
+        """No Dice loss where the target has no classes."""
+        return 0.0 if term == "dice" and self.classes is None else super().weight(term)

@@ -95,24 +95,23 @@ class RunConfig:
             "training": dataclasses.asdict(self.training),
         }
 
-    def identity(self, fingerprint: str, bank_fingerprint: str = "") -> str:
+    def identity(self, contents: str) -> str:
         """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
 
         Where files lie is left out: the fingerprint says what they hold. So is a number of devices of one, which names
         of runs did not say when there was no other.
 
         Args:
-            fingerprint: Of the dataset.
-            bank_fingerprint: Of what the y-only samples come from, if that is another dataset.
+            contents: Fingerprint of the data, as `DataModule.contents`.
         """
         values, said = self.to_dict(), self.supervision
         for files in FILES:
             values["dataset"].pop(files, None)
         values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
-        values["supervision"]["y_bank"] = bank_fingerprint
+        values["supervision"]["y_bank"] = said.bank_name
         if self.training.devices == 1:
             del values["training"]["devices"]
-        canonical = json.dumps([PROTOCOL, fingerprint, _canonical(values)], sort_keys=True)
+        canonical = json.dumps([PROTOCOL, contents, _canonical(values)], sort_keys=True)
         hashed = hashlib.sha256(canonical.encode()).hexdigest()[:10]
         return f"{self.method_name}-{said.amount}-s{self.training.init_seed}-{hashed}"
 
@@ -120,7 +119,7 @@ class RunConfig:
         """What stays the same in a search: all but the searched options of the method, N, seeds and places of files."""
         values, said = self.to_dict(), self.supervision
         values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
-        values["supervision"]["y_bank"] = (said.y_bank or "").partition(":")[0]
+        values["supervision"]["y_bank"] = said.bank_name
         apart = {
             "dataset": FILES,
             "method": tuple(searched),

@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lsmbench.data.module import PairDataModule
+from lsmbench.datasets.bank import bank_of
 from lsmbench.errors import DivergedError, Elsewhere, UserError
 from lsmbench.launch.local import Children
 from lsmbench.methods import METHODS
@@ -71,6 +72,7 @@ def data_of(config: RunConfig, testing: bool = True) -> PairDataModule:
         training.steps_per_epoch,
         training.augment,
         testing=testing,
+        bank=bank_of(config.supervision, config.dataset),
     )
 
 
@@ -133,7 +135,7 @@ def _in_processes(
 ) -> Result:
     """Computes a run of several devices in as many processes of this machine."""
     data = data_of(config, testing)
-    identity = config.identity(data.fingerprint, data.bank_fingerprint)
+    identity = config.identity(data.contents)
     if found := _found(root / identity, testing):
         return found
     children = Children(root, machine, jobs=1, testing=testing, every_epoch=True)
@@ -162,7 +164,7 @@ def _execute(
 ) -> Result:
     data = data_of(config, testing)
     crew.first(lambda: data.fingerprint)  # then the others find the data decoded
-    identity = crew.together(lambda: config.identity(data.fingerprint, data.bank_fingerprint))
+    identity = crew.together(lambda: config.identity(data.contents))
     folder = root / identity
     same = crew.gathered(f"{identity}, {machine.accelerator}, {'with' if testing else 'without'} a test")
     crew.together(lambda: _check_same(same))

@@ -43,7 +43,7 @@ class Search:
         off: Parameters of the space that the row switches off.
         config: The row's configuration with the sweep's seed.
         fingerprint: Of the dataset.
-        bank_fingerprint: Of the dataset that y-only samples come from; empty without one.
+        contents: Fingerprint of all data, that of a bank of y-only samples included.
         metric: What is searched by.
     """
 
@@ -55,7 +55,7 @@ class Search:
     off: list[str]
     config: RunConfig
     fingerprint: str
-    bank_fingerprint: str
+    contents: str
     metric: SampleMetric
 
     @property
@@ -81,7 +81,7 @@ class Search:
 
     def identity(self, config: RunConfig) -> str:
         """The identity of a run on the search's data."""
-        return config.identity(self.fingerprint, self.bank_fingerprint)
+        return config.identity(self.contents)
 
     def objective(self, validation: float) -> float:
         """What is minimised: the logarithm of the validation error."""
@@ -133,7 +133,7 @@ class Search:
             "seed": SEED,
             "setting": self.config.setting(self.default),
             "fingerprint": self.fingerprint,
-            "bank_fingerprint": self.bank_fingerprint,
+            "contents": self.contents,
             "protocol": PROTOCOL,
         }
         plain: dict[str, Any] = json.loads(json.dumps(values))
@@ -190,11 +190,11 @@ def _search(
         raise UserError(f"{row} cannot be tuned at N = 0: that leaves no pair.")
     if bank not in prints:  # large data takes its time
         data = data_of(config, testing=False)
-        prints[bank] = (data.fingerprint, data.bank_fingerprint, len(data.split.train))
-    fingerprint, bank_fingerprint, samples = prints[bank]
+        prints[bank] = (data.fingerprint, data.contents, len(data.train))
+    fingerprint, contents, samples = prints[bank]
     pairs_of(samples, config.supervision)
     metric = config.dataset.domains[config.dataset.target].metrics()[0]
-    return Search(benchmark, row, amount, space, default, off, config, fingerprint, bank_fingerprint, metric)
+    return Search(benchmark, row, amount, space, default, off, config, fingerprint, contents, metric)
 
 
 def agree(study: optuna.Study, search: Search) -> None:
