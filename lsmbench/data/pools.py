@@ -1,7 +1,7 @@
 """Pools: the samples of a dataset, in sets whose samples all have the same views.
 
-Every sample, in training and in test, is a row of a pool. The samples of all pools are numbered through, in the order of
-the pools, and everything after the dataset (supervision, batches, scores) knows a sample by its number.
+Every sample, in training and in test, is a row of a pool. The samples of all pools are numbered through, in the order
+of the pools, and everything after the dataset (supervision, batches, scores) knows a sample by its number.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class Pools:
             more = f" and {len(torn) - 8} more" if len(torn) > 8 else ""
             raise UserError(
                 f"{self.origin}: these units (patients, persons, scenes) lie in several parts of the split, so that a "
-                f"test would be on what was trained with: {', '.join(shown)}{more}. Move all samples of a unit to one part."
+                f"test would be on what was trained with: {', '.join(shown)}{more}. Move all samples of a unit to "
+                "one part."
             )
 
     def extended(self, more: Sequence[Pool]) -> Pools:
@@ -145,9 +146,7 @@ class Pools:
     @property
     def ranges(self) -> dict[str, tuple[int, int]]:
         """The numbers of each pool's samples: the first, and one beyond the last."""
-        return {
-            pool.name: (int(a), int(b)) for pool, a, b in zip(self.pools, self.starts, self.starts[1:], strict=False)
-        }
+        return {pool.name: (start, start + len(pool)) for pool, start in self._with_starts()}
 
     @property
     def views(self) -> tuple[str, ...]:

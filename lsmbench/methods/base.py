@@ -348,7 +348,7 @@ class Method(L.LightningModule):
 
     def _average_of(self, group: str, decay: float) -> AveragedModel:
         """A copy of a group's networks whose parameters are averaged over the updates; buffers are not."""
-        average = AveragedModel(nn.ModuleList(self.modules_of(group)), multi_avg_fn=get_ema_multi_avg_fn(decay))
+        average = AveragedModel(nn.ModuleList(self.modules_of(group)), multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
         average.n_averaged.fill_(1)  # the initial weights count as the first; else the first update would replace them
         return average.requires_grad_(False)
 

@@ -25,7 +25,7 @@ def save_chosen(data: PairDataModule, folder: Path) -> None:
     pairs = data.supervision.pairs
     if not len(pairs) or (folder / CHOSEN).exists():
         return
-    samples = {view: array[pairs] for view, array in data.arrays.items() if view in data.domains}
+    samples = {view: data.pools.take(view, pairs) for view in (data.dataset.source, data.dataset.target)}
     picture = io.BytesIO()
     contact_sheet(data.dataset, samples, [f"sample {i}" for i in pairs]).save(picture, "PNG")
     write_bytes(folder / CHOSEN, picture.getvalue())
@@ -50,12 +50,12 @@ def translations(method: Method, data: PairDataModule) -> NDArray[np.uint8]:
 def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: PairDataModule) -> dict[str, NDArray[Any]]:
     """The first samples of a loader: `index`, and drawn `x`, `y` and `prediction`. Uses up no random number."""
     samples: Any = loader.dataset
-    views = samples.__getitems__(np.arange(min(SAMPLES, len(samples))))
+    views = samples.first(SAMPLES)
     here = [method.device] if method.device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(here):
+    with torch.random.fork_rng(here):
         dtypes = {name: method.dtype if view.is_floating_point() else view.dtype for name, view in views.items()}
         batch = {name: view.to(method.device, dtypes[name]) for name, view in views.items()}
-        predicted = method.predict(batch, method.source, method.target)
+        predicted = method.predictions(batch, method.source, method.target)
     source, target = data.domains[method.source], data.domains[method.target]
     pictures, truth = source.draw(views[method.source]), views[method.target]
     return {

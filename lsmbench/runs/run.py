@@ -29,7 +29,8 @@ from lsmbench.datasets.bank import bank_of
 from lsmbench.errors import DivergedError, Elsewhere, UserError
 from lsmbench.launch.local import Children
 from lsmbench.methods import METHODS
-from lsmbench.methods.base import Method, Stage
+from lsmbench.methods.base import Method
+from lsmbench.methods.phases import Stage
 from lsmbench.runs import environment, pictures, ranks
 from lsmbench.runs.callbacks import EpochLog, Progress, ResumableEarlyStopping
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
@@ -264,6 +265,7 @@ def _run(
     dataset, supervision = config.dataset, crew.together(lambda: data.supervision)
     method = data.learner = crew.together(lambda: _method(config))
     crew.together(lambda: _check_supervision(method, data, config, crew.size))
+    crew.together(lambda: method.learn(data))
     crew.first(lambda: _save_supervision(data, folder))
     if crew.size > 1 and any(isinstance(module, _BatchNorm) for module in method.modules()):
         method.remarks.append(
@@ -292,7 +294,7 @@ def _run(
     if tracked:
         follower.finish(_summary(scores, validation) | _floor(data, trainer))
 
-    split, counts, device = data.split, supervision.counts(), trainer.strategy.root_device.type
+    counts, device = supervision.counts(), trainer.strategy.root_device.type
     trained = sum(row["seconds"] for row in rows)
     return Result(
         id=folder.name,
@@ -302,11 +304,11 @@ def _run(
             "name": dataset.name,
             "fingerprint": data.fingerprint,
             "views": {view: repr(domain) for view, domain in data.domains.items()},
-            "train": len(split.train),
-            "val": len(split.val),
-            "test": len(split.test),
+            "train": len(data.train),
+            "val": len(data.val),
+            **{name: len(numbers) for name, numbers in data.test_sets.items()},
         },
-        supervision={**counts, "val_pairs": len(split.val)},
+        supervision={**counts, "val_pairs": len(data.val)},
         selection={"rule": config.training.selection, "stages": stages},
         scores=scores,
         validation=validation,
@@ -333,7 +335,8 @@ def _method(config: RunConfig) -> Method:
     supported, reason = kind.supports(dataset, config.method)
     if not supported:
         raise UserError(f"method {config.method_name} {reason}.")
-    return kind(dataset.domains, config.method, dataset.source, dataset.target, config.training.init_seed)
+    seed = config.training.init_seed
+    return kind(dataset.domains, config.method, dataset.source, dataset.target, seed, dataset.truths)
 
 
 def _test(method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Score]:
@@ -356,7 +359,8 @@ def _summary(scores: list[Score], validation: float | None) -> dict[str, float |
 def _floor(data: PairDataModule, trainer: L.Trainer) -> dict[str, float | str]:
     """The trivial predictor's scores on the same samples, beside which the run's own are read."""
     dataset = data.dataset
-    floor = METHODS["floor"](dataset.domains, None, dataset.source, dataset.target)
+    floor = METHODS["floor"](dataset.domains, None, dataset.source, dataset.target, truths=dataset.truths)
+    floor.learn(data)
     if not data.testing:
         return {"floor/validation": trainer.validate(floor, datamodule=data, verbose=False)[0][floor.score_name]}
     return {
@@ -480,8 +484,8 @@ def _trainer(
 
 
 def _split(data: PairDataModule) -> dict[str, list[int]]:
-    split = data.split
-    return {part: [int(i) for i in getattr(split, part)] for part in ("train", "val", "test")}
+    parts = {"train": data.train, "val": data.val, **data.test_sets}
+    return {part: numbers.tolist() for part, numbers in parts.items()}
 
 
 def _check_supervision(method: Method, data: PairDataModule, config: RunConfig, devices: int) -> None:
@@ -490,7 +494,7 @@ def _check_supervision(method: Method, data: PairDataModule, config: RunConfig, 
     Raises:
         UserError: Naming what is missing.
     """
-    parts = {"validation": data.split.val} | ({"test": data.split.test} if data.testing else {})
+    parts = {"validation": data.val, **data.test_sets}
     for part, samples in parts.items():
         if len(samples) < devices:
             raise UserError(
