@@ -250,8 +250,8 @@ class PairDataModule(L.LightningDataModule):
 
     @property
     def test_sets(self) -> dict[str, Numbers]:
-        """The samples of each test set; none without `testing`."""
-        return {name: self.pools.part(name) for name in self.pools.test_sets} if self.testing else {}
+        """The samples of each test set; no samples without `testing`."""
+        return {name: self.pools.part(name)[: None if self.testing else 0] for name in self.pools.test_sets}
 
     @property
     def supervision(self) -> Supervision:

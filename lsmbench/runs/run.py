@@ -494,7 +494,7 @@ def _check_supervision(method: Method, data: PairDataModule, config: RunConfig, 
     Raises:
         UserError: Naming what is missing.
     """
-    parts = {"validation": data.val, **data.test_sets}
+    parts = {"validation": data.val} | (data.test_sets if data.testing else {})
     for part, samples in parts.items():
         if len(samples) < devices:
             raise UserError(
