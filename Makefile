@@ -1,14 +1,14 @@
-# Thin: every target is one command of the package. `make help` documents them.
+# Every target runs one command of the package. `make help` lists the targets and their variables.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-# Without bytecode on disk every command would spend ten seconds on compiling its imports.
+# Without bytecode on disk every command would take ten seconds to compile its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-# One installation at a time, so that two makes at once do not harm each other. Nothing is compiled ahead of use: it
-# would take longer than everything else.
+# The lock lets one installation run at a time, so that two makes at once do not harm each other. With
+# --no-compile, modules are compiled when they are first used: compiling all of them takes longer than the rest.
 define install
 @mkdir -p $(VENV)
 @exec 9>$(VENV)/.lock; flock 9; \
@@ -21,13 +21,13 @@ echo "Installing lsmbench into $(VENV) …"; \
 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e "$(2)" && touch $(VENV)/.$(1)
 endef
 
-# What `make bench` hands on: make bench DATASET=sit METHODS=lsm,sop PAIRED=100,10 SEEDS=0,1 SIZE=small JOBS=2
+# Options that `make bench` passes to the command, e.g. make bench DATASET=sit METHODS=lsm,sop PAIRED=100,10 SEEDS=0,1 SIZE=small JOBS=2
 OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $(if $(PAIRED),--paired $(PAIRED)) \
   $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
   $(if $(SIZE),--size $(SIZE)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(ACCELERATOR),--accelerator $(ACCELERATOR)) \
   $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET)) $(if $(TRACK),--track $(TRACK))
 BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METHODS),$(METHOD))) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
-# What `make sweep` adds: make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
+# Options that `make sweep` passes, e.g. make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
 SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(or $(METHOD),$(METHODS))) $(if $(TRIALS),--trials $(TRIALS)) \
   $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE))
 
@@ -39,10 +39,18 @@ endif
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  make bench takes: DATASET= DATA= METHODS= PAIRED= PAIRED_COUNT= SELECTION= SEEDS= SIZE= DEVICES= ACCELERATOR= JOBS= OUTPUT= TUNED=1 TRACK=wandb SET=\"training.epochs=20 …\""
-	@echo "  make sweep takes: DATASET= DATA= METHOD= PAIRED= PAIRED_COUNT= SELECTION= SIZE= TRIALS= STORAGE= STUDY= SPACE= TRACK=wandb DEVICES= ACCELERATOR= JOBS= OUTPUT= SET="
-	@echo "  make leaderboard takes: RESULTS=\"results runs\" TRACK=wandb"
-	@echo "  without DATASET it runs the default benchmark, benchmarks/quick.yaml"
+	@echo "Variables of make bench and make sweep:"
+	@echo "  DATASET=sit             benchmark (default: benchmarks/quick.yaml)   DATA=path        folder of the dataset's files"
+	@echo "  PAIRED=100,10           values of N in per cent                      PAIRED_COUNT=20  numbers of pairs instead"
+	@echo "  SELECTION=k_medoids     how pairs are selected                       SIZE=small       size of the benchmark"
+	@echo "  DEVICES=2               devices of each run                          ACCELERATOR=cpu  cpu, gpu or auto"
+	@echo "  JOBS=2                  runs at a time                               OUTPUT=results   folder of results"
+	@echo "  TRACK=wandb             wandb, tensorboard or mlflow                 SET=\"training.epochs=20 …\"  further options"
+	@echo "Of make bench:  METHODS=lsm,sop  SEEDS=0,1  TUNED=1 (parameters that sweeps found)"
+	@echo "Of make sweep:  METHOD=lsm  TRIALS=40  STORAGE=url  STUDY=name  SPACE=file.yaml"
+	@echo "Of make report:  RESULTS=results/quick"
+	@echo "Of make leaderboard:  RESULTS=\"results runs\"  OUTPUT=page.html  TRACK=wandb"
+	@echo "Of make test:  ARGS=\"-k lsm\""
 
 setup: ## Install lsmbench into .venv
 	$(call install,bench,.)
