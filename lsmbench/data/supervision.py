@@ -128,13 +128,14 @@ def candidates_of(samples: int, config: SupervisionConfig, views: int = 2) -> in
     return samples
 
 
-def pairs_of(samples: int, config: SupervisionConfig, views: int = 2) -> int:
+def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, none_is_fine: bool = False) -> int:
     """How many of some training samples show all their views.
 
     Args:
         samples: Training samples that have the same views.
         config: Protocol and N.
         views: How many views they have.
+        none_is_fine: Whether N above 0 may leave no pair.
 
     Raises:
         UserError: If N lies outside 0–100, is above 0 but leaves no pair, or more pairs are asked for than there are.
@@ -150,7 +151,7 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2) -> int:
     if not 0 <= config.paired <= 100:
         raise UserError(f"supervision.paired: N must lie between 0 and 100 %, found {config.paired:g}.")
     pairs = int(candidates * config.paired / 100 + 1e-9)  # 175·8/100 is 14.000000000000002 or 13.999… in floats
-    if config.paired > 0 and pairs == 0:
+    if config.paired > 0 and pairs == 0 and not none_is_fine:
         least = f"the least N with one pair is {100 / candidates:.3g} %" if candidates else "there are none"
         raise UserError(
             f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; {least}. Use a "
@@ -190,10 +191,10 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
         UserError: As `pairs_of`; or if `unpaired` asks for more than a bank holds.
     """
     found: dict[ViewSet, list[Numbers]] = {}
-    for shown, train in pools.train_by_views().items():
-        if len(shown) > 1:
-            for group, numbers in _dealt(shown, train, config, features, stream=not found).items():
-                found.setdefault(group, []).append(numbers)
+    several = {shown: train for shown, train in pools.train_by_views().items() if len(shown) > 1}
+    for shown in sorted(several, key=len, reverse=True):
+        for group, numbers in _dealt(shown, several[shown], config, features, fullest=not found).items():
+            found.setdefault(group, []).append(numbers)
     for pool in pools.pools:
         shown = pools.shown_by(pool)
         if len(shown) != 1 or "train" not in pool.parts:
@@ -216,14 +217,14 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
 
 
 def _dealt(
-    shown: ViewSet, train: Numbers, config: SupervisionConfig, features: Features | None, stream: bool
+    shown: ViewSet, train: Numbers, config: SupervisionConfig, features: Features | None, fullest: bool
 ) -> dict[ViewSet, Numbers]:
-    """Deals samples that have the same views; `stream`: they are the first to be dealt."""
+    """Deals samples that have the same views. Of the fullest, which have the most views, at least one is a pair."""
     k, most = len(shown), config.unpaired
-    pool, pairs = candidates_of(len(train), config, k), pairs_of(len(train), config, k)
+    pool, pairs = candidates_of(len(train), config, k), pairs_of(len(train), config, k, none_is_fine=not fullest)
     candidates = len(train) if config.protocol == "shared" else pool
-    seed = (config.supervision_seed, 11) if stream else (config.supervision_seed, 11, crc32("+".join(shown).encode()))
-    order = np.random.default_rng(seed).permutation(candidates)
+    stream = () if fullest else (crc32("+".join(shown).encode()),)
+    order = np.random.default_rng((config.supervision_seed, 11, *stream)).permutation(candidates)
     if config.protocol == "shared" and pool < len(train):
         order = _selected_first(order, pool, train, config, features)[:pool]
     order = _selected_first(order, pairs, train, config, features)

@@ -10,13 +10,13 @@ import torch
 from PIL import Image as Picture
 from torch import nn
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import streets
 from lsmbench.datasets.cityscapes import Cityscapes
 from lsmbench.datasets.streets import IDS
 from lsmbench.domains import Image, LabelColours, SegmentedPhoto
 from lsmbench.errors import UserError
 from lsmbench.palettes import CITYSCAPES
+from tests.conftest import fingerprint, truth_of
 
 FIRST = "aachen_000000_000019"
 
@@ -92,7 +92,7 @@ def test_contents(root: Path) -> None:
 def test_the_example_is_the_same_every_time(root: Path, tmp_path: Path) -> None:
     first, second = Cityscapes.example(root), Cityscapes.example(tmp_path / "b")
     assert first == Cityscapes(root=str(root), size=32, scoring="full")
-    assert fingerprint(first, first.load()) == fingerprint(second, second.load())
+    assert fingerprint(first) == fingerprint(second)
     labels_of(root).unlink()
     Cityscapes.example(root)
     assert not labels_of(root).exists(), "files that are there are kept"
@@ -133,7 +133,7 @@ def test_train_ids_where_label_ids_are_missing(root: Path) -> None:
     labels_of(root).unlink()
     dataset = Cityscapes(size=32)
     assert np.array_equal(dataset.load()["y"], wanted)
-    truth = dataset.truth("y", np.array([0]))
+    truth = truth_of(dataset, "y", np.array([0]))
     assert truth is not None
     assert np.array_equal(truth[0], read(labels_of(root, kind="labelTrainIds")))
     assert f"1 without labelIds, read from labelTrainIds: train/aachen/{FIRST}." in dataset.inspect().findings.notes
@@ -145,7 +145,7 @@ def test_train_ids_where_label_ids_are_missing(root: Path) -> None:
 def test_full_truth_and_perfect_predictions(root: Path) -> None:
     dataset = Cityscapes(size=32)
     indices = np.array([30, 2, 0])
-    truth = dataset.truth("y", indices)
+    truth = truth_of(dataset, "y", indices)
     assert truth is not None
     assert (truth.shape, truth.dtype) == ((3, 24, 48), np.uint8)
     assert np.array_equal(truth[2], IDS.classes[read(labels_of(root))])
@@ -174,7 +174,7 @@ def test_void_stays_void(root: Path) -> None:
     labels = CITYSCAPES.decode(y, void=True)
     assert (labels[..., :16] == 255).all()
     assert CITYSCAPES.names.index("truck") not in labels
-    assert dataset.truth("y", np.array([0])) is None, "the view itself"
+    assert truth_of(dataset, "y", np.array([0])) is None, "the view itself"
 
 
 def test_label_maps_of_two_sizes(root: Path) -> None:
@@ -183,7 +183,7 @@ def test_label_maps_of_two_sizes(root: Path) -> None:
     dataset = Cityscapes(size=32)
     dataset.load()
     with pytest.raises(UserError, match=r"is of 48×24 px, but .* of 48×20 px.*scoring=network"):
-        dataset.truth("y", np.array([0, 1]))
+        truth_of(dataset, "y", np.array([0, 1]))
 
 
 class Nearest(nn.Module):
@@ -221,8 +221,8 @@ def test_directions(root: Path) -> None:
     assert forth.domains == back.domains == expected
     assert type(back.domains["x"]) is Image
     assert [m.name for m in back.domains["x"].metrics()] == ["mse", "l1"]
-    assert back.truth("x", np.array([0])) is None
-    assert back.truth("y", np.array([0])) is not None
+    assert truth_of(back, "x", np.array([0])) is None
+    assert truth_of(back, "y", np.array([0])) is not None
     mse = Cityscapes(size=32, reconstruction="mse", absent="ignore").domains
     assert mse == {"x": Image(3, 32), "y": LabelColours(3, 32, palette=CITYSCAPES, absent="ignore")}
 
@@ -234,7 +234,7 @@ def test_photos_judged_by_a_segmenter(scoring: str, root: Path, model: str) -> N
     assert isinstance(domain, SegmentedPhoto)
     assert (domain.segmenter.classes, domain.absent, domain.reconstruction) == (19, "zero", "l1")
     indices = np.array([3, 29])
-    truth = dataset.truth("x", indices)
+    truth = truth_of(dataset, "x", indices)
     assert truth is not None
     side = (24, 48) if scoring == "full" else (32, 32)
     assert (truth.shape, truth.dtype) == ((2, *side), np.uint8)

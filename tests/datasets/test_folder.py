@@ -19,6 +19,7 @@ from lsmbench.errors import UserError
 from lsmbench.metrics import ForegroundIoU
 from lsmbench.options import options_of
 from lsmbench.palettes import FACADES, IGNORED, Palette
+from tests.conftest import truth_of
 
 REAL_DATA = os.environ.get("LSMBENCH_DATA")
 
@@ -1012,7 +1013,7 @@ def test_any_folder_can_be_turned(root):
     dataset = Folder(str(root), size=32, direction="y_to_x")
     assert (dataset.source, dataset.target) == ("y", "x")
     assert dataset.domains == {"x": Image(1, 32), "y": Mask(3, 32)}
-    assert dataset.truth("x", np.array([0])) is None
+    assert truth_of(dataset, "x", np.array([0])) is None
 
 
 class Sees(torch.nn.Module):
@@ -1045,18 +1046,18 @@ def test_photos_that_a_segmenter_judges(root, palette, segmenter):
     domain = dataset.domains["x"]
     assert domain == SegmentedPhoto(3, 40, segmenter=seen, absent="ignore")
     indices = np.array([7, 2, 3])
-    truth = dataset.truth("x", indices)
+    truth = truth_of(dataset, "x", indices)
     labels = np.stack([classes_in(40, i) for i in indices])
     assert truth.dtype == np.uint8
     assert np.array_equal(truth, np.where(labels == 3, 255, labels))
-    assert dataset.truth("y", indices) is None
+    assert truth_of(dataset, "y", indices) is None
     photos = domain.unpack(domain.views(dataset.load()["x"][indices]))
     for metric in domain.metrics():
         metric.update(*domain.comparable(photos, torch.from_numpy(truth)), torch.from_numpy(indices))
         assert metric.compute() == 1
     without = Folder(str(root), size=40, palette=palette, direction="y_to_x")
     assert without.domains["x"] == Image(3, 40)
-    assert without.truth("x", indices) is None
+    assert truth_of(without, "x", indices) is None
 
 
 def test_segmenters_that_cannot_be_used(root, palette, segmenter):

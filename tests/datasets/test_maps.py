@@ -10,6 +10,7 @@ from lsmbench.datasets.maps import Maps
 from lsmbench.domains import Image, MapImage
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
+from tests.conftest import truth_of
 
 WHERE = r"efrosgans\.eecs\.berkeley\.edu/pix2pix/datasets/"
 
@@ -62,7 +63,7 @@ def test_a_perfect_prediction(tmp_path):
     accuracy = domain.metrics()[0]
     accuracy.update(*domain.comparable(batch["y"], batch["y"]), batch["index"])
     assert (accuracy.name, accuracy.compute()) == ("accuracy", 1)
-    constant = domain.constant(data.compact("y", data.split.train))
+    constant = domain.constant(data.compact("y", data.train))
     accuracy = domain.metrics()[0]
     accuracy.update(*domain.comparable(constant.expand_as(batch["y"]), batch["y"]), batch["index"])
     assert 0.3 < accuracy.compute() < 0.9
@@ -95,7 +96,7 @@ def test_as_distributed(tmp_path, monkeypatch):
     assert "val/ is the test part" in " ".join(inspection.findings.notes)
     turned = Maps(size=32, direction="y_to_x")
     assert (turned.source, turned.target, turned.photo) == ("y", "x", "x")
-    assert turned.truth("x", np.array([0])) is None
+    assert truth_of(turned, "x", np.array([0])) is None
     assert shown(turned) == [train, val, test]
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import streets
 from lsmbench.datasets.gta import GTA
 from lsmbench.datasets.streets import IDS, IDS_IN_PALETTES, IDS_WITH_PLATES, LABEL_IDS, TRAIN_IDS, read_labels
@@ -16,6 +15,7 @@ from lsmbench.datasets.synscapes import Synscapes
 from lsmbench.domains import Image, LabelColours
 from lsmbench.errors import UserError
 from lsmbench.palettes import CITYSCAPES
+from tests.conftest import fingerprint, truth_of
 
 KINDS = [GTA, Synscapes]
 LABELS = {GTA: "labels/00002.png", Synscapes: "img/class/2.png"}
@@ -124,7 +124,7 @@ def test_example(kind: type[GTA | Synscapes], tmp_path: Path) -> None:
     labels = CITYSCAPES.decode(torch.from_numpy(np.array(arrays["y"])), void=True)
     assert {0, 13, 10, 255} <= set(labels.unique().tolist())
     again = kind.example(tmp_path / "b")
-    assert fingerprint(again, again.load()) == fingerprint(dataset, arrays)
+    assert fingerprint(again) == fingerprint(dataset, arrays)
     stamp = (tmp_path / "a" / LABELS[kind]).stat().st_mtime_ns
     kind.example(tmp_path / "a")
     assert (tmp_path / "a" / LABELS[kind]).stat().st_mtime_ns == stamp
@@ -313,8 +313,8 @@ def test_full_resolution_of_maps_that_differ(tmp_path: Path) -> None:
     save(np.full((25, 48), 7), tmp_path / LABELS[GTA])
     save(np.zeros((25, 48, 3)), tmp_path / PHOTO[GTA])
     dataset.load()
-    truth = dataset.truth("y", np.array([1]))
+    truth = truth_of(dataset, "y", np.array([1]))
     assert truth is not None
     assert truth.shape == (1, 25, 48)
     with pytest.raises(UserError, match=r"00002\.png: is of 48×25 px, but .*00001.png of 48×24 px.*scoring=network"):
-        dataset.truth("y", np.array([0, 1]))
+        truth_of(dataset, "y", np.array([0, 1]))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import three_hundred_w
 from lsmbench.datasets.three_hundred_w import ThreeHundredW
 from lsmbench.domains import Image, Landmarks
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
+from tests.conftest import fingerprint
 
 REAL_DATA = os.environ.get("LSMBENCH_DATA")
 OFFICIAL = (
@@ -96,7 +96,7 @@ def test_contents(example: Path) -> None:
 
 def test_the_example_is_small_mixed_and_the_same_every_time(tmp_path: Path) -> None:
     first, second = (ThreeHundredW.example(tmp_path / name) for name in ("a", "b"))
-    assert fingerprint(first, first.load()) == fingerprint(second, second.load())
+    assert fingerprint(first) == fingerprint(second)
     assert len(first.load()["x"]) == 40
     texts = [path.read_text() for path in (tmp_path / "a").glob("*/*.pts")]
     assert sorted({text.startswith("version") for text in texts}) == [False, True]

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lsmbench.data.module import Batch, PairDataModule
+from lsmbench.data.pools import Pools
 from lsmbench.domains import Image
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
@@ -130,17 +132,16 @@ def test_nan_planted_in_hidden_views_changes_nothing(name: str, dataset: str, sa
     weights = []
     for poison in (False, True):
         method, data = built(make(name, dataset, paired=40, supervision={"sampling": sampling}))
-        arrays = {v: np.array(a) for v, a in data.arrays.items()}
+        (pool,) = data.pools.pools
+        arrays = {view: np.array(pool.views[view]) for view in data.domains}
         for view, domain in data.domains.items():
             if isinstance(domain, Image):
                 arrays[view] = arrays[view].astype(np.float32) / 255
-            hidden = np.setdiff1d(
-                data.split.train, [i for s, ix in data.supervision.groups.items() if view in s for i in ix]
-            )
+            hidden = np.setdiff1d(data.train, [i for s, ix in data.supervision.groups.items() if view in s for i in ix])
             assert len(hidden), "nothing is hidden: the test would prove nothing"
             if poison:
                 arrays[view][hidden] = np.nan if np.issubdtype(arrays[view].dtype, np.floating) else 255
-        data._arrays = arrays
+        data.pools = Pools([replace(pool, views={**pool.views, **arrays})], hidden=data.pools.hidden)
         for stage in method.stages:
             method.stage = stage
             trainer(max_epochs=2).fit(method, datamodule=data)

@@ -117,7 +117,7 @@ def test_a_moved_folder_is_the_same_run_and_another_split_of_it_is_not(tmp_path:
         config = config_from_dict(
             {"dataset": {"name": "folder", "root": str(root), "size": 32}, "method": {"name": "baseline"}}
         )
-        return config.identity(data_of(config).fingerprint)
+        return config.identity(data_of(config).contents)
 
     before = identity(first)
     assert before == identity(second)

@@ -430,8 +430,7 @@ def test_the_copy_floor_is_the_inputs_own_mask(make: Make, tmp_path: Path) -> No
     config = make("floor")
     config.method = FloorConfig(network="tiny", kind="copy")
     result = execute(config, tmp_path, CPU)
-    copies, arrays = config.dataset.copies(), config.dataset.load()
-    assert copies is not None
+    copies, arrays = config.dataset.evaluation_views()["copy"], config.dataset.load()
     for index, value in zip(result.primary.indices, result.primary.values, strict=True):
         a, b = copies[index] > 0, arrays["y"][index] > 0
         assert value == pytest.approx((a & b).sum() / (a | b).sum())
@@ -451,7 +450,7 @@ def test_photos_made_from_labels_are_judged_by_the_segmenter_that_is_named(make:
     assert all(s.pooled is not None and 0 <= s.pooled <= 1 for s in result.scores)
     moved = model.rename(tmp_path / "moved.pt")
     config.dataset = dataclasses.replace(config.dataset, segmenter=str(moved))  # type: ignore[call-arg]
-    assert config.identity(data_of(config).fingerprint) == result.id
+    assert config.identity(data_of(config).contents) == result.id
 
 
 def test_lsm_scores_both_directions(make: Make, tmp_path: Path) -> None:
