@@ -193,5 +193,7 @@ def test_methods_without_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         load("lsm", tmp_path / "none.yaml")
     monkeypatch.setattr(spaces, "available", lambda: {"sop": ROOT / "sweeps" / "sop.yaml"})
-    with pytest.raises(UserError, match=r"lsm has no search space: no file sweeps/lsm\.yaml\. Methods with one: sop\."):
+    with pytest.raises(
+        UserError, match=r"lsm has no search space: no file sweeps/lsm\.yaml\. Methods with a space: sop\."
+    ):
         load("lsm")
