@@ -968,8 +968,8 @@ def test_palettes_by_name(root):
     ("options", "message"),
     [
         ({"palette": "facades", "classes": 3}, "classes=3 and palette=facades"),
-        ({"segmenter": "model.pt"}, r"segmenter=model\.pt says something of label maps in colours"),
-        ({"absent": "ignore"}, "absent=ignore says something of label maps"),
+        ({"segmenter": "model.pt"}, r"segmenter=model\.pt applies only to label maps in colours"),
+        ({"absent": "ignore"}, "absent=ignore applies only to label maps"),
         ({"absent": "skip", "palette": "facades"}, "absent=skip.*zero, ignore"),
         ({"direction": "both"}, "direction=both.*x_to_y, y_to_x"),
     ],
