@@ -121,7 +121,7 @@ def _kept(outcome: tuning.Best, dataset: str) -> str:
         )
     path = tuning.save(outcome, folder, dataset)
     other = before is not None and (before.study, before.setting) != (outcome.study, outcome.setting)
-    instead = f" They replace those of study {before.study}." if before and other else ""
+    instead = f" They replace the parameters of study {before.study}." if before and other else ""
     return f"Best parameters: {path}. `make bench TUNED=1` uses them.{instead}"
 
 
@@ -144,7 +144,7 @@ def _show(words: list[str]) -> int:
     if not tables:
         what = f" of {values.name}" if values.name else ""
         place = shown(storage) if storage else os.path.join(values.output, "*", FOLDER, JOURNAL)
-        raise UserError(f"no sweep{what} in {place}. `lsmbench sweep DATASET --method METHOD` begins one.")
+        raise UserError(f"no sweep{what} in {place}. `lsmbench sweep DATASET --method METHOD` starts one.")
     for table in tables:
         console.print(table)
     return 0

@@ -227,8 +227,8 @@ def check_word(word: str) -> None:
     """
     if word not in WORDS and not _is_file(word):
         raise UserError(
-            f"features={word}: expected resnet50 (what a network sees in the photos), pixels (the photos in small), or "
-            "the path of a .npy file with a row of features for each sample."
+            f"features={word}: expected resnet50 (a network's features of the photos), pixels (the photos in small), "
+            "or the path of a .npy file with a row of features for each sample."
         )
 
 

@@ -105,7 +105,7 @@ def open_picture(path: Path, exif: Exif = "refuse") -> Picture.Image:
     if exif == "refuse" and turned:
         raise UserError(
             f"{path}: is stored turned or mirrored (EXIF orientation), so that its annotation may belong to the "
-            "stored or to the shown picture. Say which by exif=ignore or exif=apply, or save it upright."
+            "stored or to the shown picture. Choose exif=ignore or exif=apply, or save it upright."
         )
     return picture
 

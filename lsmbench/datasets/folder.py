@@ -73,7 +73,7 @@ class Folder(PictureFolder):
         choices=("stretch", "crop", "pad"),
     )
     classes: int = option(0, "Number of the masks' classes, background included; 0: the greatest label + 1.")
-    channels: int = option(0, "Convert all images to so many channels, 1 to 4; 0: as they are.")
+    channels: int = option(0, "Number of channels that all images are converted to, 1 to 4; 0: as stored.")
     side_by_side: Literal["auto", "x_left", "x_right"] = option(
         "auto",
         "Both views in one file: which half is x; auto: the left one, in files that are wider than high.",
@@ -236,21 +236,21 @@ class Folder(PictureFolder):
         folder = decoded[0].sample.annotation.parent
         if max(seen) == 0:
             findings.problems.append(
-                f"{folder}: all masks hold class 0 only, so that there is nothing to "
-                "learn; give classes=N if that is right."
+                f"{folder}: all masks hold class 0 only, so that there is nothing to learn; give classes=N if that is "
+                "right."
             )
         elif 255 in seen:
             having = [d.sample.annotation.name for d in decoded if 255 in d.labels]
             findings.problems.append(
                 f"{folder}: the label 255 lies beside others in {len(having)} of "
                 f"{len(decoded)} masks ({few(having)}). If it marks pixels to be ignored, give them a class; if the "
-                "masks are grey by smoothing, save them anew with 0 and 255 only; if there are 256 classes, say "
+                "masks are grey by smoothing, save them anew with 0 and 255 only; if there are 256 classes, set "
                 "classes=256."
             )
         elif 2 * len(seen) < max(seen) + 1:
             findings.problems.append(
                 f"{folder}: the masks' labels are {few([str(label) for label in sorted(seen)])}, which would make "
-                f"{max(seen) + 1} classes of which most never occur. Number the classes 0, 1, 2 …, or say "
+                f"{max(seen) + 1} classes of which most never occur. Number the classes 0, 1, 2 …, or set "
                 f"classes={max(seen) + 1}."
             )
         return decoded

@@ -58,8 +58,8 @@ class Landmarks(Domain):
         if not inside.all():
             bad = np.flatnonzero(~inside)
             raise UserError(
-                f"{origin}: points must lie in [0, 1], but those of {len(bad)} of {len(stored)} samples do not, the "
-                f"first being sample {bad[0]}."
+                f"{origin}: points must lie in [0, 1], but {len(bad)} of {len(stored)} samples have points outside, "
+                f"first sample {bad[0]}."
             )
         for metric in self.metrics():
             units = cast(NRMSE, metric).unit_length(torch.from_numpy(points)).numpy()

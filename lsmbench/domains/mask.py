@@ -84,7 +84,7 @@ class Mask(Domain):
             values = sorted({int(v) for v in np.asarray(stored)[outside].tolist()})
             raise UserError(
                 f"{origin}: masks must hold the class indices 0 to {self.classes - 1}, but {len(bad)} of {len(stored)} "
-                f"hold other values ({_few(values)}), the first being sample {bad[0]}. Masks saved as 0/255 need "
+                f"hold other values ({_few(values)}), first sample {bad[0]}. Masks saved as 0/255 need "
                 "dividing by 255."
             )
 

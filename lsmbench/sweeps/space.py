@@ -80,7 +80,7 @@ def load(method: str, path: Path | None = None) -> Space:
             raise UserError(f"{path}: unknown key {key}{nearest(str(key), KEYS)} Known: {', '.join(KEYS)}.")
     absent = [key for key in KEYS if key not in values and key != "pruner"]
     if absent:
-        raise UserError(f"{path}: says nothing of {', '.join(absent)}.")
+        raise UserError(f"{path}: missing: {', '.join(absent)}. Expected keys: {', '.join(KEYS)}.")
     if values["method"] != method:
         raise UserError(
             f"{path}: method is {values['method']!r}, but the sweep is of {method}; name the file of {method}."
