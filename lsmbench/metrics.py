@@ -12,9 +12,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class SampleMetric(Metric):
-    """A metric that is a mean over samples and keeps the score of every one of them.
+    """A metric that is a mean over samples and keeps the score of each sample.
 
-    Scores of samples for which the metric is undefined are NaN; the mean skips them.
+    An undefined score is NaN; the mean skips it.
     """
 
     name: str
@@ -45,19 +45,19 @@ class SampleMetric(Metric):
         self.indices.append(indices)
 
     def compute(self) -> Tensor:
-        """Mean over the samples for which the metric is defined; the same however they are dealt over processes."""
+        """Mean over the samples with a defined score; independent of how the samples are divided over processes."""
         return torch.nanmean(self._ordered()[1].double()).float()
 
     def pooled(self) -> float | None:
-        """The value over all samples together, where that is what counts and not the mean of the samples' scores."""
+        """The value over all samples together, for a metric that is no mean over samples; else `None`."""
         return None
 
     def error(self, score: float) -> float:
-        """A score as an error, 0 being perfect: what a search minimises."""
+        """Converts a score to an error, which a sweep minimises; 0 is perfect."""
         return 1 - score if self.higher_is_better else score
 
     def per_sample(self) -> tuple[list[int], list[float]]:
-        """The samples' numbers in ascending order, and the score of each; of all processes, which all have to ask."""
+        """The samples' numbers, ascending, and their scores, from all processes: each of them must call this."""
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             indices, values = self._ordered()
         return indices.tolist(), values.tolist()
@@ -96,15 +96,15 @@ class ForegroundIoU(SampleMetric):
 
 
 class ConfusionMetric(SampleMetric):
-    """A score of one confusion matrix over all pixels of all samples, as label maps are scored (Shukla et al., §4.1.2).
+    """A score of one confusion matrix over all pixels of all label maps (Shukla et al., §4.1.2).
 
-    Pixels whose true label is 255, or no class at all, are not counted. Each sample's own score is kept as well;
-    it is that of the classes which the sample or its prediction holds.
+    Pixels whose true label is 255, or not a class, are not counted. Each sample keeps a score of its own too, over the
+    classes that its truth or, for the IoU, its prediction holds.
 
     Args:
         classes: Number of classes.
-        absent: What a class counts that neither the truth nor, for the IoU, the predictions hold. `zero`: 0, as in the
-            published protocol, whose evaluation adds 1e-12 to the denominators; `ignore`: it is left out of the mean.
+        absent: How to score a class that occurs neither in the truth nor, for the IoU, in the predictions. `zero`: as
+            0, like the published protocol, whose evaluation adds 1e-12 to the denominators; `ignore`: not at all.
     """
 
     higher_is_better = True
@@ -242,12 +242,12 @@ class MeanAbsoluteError(SampleMetric):
 class NRMSE(SampleMetric):
     """Mean distance of predicted from true points, in units of a length on the true ones (LSM, eq. 13).
 
-    Despite its name it holds no root of a mean square: for each sample, the mean over the points of the Euclidean
-    distance, divided by the distance D between the eyes of the *true* points. The scale of the points does not matter.
+    Despite its name, NRMSE takes no root of a mean square: a sample's score is the mean Euclidean distance over its
+    points, divided by the distance D between the eyes of the *true* points. The scale of the points does not matter.
 
     Args:
         eyes: The two points, counted from 0, whose distance is the unit; `None`: the diagonal of the bounding box.
-        name: The metric's word.
+        name: The metric's name.
     """
 
     higher_is_better = False
@@ -256,8 +256,8 @@ class NRMSE(SampleMetric):
         super().__init__(**kwargs)
         self.eyes = eyes
         self.name = name
-        said = "diagonal of the true bounding box" if eyes is None else f"distance of points {eyes[0]} and {eyes[1]}"
-        self.unit = f"mean point distance / {said}"
+        length = "diagonal of the true bounding box" if eyes is None else f"distance of points {eyes[0]} and {eyes[1]}"
+        self.unit = f"mean point distance / {length}"
 
     def unit_length(self, target: Tensor) -> Tensor:
         """D of each sample; shape (B,)."""

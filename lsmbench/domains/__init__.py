@@ -1,4 +1,4 @@
-"""Domains: the kinds of views. A new one is one file and one line here."""
+"""Domains: the kinds of views. A new domain is one file and one line here."""
 
 from lsmbench.domains.base import Domain
 from lsmbench.domains.image import Image

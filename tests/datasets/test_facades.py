@@ -56,7 +56,7 @@ def test_the_example(tmp_path):
     domain.check(arrays["y"], "y")
     labels = domain.to_labels(domain.unpack(domain.views(arrays["y"])))
     assert len(labels.unique()) == 12, "every class occurs"
-    # The photo tells the classes: their mean colours differ, whatever the light.
+    # The photo shows the classes: their mean colours differ in any light.
     means = [arrays["x"].transpose(0, 2, 3, 1)[labels.numpy() == c].mean(0) for c in (0, 1, 2, 3, 11)]
     assert min(np.abs(a - b).max() for i, a in enumerate(means) for b in means[:i]) > 20
     inspection = dataset.inspect()

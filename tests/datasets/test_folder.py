@@ -187,7 +187,7 @@ def parts_in(root, **counts):
 
 
 def shown(root, seed=None):
-    """The parts' grey values, which tell where samples come from: 0 to 49 the first folder, 50 to 99 the second …"""
+    """The parts' grey values, by the samples' folder: 0 to 49 in the first folder, 50 to 99 in the second …"""
     dataset = Folder(str(root), size=32)
     x = dataset.load()["x"][:, 0, 0, 0]
     split = dataset.split(len(x), seed)
@@ -832,7 +832,7 @@ def test_label_maps_of_other_modes(root, palette, mode):
     expected = Folder(str(root), size=40, palette=palette).load()["y"]
     for path in (root / "masks").iterdir():
         picture = Picture.open(path)
-        # Cityscapes' colour maps have a fourth channel; what a palette PNG shows is what counts.
+        # Cityscapes' colour maps have a fourth channel; of a palette PNG the shown colours count, not the indices.
         save(path, picture.convert("RGBA") if mode == "RGBA" else picture.quantize(8, dither=Picture.Dither.NONE))
     assert Picture.open(root / "masks" / "03.png").mode == mode
     assert np.array_equal(Folder(str(root), size=40, palette=palette).load()["y"], expected)
@@ -844,7 +844,7 @@ def test_void_stays_void_and_is_not_scored(root, palette):
     y = domain.unpack(domain.views(dataset.load()["y"]))
     labels = np.stack([classes_in(40, i) for i in range(10)])
     assert np.array_equal(domain.to_labels(y).numpy(), np.where(labels == 3, IGNORED, labels))
-    # Right where there is a class; whatever it shows where there is none, nobody counts it.
+    # Right where there is a class; pixels without a class are not counted, whatever the prediction.
     prediction = torch.where(torch.from_numpy(labels == 3)[:, None], torch.rand(10, 3, 40, 40), y)
     metrics = domain.metrics()
     for metric in metrics:
@@ -969,8 +969,8 @@ def test_palettes_by_name(root):
     ("options", "message"),
     [
         ({"palette": "facades", "classes": 3}, "classes=3 and palette=facades"),
-        ({"segmenter": "model.pt"}, r"segmenter=model\.pt says something of label maps in colours"),
-        ({"absent": "ignore"}, "absent=ignore says something of label maps"),
+        ({"segmenter": "model.pt"}, r"segmenter=model\.pt applies only to label maps in colours"),
+        ({"absent": "ignore"}, "absent=ignore applies only to label maps"),
         ({"absent": "skip", "palette": "facades"}, "absent=skip.*zero, ignore"),
         ({"direction": "both"}, "direction=both.*x_to_y, y_to_x"),
     ],
@@ -1017,7 +1017,7 @@ def test_any_folder_can_be_turned(root):
 
 
 class Sees(torch.nn.Module):
-    """Tells the class whose colour, halved, lies nearest: what the photos of `coloured` are made of."""
+    """Returns the class whose halved colour is nearest: the photos of `coloured` are made of halved colours."""
 
     def __init__(self):
         super().__init__()

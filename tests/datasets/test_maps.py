@@ -21,7 +21,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 def as_distributed(root, train=16, val=6, test=0):
-    """JPEGs twice as wide as high; the satellite photo is dark and says which part it is of, the map is light."""
+    """JPEGs twice as wide as high; the photo is dark, with a grey value by its part; the map is light."""
     for part, count, grey in (("train", train, 20), ("val", val, 60), ("test", test, 100)):
         for i in range(count):
             pixels = np.full((60, 120, 3), grey + i, np.uint8)
@@ -33,7 +33,7 @@ def as_distributed(root, train=16, val=6, test=0):
 
 
 def shown(dataset, seed=None):
-    """The parts' grey values, which tell where samples come from: 20 and up train/, 60 and up val/ …"""
+    """The parts' grey values, by the samples' folder: from 20 on in train/, from 60 on in val/ …"""
     x = dataset.load()["x"].mean((1, 2, 3)).round().astype(int)
     split = dataset.split(len(x), seed)
     return [sorted(x[getattr(split, part)].tolist()) for part in ("train", "val", "test")]
@@ -137,8 +137,8 @@ def test_all_mistakes_are_named(tmp_path):
     with pytest.raises(UserError) as caught:
         Maps(str(tmp_path), size=32).load()
     text = str(caught.value)
-    for said in ("3 problems", "2.jpg: cannot be read", "3.jpg: is 121 px wide", "4.jpg: has 60×60 px"):
-        assert said in text
+    for problem in ("3 problems", "2.jpg: cannot be read", "3.jpg: is 121 px wide", "4.jpg: has 60×60 px"):
+        assert problem in text
     assert len(Maps(str(tmp_path), size=32).inspect().findings.problems) == 3
 
 

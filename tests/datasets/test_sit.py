@@ -94,7 +94,7 @@ def test_the_parameters_are_swapped():
     assert np.abs((cy - 40) / 48 - (t_inner - 10) / 20).max() < 0.12
     assert np.abs((tx - 40) / 48 - (thickness - 6) / 25).max() < 0.1
     assert np.abs((ty - 40) / 48 - (inner - 10) / 20).max() < 0.12
-    # Nothing else leaks: within the source, position does not tell the size (the target's would be needed).
+    # Within the source, position does not determine size: only the target's size depends on the source's position.
     assert np.abs(np.corrcoef(cx, thickness)[0, 1]) < 0.3
 
 
@@ -397,7 +397,7 @@ def test_the_authors_pairs(monkeypatch):
     score = ForegroundIoU(2).score(constant.expand(100, -1, -1), y[-100:]).mean().item()
     assert score == pytest.approx(0.372, abs=0.005)
     assert arrays["y"].mean() == pytest.approx(0.209, abs=0.001)
-    # The rings are drawn as ours are: of like thickness, and centred where they may be.
+    # The rings are drawn like generated ones: of similar thickness, with centres in the same range.
     cx, cy, inner, thickness = rings_of(arrays["y"][inside(arrays["y"])])
     assert cx.min() >= 39.5
     assert cy.min() >= 39.5

@@ -85,7 +85,7 @@ def test_it_looks_like_ct():
 
 
 def test_intensity_alone_does_not_tell_the_classes():
-    """Both fats are alike in density, and organs like muscle: where a pixel lies has to be known."""
+    """Both fats have one density, and organs that of muscle: a pixel's class depends on its position."""
     arrays = SSS(samples=40, size=64).load()
     x, y = arrays["x"][:, 0], np.array(arrays["y"])
     table = np.stack([np.bincount(x[y == label], minlength=256) for label in range(4)])

@@ -41,13 +41,13 @@ def save(array: object, path: Path, palette: np.ndarray | None = None, **options
 
 
 def both_refuse(dataset: GTA | Synscapes, match: str) -> str:
-    """What load says; inspect has to say it as well."""
+    """The message of `load`, which `inspect` has to report as well."""
     with pytest.raises(UserError, match=match) as caught:
         dataset.load()
-    said = str(caught.value)
+    message = str(caught.value)
     for problem in dataset.inspect().findings.problems:
-        assert problem in said
-    return said
+        assert problem in message
+    return message
 
 
 # The tables
@@ -224,11 +224,11 @@ def test_all_that_is_wrong_is_said_at_once(kind: type[GTA | Synscapes], tmp_path
     photo.write_bytes(b"broken")
     third = Path(str(labels).replace("2.png", "3.png"))
     save(np.full((24, 40), 7), third)
-    said = both_refuse(dataset, f"^dataset {dataset.name}: 3 problems")
-    assert f"{labels}: holds the value 77" in said
-    assert f"{photo}: cannot be read as a picture" in said
-    assert f"{third}: is of 40×24 px, but its photo" in said
-    assert "remove both" in said
+    message = both_refuse(dataset, f"^dataset {dataset.name}: 3 problems")
+    assert f"{labels}: holds the value 77" in message
+    assert f"{photo}: cannot be read as a picture" in message
+    assert f"{third}: is of 40×24 px, but its photo" in message
+    assert "remove both" in message
     inspection = dataset.inspect()
     assert len(inspection.findings.problems) == 3
     assert sum(inspection.counts.values()) == len(inspection.samples["x"]) == len(inspection.names) == 34
@@ -244,9 +244,9 @@ def test_files_without_counterpart(kind: type[GTA | Synscapes], tmp_path: Path) 
     (tmp_path / LABELS[kind]).unlink()
     for number in (3, 4):
         Path(str(tmp_path / PHOTO[kind]).replace("2.png", f"{number}.png")).unlink()
-    said = both_refuse(dataset, "2 problems")
-    assert "2 of 35 have no photo: " in said
-    assert "1 of 34 have no label map: " in said
+    message = both_refuse(dataset, "2 problems")
+    assert "2 of 35 have no photo: " in message
+    assert "1 of 34 have no label map: " in message
 
 
 def test_missing_sets_say_where_they_come_from(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

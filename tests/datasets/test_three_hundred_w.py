@@ -297,7 +297,7 @@ def test_every_option_is_described() -> None:
 
 
 def spoil(root: Path) -> list[str]:
-    """Makes one mistake of each kind; returns what has to be said of each."""
+    """Makes one mistake of each kind; returns the message expected for each."""
     indoor, outdoor = root / "01_Indoor", root / "02_Outdoor"
     points = np.random.default_rng(0).uniform(5, 40, (68, 2))
     write_pts(indoor / "indoor_001.pts", points[:67])
@@ -343,13 +343,13 @@ def spoil(root: Path) -> list[str]:
 
 
 def test_all_mistakes_are_named_at_once(example: Path) -> None:
-    said = spoil(example)
-    message = refused(f"dataset 300w: {len(said)} problems", root=str(example))
-    for words in said:
+    problems = spoil(example)
+    message = refused(f"dataset 300w: {len(problems)} problems", root=str(example))
+    for words in problems:
         assert words in message
         line = next(line for line in message.splitlines() if words in line)
         assert str(example) in line, "the file can be found"
-    assert len(message.splitlines()) == len(said) + 1
+    assert len(message.splitlines()) == len(problems) + 1
 
 
 def test_inspecting_and_loading_agree(example: Path) -> None:

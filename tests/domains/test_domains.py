@@ -179,7 +179,7 @@ def test_the_constant_image_is_the_mean() -> None:
         (Landmarks(68), np.zeros((3, 68, 2), np.int64), r"here: .*floats.*int64"),
         (Landmarks(2, eyes=None), np.full((3, 2, 2), 1.5, np.float32), r"here: .*\[0, 1\].*3 of 3.*sample 0"),
         (Landmarks(2, eyes=None), np.full((3, 2, 2), np.nan, np.float32), r"here: .*\[0, 1\]"),
-        (Landmarks(68), np.full((3, 68, 2), 0.5, np.float32), r"here: sample 0 has no size.*36 and 45"),
+        (Landmarks(68), np.full((3, 68, 2), 0.5, np.float32), r"here: the errors of sample 0 have no unit.*36 and 45"),
     ],
 )
 def test_unexpected_values_are_refused_by_name(domain: Domain, array: np.ndarray, message: str) -> None:
