@@ -200,7 +200,9 @@ class Streets(Dataset):
     to the nearest pixel, then coloured, void in black. The whole picture is squeezed to a square.
     """
 
-    root: str = option("", "Folder that holds the set; empty: the folder of the set's name in LSMBENCH_DATA.")
+    root: str = option(
+        "", "Folder that holds the set; empty: the folder of the set's name in LSMBENCH_DATA.", counts="never"
+    )
     size: int = option(256, "Height and width that everything is squeezed to, divisible by 4.", unit="px")
     direction: Literal["x_to_y", "y_to_x"] = option(
         "x_to_y",
@@ -221,6 +223,7 @@ class Streets(Dataset):
         "",
         "Network that judges generated photos (direction y_to_x): MODEL.pt or NAME:WEIGHTS.pth of torchvision; empty: "
         "they are compared pixel by pixel.",
+        counts="never",
     )
     reconstruction: Literal["mse", "l1"] = option("l1", "Loss of images, also of label colours.", choices=("mse", "l1"))
 
