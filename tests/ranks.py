@@ -17,7 +17,7 @@ from lsmbench.runs.config import Machine, RunConfig
 from lsmbench.runs.run import execute
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["lsmbench.runs.run"])
+_CONTEXT.set_forkserver_preload(["lsmbench.launch.child"])
 
 
 def executed(config: RunConfig, root: Path, devices: int, as_it_is: bool = False) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from rich.markup import escape
 
 from lsmbench.commands.console import console, errors, is_first, tell_unsent
+from lsmbench.launch.local import compute
 from lsmbench.runs.config import Machine, add_options, config_from_arguments, names_in, run_parser
-from lsmbench.runs.run import RunError, execute
+from lsmbench.runs.run import RunError
 from lsmbench.runs.tracking import Tracking
 
 
@@ -34,7 +35,7 @@ def run(words: list[str]) -> int:
     before = set(root.glob("*/result.json"))
     try:
         with _training_bar(f"{method} on {dataset}") as tell:  # told by the first process only
-            result = execute(config, root, machine, tell, tracking=tracking)
+            result = compute(config, root, machine, tell, tracking=tracking)
     except RunError as error:
         where = f" ({error.failure.where})" if error.failure.where else ""
         errors.print(f"[bold red]lsmbench:[/] {escape(error.failure.reason + where)}", highlight=False)

@@ -85,6 +85,10 @@ class RunConfig:
     supervision: SupervisionConfig
     training: TrainingConfig
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the plain values only, not what a dataset keeps in memory."""
+        return config_from_dict, (self.to_dict(),)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, complete with defaults, in the form of a configuration file."""
         return {

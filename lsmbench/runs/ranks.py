@@ -232,12 +232,19 @@ def joined(strategy: Strategy) -> Iterator[Ranks]:
 
     Raises:
         UserError: If they were started in a way that Lightning refuses.
+        Elsewhere: In place of the error that the end of another process causes in this one.
     """
     if not isinstance(strategy, DDPStrategy):
         yield Ranks()
         return
     strategy.setup_environment()
-    yield Ranks()
+    ranks = Ranks()
+    try:
+        yield ranks
+    except RuntimeError as error:
+        if lost := ranks.lost(error):
+            raise Elsewhere(lost) from error
+        raise
     # Not after an error: a process that waits for one that is gone would wait for long.
     distributed.destroy_process_group()
 
