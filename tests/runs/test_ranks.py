@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
 import socket
 import subprocess
 import sys
 from itertools import product
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Result
 from lsmbench.runs.run import execute
 from tests.conftest import Make
-from tests.ranks import executed
+from tests.ranks import commanded, executed
 
 CPU = Machine("cpu", 1)
 
@@ -115,20 +115,15 @@ def test_running_statistics_are_the_same_in_all_processes_and_on_disk(make: Make
 
 def command(config: RunConfig, file: Path, *words: str) -> list[str]:
     file.write_text(yaml.safe_dump(config.to_dict()))
-    return [sys.executable, "-m", "lsmbench", "train", "--config", str(file), "--accelerator", "cpu", *words]
+    return ["train", "--config", str(file), "--accelerator", "cpu", *words]
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 120) -> str:
-    """What a process said; 120 s is long for what takes ten."""
-    try:
-        return process.communicate(timeout=seconds)[0]
-    finally:
-        process.kill()
-
-
-def started(words: list[str], **variables: object) -> subprocess.Popen[str]:
-    env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+def ended(tasks: list[BaseProcess], output: Path) -> tuple[list[int | None], str]:
+    """The exit codes of processes, and what they printed; 120 s is long for what takes ten."""
+    for task in tasks:
+        task.join(120)
+        task.kill()
+    return [task.exitcode for task in tasks], output.read_text()
 
 
 def free_port() -> int:
@@ -142,17 +137,22 @@ def test_torchrun_and_slurm_start_the_same_run(make: Make, tmp_path: Path) -> No
     config = make("cyclegan", training={"batch_size": 12})
     expected = compute(on(2, config), tmp_path / "own", CPU)
     words = command(config, tmp_path / "config.yaml", "--machine.threads", "1", "--devices", "2")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    said = ended(started([*torchrun, *words[1:], "--output", str(tmp_path / "torchrun")]))
-    assert said.count("result.json") == 1, said
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "lsmbench"]
+    printed = subprocess.run(
+        [sys.executable, *torchrun, *words, "--output", str(tmp_path / "torchrun")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+    ).stdout  # fmt: skip
+    assert printed.count("result.json") == 1, printed
     slurm = {
         "SLURM_NTASKS": 2, "SLURM_NTASKS_PER_NODE": 1, "SLURM_NNODES": 2, "SLURM_LOCALID": 0, "SLURM_JOB_ID": 1,
         "SLURM_NODELIST": "127.0.0.1", "SLURM_STEP_ID": 0, "MASTER_PORT": free_port(),
     }  # fmt: skip
     words += ["--output", str(tmp_path / "slurm")]
-    tasks = [started(words, **slurm, SLURM_PROCID=rank, SLURM_NODEID=rank) for rank in (0, 1)]
-    said = "".join(ended(task) for task in tasks)
-    assert said.count("result.json") == 1, said
+    output = tmp_path / "slurm.txt"
+    tasks = [commanded(words, {**slurm, "SLURM_PROCID": rank, "SLURM_NODEID": rank}, output) for rank in (0, 1)]
+    codes, printed = ended(tasks, output)
+    assert codes == [0, 0], printed
+    assert printed.count("result.json") == 1, printed
     for root in ("torchrun", "slurm"):
         result = result_in(tmp_path / root)
         assert result.id == expected.id
@@ -162,16 +162,20 @@ def test_torchrun_and_slurm_start_the_same_run(make: Make, tmp_path: Path) -> No
 
 def test_processes_that_were_started_differently_are_refused(make: Make, tmp_path: Path) -> None:
     words = command(make("baseline"), tmp_path / "config.yaml", "--devices", "2", "--output", str(tmp_path / "runs"))
-    variables = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    torchrun = {
+        "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(),
+        "TORCHELASTIC_RUN_ID": "test",
+    }  # fmt: skip
+    output = tmp_path / "output.txt"
     tasks = [
-        started([*words, "--seed", str(rank)], RANK=rank, LOCAL_RANK=rank, TORCHELASTIC_RUN_ID="test", **variables)
+        commanded([*words, "--seed", str(rank)], {**torchrun, "RANK": rank, "LOCAL_RANK": rank}, output)
         for rank in (0, 1)
     ]
-    said = "".join(ended(task) for task in tasks)
-    assert [task.returncode for task in tasks] == [2, 1]
-    assert said.count("were started with different configurations or data") == 1, said
-    assert "process 0: baseline-N50-s0-" in said
-    assert "process 1: baseline-N50-s1-" in said
+    codes, printed = ended(tasks, output)
+    assert codes == [2, 1]
+    assert printed.count("were started with different configurations or data") == 1, printed
+    assert "process 0: baseline-N50-s0-" in printed
+    assert "process 1: baseline-N50-s1-" in printed
     assert not list(tmp_path.glob("runs/*"))
 
 
