@@ -213,8 +213,8 @@ def agree(study: optuna.Study, search: Search) -> None:
         return
     if its == mine:
         return
-    said = [f"- {key}: {then} there, {now} now" for key, (now, then) in differences(mine, its).items()]
+    lines = [f"- {key}: {then} there, {now} now" for key, (now, then) in differences(mine, its).items()]
     raise UserError(
-        f"study {study.study_name!r} was made with another space, objective or setting:\n" + "\n".join(said) + "\n"
+        f"study {study.study_name!r} was made with another space, objective or setting:\n" + "\n".join(lines) + "\n"
         "Go back to that, or begin a new study with --study NAME (or in another folder with --output)."
     )
