@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L  # noqa: N812
 import torch
@@ -171,7 +172,7 @@ def _failure(error: Exception, run: Run) -> RunError | Elsewhere:
 
 
 def _train_and_test(run: Run, tracked: bool) -> Result:
-    """The protocol itself: method → supervision → stages → select → test once.
+    """The protocol itself: method and supervision → stages → select → test once.
 
     Args:
         run: The run.
@@ -180,6 +181,28 @@ def _train_and_test(run: Run, tracked: bool) -> Result:
     began = time.perf_counter()
     if run.machine.threads:
         torch.set_num_threads(run.machine.threads)
+    prepare(run)
+    if run.ranks.rank == 0:
+        run.tracker.start(stage.history(run))
+    stages = []
+    for number in range(len(run.method.stages)):
+        trained = stage.train(run, number)
+        stages.append(trained.summary)
+        run.rows.extend(trained.rows)
+    final = run.trainer()
+    validation = _validation(run, stages, final)
+    scores = _test_once(run, final)
+    if tracked:
+        run.tracker.finish(_summary(scores, validation) | _floor(run.data, final))
+    return _result(run, stages, validation, scores, final, began)
+
+
+def prepare(run: Run) -> None:
+    """Makes the run's method, and writes down its supervision.
+
+    Raises:
+        UserError: If the method cannot learn from the data.
+    """
     data, ranks = run.data, run.ranks
     ranks.together(lambda: data.supervision)
     method = run.method = data.learner = ranks.together(lambda: _method(run.config))
@@ -189,60 +212,6 @@ def _train_and_test(run: Run, tracked: bool) -> Result:
         method.remarks.append(
             "batch normalisation has the statistics of each device's part of a batch, not of all of it"
         )
-    if ranks.rank == 0:
-        run.tracker.start(stage.history(run))
-
-    stages = []
-    for number in range(len(method.stages)):
-        trained = stage.train(run, number)
-        stages.append(trained.summary)
-        run.rows.extend(trained.rows)
-
-    final = run.trainer()
-    validation = next((s["value"] for s in reversed(stages) if s["monitor"] == method.score_name), None)
-    if not stages:
-        validation = float(final.validate(method, datamodule=data, verbose=False)[0][method.score_name])
-    scores = tested(method, data, final) if data.testing else []
-    if scores and not math.isfinite(scores[0].value):
-        raise DivergedError(f"the test score {scores[0].metric} is not a number")
-    if data.testing:
-        ranks.first(lambda: pictures.save_panel(method, data, run.folder.path))
-    if tracked:
-        run.tracker.finish(_summary(scores, validation) | _floor(data, final))
-
-    device = final.strategy.root_device.type
-    return Result(
-        id=run.folder.id,
-        protocol=PROTOCOL,
-        config=run.config.to_dict(),
-        dataset={
-            "name": data.dataset.name,
-            "fingerprint": data.fingerprint,
-            "views": {view: repr(domain) for view, domain in data.domains.items()},
-            "train": len(data.split.train),
-            "val": len(data.split.val),
-            "test": len(data.split.test),
-        },
-        supervision={**data.supervision.counts(), "val_pairs": len(data.split.val)},
-        selection={"rule": run.config.training.selection, "stages": stages},
-        scores=scores,
-        validation=validation,
-        cost={
-            "wall_s": round(time.perf_counter() - began + sum(s["seconds_before"] for s in stages), 3),
-            "train_s": round(sum(row["seconds"] for row in run.rows), 3),
-            "epochs": len(run.rows),
-            "updates": len(run.rows) * data.steps,
-            "parameters": sum(p.numel() for p in method.parameters()),
-            "peak_memory_mb": round(max(ranks.gathered(environment.peak_memory_mb(device))), 1),
-        },
-        environment={
-            **environment.describe(),
-            "device": device,
-            "nodes": final.num_nodes,
-            "threads": torch.get_num_threads(),
-        },
-        warnings=method.remarks,
-    )
 
 
 def _method(config: RunConfig) -> Method:
@@ -290,3 +259,65 @@ def _floor(data: PairDataModule, trainer: L.Trainer) -> dict[str, float | str]:
     return {
         f"floor/{score.source}->{score.target}/{score.metric}": score.value for score in tested(floor, data, trainer)
     }
+
+
+def _validation(run: Run, stages: list[dict[str, Any]], trainer: L.Trainer) -> float | None:
+    """The validation score of the selected weights: that of the last stage that was selected by it, if there is one."""
+    name = run.method.score_name
+    if not stages:
+        return float(trainer.validate(run.method, datamodule=run.data, verbose=False)[0][name])
+    return next((s["value"] for s in reversed(stages) if s["monitor"] == name), None)
+
+
+def _test_once(run: Run, trainer: L.Trainer) -> list[Score]:
+    """The test scores of the selected weights, and pictures of them; none without a test."""
+    if not run.data.testing:
+        return []
+    scores = tested(run.method, run.data, trainer)
+    if scores and not math.isfinite(scores[0].value):
+        raise DivergedError(f"the test score {scores[0].metric} is not a number")
+    run.ranks.first(lambda: pictures.save_panel(run.method, run.data, run.folder.path))
+    return scores
+
+
+def _result(
+    run: Run,
+    stages: list[dict[str, Any]],
+    validation: float | None,
+    scores: list[Score],
+    trainer: L.Trainer,
+    began: float,
+) -> Result:
+    data, method, device = run.data, run.method, trainer.strategy.root_device.type
+    return Result(
+        id=run.folder.id,
+        protocol=PROTOCOL,
+        config=run.config.to_dict(),
+        dataset={
+            "name": data.dataset.name,
+            "fingerprint": data.fingerprint,
+            "views": {view: repr(domain) for view, domain in data.domains.items()},
+            "train": len(data.split.train),
+            "val": len(data.split.val),
+            "test": len(data.split.test),
+        },
+        supervision={**data.supervision.counts(), "val_pairs": len(data.split.val)},
+        selection={"rule": run.config.training.selection, "stages": stages},
+        scores=scores,
+        validation=validation,
+        cost={
+            "wall_s": round(time.perf_counter() - began + sum(s["seconds_before"] for s in stages), 3),
+            "train_s": round(sum(row["seconds"] for row in run.rows), 3),
+            "epochs": len(run.rows),
+            "updates": len(run.rows) * data.steps,
+            "parameters": sum(p.numel() for p in method.parameters()),
+            "peak_memory_mb": round(max(run.ranks.gathered(environment.peak_memory_mb(device))), 1),
+        },
+        environment={
+            **environment.describe(),
+            "device": device,
+            "nodes": trainer.num_nodes,
+            "threads": torch.get_num_threads(),
+        },
+        warnings=method.remarks,
+    )
