@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -56,11 +58,21 @@ class SampleMetric(Metric):
         """Converts a score to an error, which a sweep minimises; 0 is perfect."""
         return 1 - score if self.higher_is_better else score
 
-    def per_sample(self) -> tuple[list[int], list[float]]:
-        """The samples' numbers, ascending, and their scores, from all processes: each of them must call this."""
+    def per_sample(self) -> tuple[list[int], list[float], NDArray[np.int64] | None]:
+        """What is known of each sample, in ascending order of number; every process has to call this.
+
+        Returns:
+            The samples' numbers, their scores, and their confusion matrices (n, K, K) if the value is made of these.
+        """
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            if not self.indices:
+                return [], [], None
             indices, values = self._ordered()
-        return indices.tolist(), values.tolist()
+            counts = self._counts()
+        return indices.tolist(), values.tolist(), counts
+
+    def _counts(self) -> NDArray[np.int64] | None:
+        return None
 
     def _ordered(self) -> tuple[Tensor, Tensor]:
         indices = dim_zero_cat(self.indices)
@@ -108,13 +120,13 @@ class ConfusionMetric(SampleMetric):
     """
 
     higher_is_better = True
-    confusion: Tensor
+    confusions: list[Tensor]
 
     def __init__(self, classes: int, absent: Literal["zero", "ignore"] = "zero", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes = classes
         self.absent = absent
-        self.add_state("confusion", default=torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("confusions", default=[], dist_reduce_fx="cat")
 
     @abstractmethod
     def of(self, confusion: Tensor) -> Tensor:
@@ -137,7 +149,7 @@ class ConfusionMetric(SampleMetric):
     def update(self, prediction: Tensor, target: Tensor, indices: Tensor) -> None:
         """Adds a batch of label maps."""
         matrices = self.matrices(prediction, target)
-        self.confusion += matrices.sum(0)
+        self.confusions.append(matrices)
         self.values.append(self._samples(matrices).float())
         self.indices.append(indices)
 
@@ -147,7 +159,7 @@ class ConfusionMetric(SampleMetric):
 
     def compute(self) -> Tensor:
         """The score over all samples together."""
-        scores = self.of(self.confusion.double()[None])
+        scores = self.of(dim_zero_cat(self.confusions).sum(0).double()[None])
         if scores.ndim > 1:
             scores = scores.nan_to_num(0.0).mean(1) if self.absent == "zero" else scores.nanmean(1)
         return scores[0].float()
@@ -155,6 +167,10 @@ class ConfusionMetric(SampleMetric):
     def pooled(self) -> float | None:
         """The score over all samples together."""
         return float(self.compute())
+
+    def _counts(self) -> NDArray[np.int64]:
+        order = torch.argsort(dim_zero_cat(self.indices))
+        return dim_zero_cat(self.confusions)[order].cpu().numpy()
 
 
 class PixelAccuracy(ConfusionMetric):

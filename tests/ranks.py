@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+from collections.abc import Mapping
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lsmbench import cli
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
 from lsmbench.runs import ranks
@@ -17,7 +21,7 @@ from lsmbench.runs.config import Machine, RunConfig
 from lsmbench.runs.run import execute
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["lsmbench.runs.run"])
+_CONTEXT.set_forkserver_preload(["lsmbench.launch.child"])
 
 
 def executed(config: RunConfig, root: Path, devices: int, as_it_is: bool = False) -> None:
@@ -76,3 +80,24 @@ def _replace(module: nn.Module) -> None:
         elif isinstance(child, nn.Dropout | nn.Dropout2d):
             other = nn.Identity()
         setattr(module, name, other) if other else _replace(child)
+
+
+def commanded(words: list[str], variables: Mapping[str, object], output: Path) -> BaseProcess:
+    """Starts the command line in a process that has imported torch already; what it prints goes to a file.
+
+    Args:
+        words: The command and its options.
+        variables: Of the process's environment, such as SLURM's.
+        output: The file.
+    """
+    process = _CONTEXT.Process(target=_command, args=(words, variables, output))
+    process.start()
+    return process
+
+
+def _command(words: list[str], variables: Mapping[str, object], output: Path) -> None:
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    with output.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    cli.main(words)

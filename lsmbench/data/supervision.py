@@ -23,8 +23,10 @@ Features = Callable[[Numbers], NDArray[np.floating[Any]]]
 class SupervisionConfig:
     """Which samples show which views, and how the samples are drawn."""
 
-    paired: float = option(100.0, "N: share of the training samples that show both views", unit="%")
-    paired_count: int | None = option(None, "Number of pairs, in place of N", unit="pairs")
+    paired: float = option(
+        100.0, "N: share of the training samples that show both views", unit="%", counts="within_row"
+    )
+    paired_count: int | None = option(None, "Number of pairs, in place of N", unit="pairs", counts="within_row")
     unpaired: int | None = option(
         None, "Use only so many x-only and so many y-only samples; null takes all that there are", unit="samples"
     )
@@ -46,18 +48,23 @@ class SupervisionConfig:
         "What k_medoids clusters: resnet50 (penultimate layer, ImageNet weights of torchvision), pixels, or a .npy "
         "file with a row for each sample of the dataset",
         source="resnet50: Shukla et al., §3.2",
+        counts="content",
+        only_if=("selection", "k_medoids"),
     )
     y_bank: str | None = option(
         None,
         "Another dataset whose targets are the y-only samples, such as gta for cityscapes; gta:PATH names its folder",
         source="Shukla et al., §4.1.8",
+        counts="word",
     )
     sampling: Literal["balanced", "unbalanced"] = option(
         "balanced",
         "balanced: every step holds its share of pairs; unbalanced: every sample is seen once an epoch",
     )
     val_pairs: int | None = option(None, "Use only the first so many validation pairs (they count as supervision)")
-    supervision_seed: int = option(0, "Seed of the choice of pairs; pairs are nested over N for one seed")
+    supervision_seed: int = option(
+        0, "Seed of the choice of pairs; pairs are nested over N for one seed", counts="within_row"
+    )
     split_seed: int | None = option(None, "Seed of the split into train, val and test; null keeps the dataset's order")
 
     @property

@@ -48,11 +48,14 @@ class Facades(SideBySide):
         "option root."
     )
 
-    root: str = option("", "Folder that holds train/, test/ and, as a rule, val/; empty: LSMBENCH_DATA/facades.")
+    root: str = option(
+        "", "Folder that holds train/, test/ and, as a rule, val/; empty: LSMBENCH_DATA/facades.", counts="never"
+    )
     segmenter: str = option(
         "",
         "The network that classifies the pixels of photos made from label maps, a TorchScript FILE or NAME:FILE with a "
         "network of torchvision and its weights; empty: such photos are scored as images.",
+        counts="never",
     )
     absent: Literal["zero", "ignore"] = option(
         "zero",

@@ -66,6 +66,7 @@ class Folder(PictureFolder):
         "",
         "The folder with the data: images/ with masks/, landmarks/ or landmarks.csv, A/ with B/, or pictures that show "
         "both views side by side; all also inside train/, val/ and test/.",
+        counts="never",
     )
     fit: Literal["stretch", "crop", "pad"] = option(
         "stretch",
@@ -99,11 +100,13 @@ class Folder(PictureFolder):
         "",
         "The classes' colours, where y is a label map in colours: a text file with a line name,r,g,b for each class "
         f"(void…: no class), or {' or '.join(sorted(PALETTES))}; empty: y is something else.",
+        counts="never",
     )
     segmenter: str = option(
         "",
         "With palette: the network that classifies the pixels of photos made from label maps, a TorchScript FILE or "
         "NAME:FILE with a network of torchvision and its weights; empty: such photos are scored as images.",
+        counts="never",
     )
     absent: Literal["zero", "ignore"] = option(
         "zero",

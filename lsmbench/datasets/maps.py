@@ -41,7 +41,9 @@ class Maps(SideBySide):
         "LSMBENCH_DATA/maps; or name the folder that holds them with the option root."
     )
 
-    root: str = option("", "Folder that holds train/ and val/, the test part; empty: LSMBENCH_DATA/maps.")
+    root: str = option(
+        "", "Folder that holds train/ and val/, the test part; empty: LSMBENCH_DATA/maps.", counts="never"
+    )
 
     @classmethod
     def example(cls, folder: Path) -> Self:

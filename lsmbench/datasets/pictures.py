@@ -106,7 +106,7 @@ class PictureFolder(Dataset):
     (`_domains_of`).
     """
 
-    root: str = option("", "The folder with the data.")
+    root: str = option("", "The folder with the data.", counts="never")
     size: int = option(128, "Height and width that everything is resized to, divisible by 4.", unit="px")
     direction: Literal["x_to_y", "y_to_x"] = option(
         "x_to_y", "Which view is translated to which.", choices=("x_to_y", "y_to_x")

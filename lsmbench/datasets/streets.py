@@ -201,7 +201,9 @@ class Streets(Dataset):
     resized by the nearest pixel and coloured, void in black. The whole picture is squeezed to a square.
     """
 
-    root: str = option("", "Folder that holds the set; empty: the folder of the set's name in LSMBENCH_DATA.")
+    root: str = option(
+        "", "Folder that holds the set; empty: the folder of the set's name in LSMBENCH_DATA.", counts="never"
+    )
     size: int = option(256, "Height and width that everything is squeezed to, divisible by 4.", unit="px")
     direction: Literal["x_to_y", "y_to_x"] = option(
         "x_to_y",
@@ -222,6 +224,7 @@ class Streets(Dataset):
         "",
         "Network that judges generated photos (direction y_to_x): MODEL.pt or NAME:WEIGHTS.pth of torchvision; empty: "
         "they are compared pixel by pixel.",
+        counts="never",
     )
     reconstruction: Literal["mse", "l1"] = option("l1", "Loss of images, also of label colours.", choices=("mse", "l1"))
 

@@ -105,7 +105,9 @@ class ThreeHundredW(Dataset):
 
     name: ClassVar[str] = "300w"
 
-    root: str = option("", "Folder that holds the parts' folders; empty: LSMBENCH_DATA/300w or LSMBENCH_DATA itself.")
+    root: str = option(
+        "", "Folder that holds the parts' folders; empty: LSMBENCH_DATA/300w or LSMBENCH_DATA itself.", counts="never"
+    )
     parts: str = option(
         "all",
         f"Parts to read, separated by commas, of: {', '.join(_PARTS)}; or all that are there.",

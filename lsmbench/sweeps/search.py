@@ -215,7 +215,6 @@ def agree(study: optuna.Study, search: Search) -> None:
         return
     lines = [f"- {key}: {then} there, {now} now" for key, (now, then) in differences(wanted, stored).items()]
     raise UserError(
-        f"study {study.study_name!r} was made with another space, objective or setting:\n"
-        + "\n".join(lines)
-        + "\nUse the study's values, or begin a new study with --study NAME (or in another folder with --output)."
+        f"study {study.study_name!r} was made with another space, objective or setting:\n" + "\n".join(lines) + "\n"
+        "Use the study's values, or begin a new study with --study NAME (or in another folder with --output)."
     )

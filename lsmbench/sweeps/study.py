@@ -12,7 +12,8 @@ from rich.console import Console
 
 from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, Best, Candidate, Trial
 from lsmbench.errors import UserError
-from lsmbench.launch.local import Children
+from lsmbench.launch.base import Launcher, Order
+from lsmbench.launch.local import Local
 from lsmbench.runs import environment
 from lsmbench.runs.config import PROTOCOL, Machine
 from lsmbench.runs.results import RESULT, Failure, Result
@@ -136,14 +137,14 @@ class Sweep:
         identity = self.search.identity(config)
         if (self.root / identity / RESULT).exists():
             return validation(Result.load(self.root / identity))
-        children = Children(self.root, self.machine, 1, testing=False)
-        children.start("floor", identity, config)
-        while children:
-            for _, message in children.wait():
-                if isinstance(message, Result):
-                    return validation(message)
-                if isinstance(message, Failure):
-                    raise (UserError if message.kind == "user" else SweepError)(f"the floor: {message.reason}")
+        launcher: Launcher = Local(jobs=1)
+        launcher.start("floor", Order(identity, config, self.root, self.machine, testing=False))
+        while launcher:
+            for _, event in launcher.wait():
+                if isinstance(event, Result):
+                    return validation(event)
+                if isinstance(event, Failure):
+                    raise (UserError if event.kind == "user" else SweepError)(f"the floor: {event.reason}")
         raise AssertionError
 
     def _best(

@@ -17,14 +17,16 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.markup import escape
 
+from lsmbench.benchmarks.compute import progress_bars
 from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED
 from lsmbench.errors import UserError
-from lsmbench.launch.local import Children, progress_bars
+from lsmbench.launch.base import Event, Launcher, Order
+from lsmbench.launch.local import Local
 from lsmbench.reports import markup
-from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine
+from lsmbench.runs.context import Progress
+from lsmbench.runs.folder import CHECKPOINTS
 from lsmbench.runs.results import Failure, Result
-from lsmbench.runs.run import CHECKPOINTS
 from lsmbench.runs.tracking import Tracking
 from lsmbench.sweeps.search import SEED, Search
 from lsmbench.sweeps.slots import BEAT_SECONDS, REASON, SLOT, Slots
@@ -111,7 +113,7 @@ class Worker:
             SweepError: If a trial fails twice for a reason that is not its parameters.
         """
         self.slots, self.title, self.pruning = slots, title, pruning
-        self.children = Children(self.root, self.machine, self.jobs, testing=False, every_epoch=pruning)
+        self.launcher: Launcher = Local(self.jobs, every_epoch=pruning)
         self.trials: dict[str, _Trial] = {}
         self.failures: Counter[str] = Counter()
         with progress_bars(self.console) as self.bars:
@@ -126,30 +128,31 @@ class Worker:
         waited_for = 0
         overall = self.bars.add_task(slots.study.study_name, total=len(slots.wanted), value="")
         while True:
-            if time.monotonic() - looked > _LOOK_SECONDS and len(self.children) < self.jobs:
+            if time.monotonic() - looked > _LOOK_SECONDS and len(self.launcher) < self.jobs:
                 looked = time.monotonic()
-                while len(self.children) < self.jobs and (trial := slots.take()) is not None:
+                while len(self.launcher) < self.jobs and (trial := slots.take()) is not None:
                     self._start(trial)
                 filled = slots.filled()
                 self.bars.update(overall, completed=len(filled))
                 if len(filled) == len(slots.wanted):
                     return filled
-                if not self.children and (others := len(slots.running())) != waited_for:
+                if not self.launcher and (others := len(slots.running())) != waited_for:
                     waited_for = others
-                    trials = markup.plural(others, "trial")
-                    self.console.print(f"Waiting for {trials} of other workers.", highlight=False)
-            if not self.children:
+                    self.console.print(
+                        f"Waiting for {markup.plural(others, 'trial')} of other workers.", highlight=False
+                    )
+            if not self.launcher:
                 time.sleep(_LOOK_SECONDS)
                 continue
-            for key, message in self.children.wait(_LOOK_SECONDS):
-                if not isinstance(message, Progress) or self._hopeless(key, message):
-                    self._end(key, message)
+            for key, event in self.launcher.wait(_LOOK_SECONDS):
+                if not isinstance(event, Progress) or self._hopeless(key, event):
+                    self._end(key, event)
                     looked = -math.inf
             if time.monotonic() - beaten > BEAT_SECONDS:
                 beaten = time.monotonic()
                 for key in [key for key, one in self.trials.items() if not slots.beat(one.trial)]:
-                    # This worker was silent for so long that another worker has failed the trial.
-                    self.children.stop(key)
+                    # It was silent for so long that another worker has its slot.
+                    self.launcher.stop(key)
                     self._forget(key)
 
     def _start(self, trial: optuna.Trial) -> None:
@@ -162,15 +165,16 @@ class Worker:
         followed = None
         if self.tracking:
             followed = replace(self.tracking, group=self.slots.study.study_name, name=f"trial {key}")
-        self.children.start(key, identity, config, followed)
+        order = Order(identity, config, self.root, self.machine, testing=False, tracking=followed)
+        self.launcher.start(key, order)
         task = self.bars.add_task(self.title(key), total=1.0, value="")
         self.trials[key] = _Trial(trial, identity, task, frozenset(known))
 
     def _hopeless(self, key: str, progress: Progress) -> bool:
         """Shows a finished epoch, reports it to the pruner, and stops the trial if the pruner says so."""
         one = self.trials[key]
-        self.bars.update(one.task, completed=progress.done / progress.total, value=progress.said)
-        # Stages before the last monitor other values.
+        self.bars.update(one.task, completed=progress.done / progress.total, value=progress.text)
+        # Stages before the last are monitored by other values.
         if not self.pruning or progress.monitor != self.search.monitor or not math.isfinite(progress.value):
             return False
         if progress.done in one.known:
@@ -180,26 +184,26 @@ class Worker:
         except optuna.exceptions.UpdateFinishedTrialError:
             return False  # another worker has failed the trial; the next heartbeat stops it
         if one.trial.should_prune():
-            self.children.stop(key)
+            self.launcher.stop(key)
             return True
         return False
 
-    def _end(self, key: str, message: Progress | Result | Failure) -> None:
+    def _end(self, key: str, event: Event) -> None:
         one, metric = self.trials[key], self.search.metric.name
         mark, reason = "[green]✓[/]", ""
         objective: float | None
-        if isinstance(message, Result):
-            state, value, seconds = FINISHED, validation(message), message.cost["wall_s"]
-            objective, outcome = self.search.objective(value), f"{metric} {value:.4f}"
-        elif isinstance(message, Progress):
-            state, value, seconds, objective = PRUNED, message.value, one.seconds, None
-            mark, outcome = "[yellow]–[/]", f"stopped early at {metric} {value:.4f}"
-        elif message.kind == "diverged":
-            state, value, seconds, reason = DIVERGED, self.floor, one.seconds, message.reason
+        if isinstance(event, Result):
+            state, value, seconds = FINISHED, validation(event), event.cost["wall_s"]
+            objective, text = self.search.objective(value), f"{metric} {value:.4f}"
+        elif isinstance(event, Progress):
+            state, value, seconds, objective = PRUNED, event.value, one.seconds, None
+            mark, text = "[yellow]–[/]", f"stopped early at {metric} {value:.4f}"
+        elif event.kind == "diverged":
+            state, value, seconds, reason = DIVERGED, self.floor, one.seconds, event.reason
             objective = self.search.objective(value)
-            mark, outcome = "[yellow]–[/]", f"diverged; counts with the floor's {metric} {value:.4f}"
+            mark, text = "[yellow]–[/]", f"diverged; counts with the floor's {metric} {value:.4f}"
         else:
-            self._failed(key, message)
+            self._failed(key, event)
             return
         before = self.slots.filled()
         attributes = {STATE: state, VALIDATION: value, SECONDS: seconds, "run": one.identity}
@@ -213,8 +217,8 @@ class Worker:
         others = [other.value for other in before.values() if other.value is not None]
         if searched and objective is not None and objective < min(others, default=math.inf):
             parameters = ", ".join(f"{name} {value:.3g}" for name, value in one.trial.params.items())
-            outcome += f"; best so far: {parameters}"
-        self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {outcome}", highlight=False)
+            text += f"; best so far: {parameters}"
+        self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {text}", highlight=False)
 
     def _failed(self, key: str, failure: Failure) -> None:
         one = self.trials[key]
@@ -230,14 +234,14 @@ class Worker:
                 "command tries it again; if its parameters are to blame, avoid them by a narrower --space and another "
                 "--study."
             )
-        warning = f"{self.title(key)} failed and is run again: {failure.reason} {where}"
-        self.console.print(f"[red]✗[/] {escape(warning)}", highlight=False)
+        text = f"{self.title(key)} failed and is run again: {failure.reason} {where}"
+        self.console.print(f"[red]✗[/] {escape(text)}", highlight=False)
 
     def _give_up(self) -> None:
         """Stops and fails the running trials, so that other workers can take their slots."""
         for key, one in list(self.trials.items()):
-            self.children.stop(key)
-            with suppress(Exception):  # the storage may be what broke; other workers find the trial all the same
+            self.launcher.stop(key)
+            with suppress(Exception):  # what stops the sweep may be the storage; dead workers' trials are found, too
                 self.slots.fail(one.trial, "its sweep was stopped", {SECONDS: one.seconds})
             self._forget(key)
 

@@ -25,11 +25,12 @@ from PIL import Image
 
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import UserError
+from lsmbench.launch.local import compute
 from lsmbench.methods import LSM, METHODS, Baseline
 from lsmbench.methods.floor import FloorConfig
 from lsmbench.runs import run as run_module
-from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
+from lsmbench.runs.context import Progress
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import RunError, data_of, execute
 from lsmbench.runs.tracking import Tracking
@@ -188,11 +189,11 @@ def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
 ) -> None:
     """Also when it is interrupted: the second file then has all of it."""
     config = make("ioda", training={"epochs": 3, "patience": 3, "batch_size": 12, "devices": devices})
-    plain = execute(config, tmp_path / "plain", CPU)
+    plain = compute(config, tmp_path / "plain", CPU)
     tracking = Tracking("wandb", group="small", folder=str(tmp_path / "followed"))
     with pytest.raises(Interrupted):
-        execute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
-    tracked = execute(config, tmp_path / "tracked", CPU, tracking=tracking)
+        compute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
+    tracked = compute(config, tmp_path / "tracked", CPU, tracking=tracking)
     assert comparable(tracked) == comparable(plain)
     assert [score.values for score in tracked.scores] == [score.values for score in plain.scores]
     (file,) = (tmp_path / "followed" / "wandb").glob("offline-run-*/*.wandb")
@@ -214,7 +215,7 @@ def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
             assert picture.size == (3 * 32, 4 * 32), "input, truth and prediction of the validation samples"
     assert logged.summary["test/x->y/iou"] == tracked.primary.value
     assert logged.summary["validation"] == tracked.validation
-    floor = execute(make("floor"), tmp_path, CPU)
+    floor = compute(make("floor"), tmp_path, CPU)
     assert logged.summary["floor/x->y/iou"] == floor.primary.value
 
 

@@ -16,9 +16,9 @@ from rich.console import Console
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Best
 from lsmbench.errors import UserError
-from lsmbench.launch.local import Children
-from lsmbench.runs.callbacks import Progress
+from lsmbench.launch.base import Order
 from lsmbench.runs.config import Machine, RunConfig
+from lsmbench.runs.context import Progress
 from lsmbench.runs.results import Failure, Result
 from lsmbench.sweeps import search as search_module
 from lsmbench.sweeps import slots, study, worker
@@ -43,29 +43,29 @@ def iou(config: RunConfig) -> float:
 
 @dataclass
 class Runs:
-    """Replaces child processes: a run's outcome is a function of its configuration."""
+    """Stands for a launcher: a run's outcome is a function of its configuration."""
 
     outcome: Callable[[RunConfig], float | list[float]] = iou
     ran: list[RunConfig] = field(default_factory=list)
     stopped: list[Any] = field(default_factory=list)
     most: int = 0
 
-    def __call__(self, root: Path, machine: Machine, jobs: int, testing: bool = True, every_epoch: bool = False) -> Any:
-        assert not testing, "a trial must not have a test set"
-        return _Children(self, every_epoch)
+    def __call__(self, jobs: int, every_epoch: bool = False) -> Any:
+        return _Launcher(self)
 
 
-class _Children:
-    def __init__(self, runs: Runs, every_epoch: bool) -> None:
-        self.runs, self.every_epoch = runs, every_epoch
+class _Launcher:
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
         self.waiting: dict[Any, Iterator[Any]] = {}
 
     def __len__(self) -> int:
         return len(self.waiting)
 
-    def start(self, key: Any, identity: str, config: RunConfig, tracking: Any = None) -> None:
-        self.runs.ran.append(config)
-        self.waiting[key] = self.messages(identity, config)
+    def start(self, key: Any, order: Order) -> None:
+        assert not order.testing, "a trial must not have a test set"
+        self.runs.ran.append(order.config)
+        self.waiting[key] = self.messages(order.identity, order.config)
         self.runs.most = max(self.runs.most, len(self.waiting))
 
     def messages(self, identity: str, config: RunConfig) -> Iterator[Any]:
@@ -97,8 +97,8 @@ class _Children:
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
-    monkeypatch.setattr(worker, "Children", made)
-    monkeypatch.setattr(study, "Children", made)
+    monkeypatch.setattr(worker, "Local", made)
+    monkeypatch.setattr(study, "Local", made)
     monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.0)
     return made
 
@@ -256,7 +256,6 @@ def test_a_lost_storage_is_told_as_what_it_is(
     def lost(*_: Any) -> bool:
         raise optuna.exceptions.StorageInternalError("no connection")
 
-    Children(tmp_path, Machine("cpu"), 1).stop("one that has ended")
     monkeypatch.setattr(slots.Slots, "fill", lost)
     with pytest.raises(optuna.exceptions.StorageInternalError, match="no connection"):
         sweep(found, tmp_path, trials=2).run()
