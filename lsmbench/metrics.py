@@ -65,7 +65,7 @@ class SampleMetric(Metric):
             The samples' numbers, their scores, and their confusion matrices (n, K, K) if the value is made of these.
         """
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
-            if not self.indices:
+            if not len(self.indices):
                 return [], [], None
             indices, values = self._ordered()
             counts = self._counts()

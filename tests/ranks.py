@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,23 +17,31 @@ from lsmbench import cli
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
 from lsmbench.runs import ranks
-from lsmbench.runs.config import Machine, RunConfig
+from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.run import execute
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["lsmbench.launch.child"])
 
 
-def executed(config: RunConfig, root: Path, devices: int, as_it_is: bool = False) -> None:
+def _nothing() -> None:
+    """There is nothing to register."""
+
+
+def executed(
+    config: RunConfig, root: Path, devices: int, as_it_is: bool = False, register: Callable[[], None] = _nothing
+) -> None:
     """Executes a run on the CPU; each process leaves `rank-R-STAGE.pt`: its method's parameters and state.
 
     They are those of each stage's end as `after`, and those of its start as `before`. Unless the method is left
-    `as_it_is`, it has nothing that depends on how a batch is divided.
+    `as_it_is`, it has nothing that depends on how a batch is divided. Methods and datasets of tests are added to the
+    tables by `register`, in each process.
     """
     root.mkdir()
     config = replace(config, training=replace(config.training, devices=devices))
     processes = [
-        _CONTEXT.Process(target=_execute, args=(config, root, place, as_it_is)) for place in ranks.places(devices)
+        _CONTEXT.Process(target=_execute, args=(config.to_dict(), root, place, as_it_is, register))
+        for place in ranks.places(devices)
     ]
     for process in processes:
         process.start()
@@ -42,8 +50,12 @@ def executed(config: RunConfig, root: Path, devices: int, as_it_is: bool = False
         assert process.exitcode == 0
 
 
-def _execute(config: RunConfig, root: Path, place: ranks.Place, as_it_is: bool) -> None:
+def _execute(
+    values: dict[str, Any], root: Path, place: ranks.Place, as_it_is: bool, register: Callable[[], None]
+) -> None:
     torch.set_num_threads(1)
+    register()
+    config = config_from_dict(values)
     if place.size > 1:
         place.take()
     METHODS[config.method_name] = _watched(METHODS[config.method_name], root, place.rank, as_it_is)

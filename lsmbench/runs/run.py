@@ -210,7 +210,7 @@ def prepare(run: Run) -> None:
     """
     data, ranks = run.data, run.ranks
     ranks.together(lambda: data.supervision)
-    method = run.method = data.learner = ranks.together(lambda: _method(run.config))
+    method = run.method = data.learner = ranks.together(lambda: method_of(run.config))
     ranks.together(lambda: check_supervision(run))
     ranks.together(lambda: method.learn(data))
     ranks.first(lambda: run.folder.save_supervision(data))
@@ -220,7 +220,12 @@ def prepare(run: Run) -> None:
         )
 
 
-def _method(config: RunConfig) -> Method:
+def method_of(config: RunConfig) -> Method:
+    """The method of a run, with its initial weights.
+
+    Raises:
+        UserError: If the method cannot be trained on the dataset.
+    """
     kind, dataset = METHODS[config.method_name], config.dataset
     supported, reason = kind.supports(dataset, config.method)
     if not supported:

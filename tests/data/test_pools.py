@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -18,54 +17,10 @@ from lsmbench.data.dataset import Arrays, Dataset, pools_of
 from lsmbench.data.module import PairDataModule
 from lsmbench.data.pools import Computed, Pool, Pools, Stored
 from lsmbench.data.supervision import SupervisionConfig, supervise
-from lsmbench.domains import Domain, Image, Mask
 from lsmbench.errors import UserError
+from tests.toys import Triples
 
 VIEWS = ("x", "y", "z")
-
-
-@dataclass
-class Triples(Dataset):
-    """Three views; samples that have all, two or one of them; two test sets; three samples of each patient."""
-
-    name: ClassVar[str] = "triples"
-    patient_twice: bool = False
-
-    @property
-    def domains(self) -> dict[str, Domain]:
-        return {"x": Image(1, 16), "y": Mask(2, 16), "z": Image(1, 16)}
-
-    @classmethod
-    def example(cls, folder: Path) -> Triples:
-        return cls()
-
-    def load(self) -> Arrays:
-        raise TypeError("it has pools instead")
-
-    def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
-        rng = np.random.default_rng(0)
-        every = {
-            "x": rng.integers(1, 256, (90, 1, 16, 16), np.uint8),
-            "y": rng.integers(0, 2, (90, 16, 16)).astype(np.uint8),
-            "z": rng.integers(1, 256, (90, 1, 16, 16), np.uint8),
-        }
-        unit = np.array([f"P{i // 3:02d}" for i in range(90)])
-
-        def pool(name: str, views: str, first: int, count: int, parts: Mapping[str, list[int]]) -> Pool:
-            rows = slice(first, first + count)
-            made = {part: np.arange(*span) for part, span in parts.items()}
-            return Pool(name, {view: every[view][rows] for view in views}, made, unit[rows])
-
-        complete = {"train": [0, 24], "val": [24, 30], "test": [30, 36]}
-        if self.patient_twice:
-            complete = {"train": [0, 25], "val": [25, 30], "test": [30, 36]}
-        return (
-            pool("complete", "xyz", 0, 36, complete),
-            pool("without z", "xy", 36, 18, {"train": [0, 12], "elsewhere": [12, 18]}),
-            pool("without y", "xz", 54, 12, {"train": [0, 12]}),
-            pool("photos", "x", 66, 12, {"train": [0, 12]}),
-            pool("pictures", "z", 78, 12, {"train": [0, 9], "test": [9, 12]}),
-        )
 
 
 def supervised(**options: object) -> dict[tuple[str, ...], np.ndarray]:
