@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lsmbench.methods.base import Terms
-from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
+from lsmbench.methods.gan import TwoWayConfig, TwoWayGAN, TwoWayViews
 from lsmbench.options import option
 
 
@@ -25,7 +25,7 @@ class CycleGANConfig(TwoWayConfig):
     )
 
 
-class CycleGAN(TwoWayMethod):
+class CycleGAN(TwoWayGAN):
     """Unpaired translation by two GANs and cycle consistency (Zhu et al. 2017, eqs. 1 to 4, identity loss of §5.2).
 
     Both generators, then both discriminators, which see fakes of the same forward through a pool. Which x and y belong

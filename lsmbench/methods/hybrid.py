@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from lsmbench.data.samplers import Turns
 from lsmbench.losses import relativistic
 from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
+from lsmbench.methods.gan import TwoWayConfig, TwoWayGAN, TwoWayViews
 from lsmbench.options import option
 
 
@@ -36,7 +36,7 @@ class HybridConfig(TwoWayConfig):
     )
 
 
-class Hybrid(TwoWayMethod):
+class Hybrid(TwoWayGAN):
     """CycleGAN with an L1 loss on few pairs and relativistic discriminators (Shukla et al. 2019, eqs. 1 to 6).
 
     Discriminators, then generators, both with all samples, paired or not; L1 with pairs only. Pairs are repeated until

@@ -36,13 +36,13 @@ class IODA(LatentMethod):
         )
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
-        """Each autoencoder's two halves, or the three parts of the translation."""
-        x, y = self.source, self.target
+        """Each autoencoder's two halves, the three parts of the translation, or all that a loss may touch."""
+        x, y, made = self.source, self.target, self.translator
         return {
-            "input_autoencoder": (self.encoders[x], self.decoders[x]),
-            "output_autoencoder": (self.encoders[y], self.decoders[y]),
-            "translation": (self.encoders[x], self.links[f"{x}{y}"], self.decoders[y]),
-            "mappers": (self.encoders, self.decoders, self.links),
+            "input_autoencoder": (made.encoders[x], made.decoders[x]),
+            "output_autoencoder": (made.encoders[y], made.decoders[y]),
+            "translation": (made.encoders[x], made.links[f"{x}{y}"], made.decoders[y]),
+            "mappers": (made,),
         }[group]
 
     def losses_input_autoencoder(self, views: LatentViews) -> Terms:
@@ -60,4 +60,4 @@ class IODA(LatentMethod):
     def validate(self, batch: dict[str, Tensor]) -> Tensor:
         """Reconstruction loss of the autoencoder that is being trained."""
         view = self.source if self.stage.name == "pretrain_x" else self.target
-        return self.domains[view].loss(self.decoders[view](self.encode(batch[view], view)), batch[view])
+        return self.domains[view].loss(self.translator.decode(self.encode(batch[view], view), view), batch[view])

@@ -16,11 +16,12 @@ from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.losses import bce_to, reverse_gradient
 from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews, image_encoder
+from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
 from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.patchgan import latent_discriminator
 from lsmbench.networks.presets import FILTERS
+from lsmbench.networks.translators import LatentTranslator
 from lsmbench.options import option
 
 
@@ -70,10 +71,11 @@ class LSM(LatentMethod):
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """As the family; the classifiers of a ResNet's codes need images of 32 px."""
-        encoder = image_encoder(cast(LatentConfig, config), dataset.domains)
-        for view, domain in dataset.domains.items():
-            if encoder == "resnet" and not domain.is_vector and domain.shape[-1] < 32:
-                return False, f"needs sides of 32 px for its domain classifiers, and {view} has {domain.shape[-1]}"
+        shapes = {view: domain.shape for view, domain in dataset.domains.items()}
+        encoder = LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes)
+        for view, shape in shapes.items():
+            if encoder == "resnet" and len(shape) > 1 and shape[-1] < 32:
+                return False, f"needs sides of 32 px for its domain classifiers, and {view} has {shape[-1]}"
         return super().supports(dataset, config)
 
     def build(self) -> None:
@@ -85,8 +87,8 @@ class LSM(LatentMethod):
 
     def _classifier(self, view: str) -> nn.Module:
         """A PatchGAN on maps, a multilayer perceptron on vectors and on the native encoder's codes of a few pixels."""
-        shape = self.code_shape(view)
-        if len(shape) == 1 or self.image_encoder == "native":
+        shape = self.translator.code_shape(view)
+        if len(shape) == 1 or self.translator.image_encoder == "native":
             return VectorDiscriminator(prod(shape))
         return latent_discriminator(shape[0], shape[-1], FILTERS[self.config.network])
 

@@ -11,12 +11,12 @@ from torch.nn import functional as F  # noqa: N812
 from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Terms
-from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord
+from lsmbench.methods.gan import GAN, GANConfig, GeneratorWord
 from lsmbench.options import option
 
 
 @dataclass
-class Pix2PixConfig(GeneratorConfig):
+class Pix2PixConfig(GANConfig):
     """The paper's own defaults."""
 
     gan: Literal["vanilla", "lsgan", "saturating"] = option("vanilla", "The adversarial loss", source="pix2pix, eq. 1")
@@ -34,7 +34,7 @@ class Pix2PixConfig(GeneratorConfig):
     )
 
 
-class Pix2Pix(GeneratorMethod):
+class Pix2Pix(GAN):
     """Supervised translation by a conditional GAN and an L1 loss on the pairs (Isola et al. 2017, eqs. 1 to 4).
 
     The discriminator sees input and output together; landmarks are repeated as constant planes over the image (LSM,
@@ -77,7 +77,7 @@ class Pix2Pix(GeneratorMethod):
         pairs = batch[self.pair]
         x = self.domains[self.source].to_input(pairs[self.source])
         output = self.generate(x, self.source, self.target)
-        return {"x": x, "y": pairs[self.target], "output": output, "fake": self.fakes(output, self.target)}
+        return {"x": x, "y": pairs[self.target], "output": output, "fake": self.domains[self.target].activate(output)}
 
     def losses_discriminators(self, views: dict[str, Tensor]) -> Terms:
         """Eq. 1, for the discriminator: ½ [ℓ(D(x, y), 1) + ℓ(D(x, G(x)), 0)]."""
@@ -86,9 +86,7 @@ class Pix2Pix(GeneratorMethod):
             if not views:
                 return self.nothing("discriminators")
             real = self.verdict(views["x"], self.domains[self.target].to_input(views["y"]))
-            return (
-                self.judgement(real, True) + self.judgement(self.verdict(views["x"], views["fake"].detach()), False)
-            ) / 2
+            return self.discriminator_loss(real, self.verdict(views["x"], views["fake"].detach()))
 
         return {"judge": judge}
 
@@ -97,7 +95,7 @@ class Pix2Pix(GeneratorMethod):
         if not views:
             return dict.fromkeys(("adversarial", "xy"), lambda: self.nothing("generators"))
         return {
-            "adversarial": lambda: self.fooling(self.verdict(views["x"], views["fake"])),
+            "adversarial": lambda: self.generator_loss(self.verdict(views["x"], views["fake"])),
             "xy": lambda: self.supervised_loss(views),
         }
 

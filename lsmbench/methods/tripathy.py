@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Terms
+from lsmbench.methods.gan import TwoWayConfig, TwoWayGAN, TwoWayViews
 from lsmbench.methods.phases import Stage
-from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
 from lsmbench.options import option
 
 
@@ -26,7 +26,18 @@ class TripathyConfig(TwoWayConfig):
     )
 
 
-class Tripathy(TwoWayMethod):
+@dataclass
+class CycleViews(TwoWayViews):
+    """The views of a step with their translations there and back, which both groups share.
+
+    Attributes:
+        back: Each view's translation there and back.
+    """
+
+    back: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Tripathy(TwoWayGAN):
     """Paired, then unpaired training with conditional cycle discriminators (Tripathy et al. 2018).
 
     Built from the description by Shukla et al. (2019, §2.4), since there is no code: instead of an L1 loss, a further
@@ -64,7 +75,13 @@ class Tripathy(TwoWayMethod):
             }
         )
 
-    def losses_discriminators(self, views: TwoWayViews) -> Terms:
+    def prepare(self, batch: Batch) -> CycleViews:
+        """Translates there and back, once for both groups."""
+        views = super().prepare(batch)
+        back = {t: self.made(views.fake[s], s, t) for t, s in self.directions if t in views.real}
+        return CycleViews(views.real, views.fake, views.pairs, back)
+
+    def losses_discriminators(self, views: CycleViews) -> Terms:
         """Of views by themselves, and of cycles."""
         x, y = self.source, self.target
         return {
@@ -74,7 +91,7 @@ class Tripathy(TwoWayMethod):
             "judge_cycle_y": lambda: self.judge_cycle(views, y, x),
         }
 
-    def losses_generators(self, views: TwoWayViews) -> Terms:
+    def losses_generators(self, views: CycleViews) -> Terms:
         """Fooling all four."""
         x, y = self.source, self.target
         return {
@@ -82,31 +99,23 @@ class Tripathy(TwoWayMethod):
             "cycle": lambda: self.fooling_cycle(views, x, y) + self.fooling_cycle(views, y, x),
         }
 
-    def prepare(self, batch: Batch) -> TwoWayViews:
-        """Translates there and back, once for both groups."""
-        views = super().prepare(batch)
-        for there, back in self.directions:
-            if there in views.real:
-                views.back[there] = self.made(views.fake[back], back, there)
-        return views
-
-    def condition(self, views: TwoWayViews, view: str, through: str) -> Tensor:
+    def condition(self, views: CycleViews, view: str, through: str) -> Tensor:
         """What a cycle of `view` is judged beside: pairs' true other views, and the translations of all others."""
         made = views.fake[through][views.pairs :]
         return torch.cat([views.real[through][: views.pairs], made]) if views.pairs else made
 
-    def judge_cycle(self, views: TwoWayViews, view: str, through: str) -> Tensor:
+    def judge_cycle(self, views: CycleViews, view: str, through: str) -> Tensor:
         """½ [ℓ(D(x | condition), 1) + ℓ(D(there and back | condition), 0)]."""
         if view not in views.real:
             return self.nothing("discriminators")
         discriminator, beside = self.discriminators[f"cycle_{view}"], self.condition(views, view, through).detach()
         real = self.joint_verdict(discriminator, beside, views.real[view])
         fake = self.joint_verdict(discriminator, beside, views.back[view].detach())
-        return (self.judgement(real, True) + self.judgement(fake, False)) / 2
+        return self.discriminator_loss(real, fake)
 
-    def fooling_cycle(self, views: TwoWayViews, view: str, through: str) -> Tensor:
+    def fooling_cycle(self, views: CycleViews, view: str, through: str) -> Tensor:
         """ℓ(D(there and back | condition), 1)."""
         if view not in views.real:
             return self.nothing("generators")
         beside = self.condition(views, view, through)
-        return self.fooling(self.joint_verdict(self.discriminators[f"cycle_{view}"], beside, views.back[view]))
+        return self.generator_loss(self.joint_verdict(self.discriminators[f"cycle_{view}"], beside, views.back[view]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import lightning as L  # noqa: N812
 import pytest
@@ -32,6 +33,7 @@ class Two(Method):
 
     Config = TwoConfig
     groups = ("a", "b")
+    weights: ClassVar = {"second": 1.0}
 
     def build(self) -> None:
         self.a, self.b = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
