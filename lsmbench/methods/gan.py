@@ -29,7 +29,7 @@ from lsmbench.networks.patchgan import PatchGAN
 from lsmbench.networks.pool import ImagePool
 from lsmbench.networks.presets import FILTERS
 from lsmbench.networks.resnet import ResnetGenerator
-from lsmbench.networks.translators import DirectTranslator, LatentOptions, LatentTranslator, misfit
+from lsmbench.networks.translators import DirectTranslator, LatentOptions, LatentTranslator, encoder_misfit
 from lsmbench.networks.unet import UNetGenerator
 from lsmbench.options import option
 
@@ -101,41 +101,50 @@ class GAN(Method):
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
-        """Generators other than `latent` translate maps to maps; a PatchGAN needs 24 px."""
-        reason = cls._misfit(cast(GANConfig, config), dataset.domains)
+        """Whether source and target fit the networks."""
+        views = sorted((dataset.source, dataset.target))
+        reason = cls.misfit(cast(GANConfig, config), {view: dataset.domains[view] for view in views})
         return not reason, reason
 
     @classmethod
-    def _misfit(cls, config: GANConfig, domains: Mapping[str, Domain]) -> str:
-        """Why the networks cannot be had; empty if they can."""
+    def misfit(cls, config: GANConfig, domains: Mapping[str, Domain]) -> str:
+        """Why the views do not fit: a PatchGAN needs 24 px, and generators other than `latent` maps; else empty."""
         kind = cls.generator_for(config, domains)
         shapes = {view: domain.shape for view, domain in domains.items()}
         for view, domain in domains.items():
             if not domain.is_vector and domain.shape[-1] < 24:
                 return f"needs sides of 24 px for its discriminators, and {view} has {domain.shape[-1]}"
         if kind == "latent":
-            return misfit(shapes, LatentTranslator.image_encoder_for(config, shapes))
+            return encoder_misfit(shapes, LatentTranslator.image_encoder_for(config, shapes))
         for view, domain in domains.items():
             if domain.is_vector:
                 return f"cannot make or read {domain.kind} ({view}) with generator={kind}; use generator=latent"
             side = domain.shape[-1]
             if kind == "unet" and (side < 32 or (side & (side - 1) and side % 256)):
                 return f"needs sides of 32, 64, 128 or a multiple of 256 px for its U-Net, and {view} has {side}"
-        return misfit(shapes, "resnet")
+        return encoder_misfit(shapes, "resnet")
 
     # Networks ---------------------------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Makes the generators and `discriminators`, one for each target."""
-        self.generator = self.generator_for(self.config, self.domains)
+        """Makes the generators and `discriminators`, one for each target.
+
+        Raises:
+            UserError: If the views do not fit.
+        """
+        domains = {view: self.domains[view] for view in self.views}
+        if reason := self.misfit(self.config, domains):
+            raise UserError(f"{type(self).__name__} {reason}.")
+        self.generator = self.generator_for(self.config, domains)
         self.generators: LatentTranslator | DirectTranslator
         if self.generator == "latent":
-            shapes = {view: domain.shape for view, domain in self.domains.items()}
-            filters = FILTERS[self.config.network]
+            shapes, filters = {v: domain.shape for v, domain in domains.items()}, FILTERS[self.config.network]
             self.generators = LatentTranslator(shapes, self.directions, self.network, filters, self.config)
         else:
             self.domains = {view: _signed(domain) for view, domain in self.domains.items()}
-            self.generators = DirectTranslator(self.directions, self._generator, self.network)
+            self.generators = DirectTranslator(
+                {f"{s}{t}": self.network(f"generator_{s}{t}", partial(self._own, s, t)) for s, t in self.directions}
+            )
         self.discriminators = nn.ModuleDict(
             {t: self.network(f"discriminator_{t}", partial(self.discriminator, s, t)) for s, t in self.directions}
         )
@@ -144,7 +153,7 @@ class GAN(Method):
         """The discriminators, or all that generates."""
         return (self.discriminators if group == "discriminators" else self.generators,)
 
-    def _generator(self, source: str, target: str) -> nn.Module:
+    def _own(self, source: str, target: str) -> nn.Module:
         shape, made, filters = self.domains[source].shape, self.domains[target].shape[0], FILTERS[self.config.network]
         if self.generator == "unet":
             return UNetGenerator(shape[0], made, filters, downs=min(8, shape[-1].bit_length() - 1))
@@ -252,18 +261,11 @@ class TwoWayGAN(GAN):
         return float(getattr(config, "w_identity", 0.0))
 
     @classmethod
-    def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
-        """A generator can be fed its own target only where both views have one shape."""
-        _, reason = super().supports(dataset, config)
-        reason = reason or cls._without_identity(dataset.domains, config)
-        return not reason, reason
-
-    @classmethod
-    def _without_identity(cls, domains: Mapping[str, Domain], config: MethodConfig) -> str:
-        """Why the identity loss cannot be had, if it is asked for: it is not left out unasked."""
+    def misfit(cls, config: GANConfig, domains: Mapping[str, Domain]) -> str:
+        """The identity loss feeds a generator with its own target, which takes views of one shape."""
         x, y = (domain.shape for domain in domains.values())
-        if x == y or not cls.identity_weight(config):
-            return ""
+        if (reason := super().misfit(config, domains)) or x == y or not cls.identity_weight(config):
+            return reason
         return (
             f"has an identity loss, which needs views of one shape, and the views' are {x} and {y}; switch it off by "
             "method.w_identity=0"
@@ -278,12 +280,10 @@ class TwoWayGAN(GAN):
         """Generators, discriminators, and a pool of fakes of each view.
 
         Raises:
-            UserError: If the pools' size is negative, or the identity loss is asked for and cannot be had.
+            UserError: If the views do not fit, or the pools' size is negative.
         """
         if self.config.pool < 0:
             raise UserError(f"method.pool: expected 0 or more samples, found {self.config.pool}.")
-        if reason := self._without_identity(self.domains, self.config):
-            raise UserError(f"{type(self).__name__} {reason}.")
         super().build()
         self.pools = nn.ModuleDict(
             {v: ImagePool(self.config.pool, self.domains[v].shape) for v in (self.source, self.target)}

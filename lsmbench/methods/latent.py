@@ -16,7 +16,7 @@ from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Method, MethodConfig
 from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.translators import LatentOptions, LatentTranslator, misfit
+from lsmbench.networks.translators import LatentOptions, LatentTranslator, encoder_misfit
 
 Rows = slice | Tensor
 """Some rows of a batch: a slice where they follow each other, else their numbers."""
@@ -44,9 +44,8 @@ class LatentMethod(Method):
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """Needs sides that its image encoder can halve often enough."""
-        shapes = {view: domain.shape for view, domain in dataset.domains.items()}
-        encoder = LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes)
-        reason = misfit(shapes, encoder)
+        shapes = shapes_of(dataset)
+        reason = encoder_misfit(shapes, LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes))
         return not reason, reason
 
     @property
@@ -57,8 +56,7 @@ class LatentMethod(Method):
 
     def build(self) -> None:
         """Makes encoders, decoders and links."""
-        shapes = {view: domain.shape for view, domain in self.domains.items()}
-        filters = FILTERS[self.config.network]
+        shapes, filters = {v: self.domains[v].shape for v in self.views}, FILTERS[self.config.network]
         self.translator = LatentTranslator(
             shapes, self.directions, self.network, filters, self.config, autoencodes=self.reconstructs
         )
@@ -157,3 +155,8 @@ class LatentViews:
             linked = self.method.translator.link(code, source, target) if len(code) else code
             self._mapped[source, target, pairs_only] = linked
         return self._mapped[source, target, pairs_only]
+
+
+def shapes_of(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """Shapes of the network inputs of a dataset's source and target, by view."""
+    return {view: dataset.domains[view].shape for view in sorted((dataset.source, dataset.target))}

@@ -16,7 +16,7 @@ from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.losses import bce_to, reverse_gradient
 from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
+from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews, shapes_of
 from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.patchgan import latent_discriminator
@@ -71,7 +71,7 @@ class LSM(LatentMethod):
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """As the family; the classifiers of a ResNet's codes need images of 32 px."""
-        shapes = {view: domain.shape for view, domain in dataset.domains.items()}
+        shapes = shapes_of(dataset)
         encoder = LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes)
         for view, shape in shapes.items():
             if encoder == "resnet" and len(shape) > 1 and shape[-1] < 32:

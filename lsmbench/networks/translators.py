@@ -6,10 +6,10 @@ shape of a network input, (C, H, W) or (F,) for a vector, and return network out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -25,18 +25,11 @@ VECTOR_WIDTHS = (64, 256, 1024)
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 ImageEncoder = Literal["resnet", "native"]
-Directions = Iterable[tuple[str, str]]
-"""Pairs of the source's and the target's name."""
+Named = Callable[[str, Callable[[], nn.Module]], nn.Module]
+"""Makes a network, having set the seed that belongs to its name: `Method.network`."""
 
 
-class Named(Protocol):
-    """Makes a network by its name, as `Method.network` does."""
-
-    def __call__(self, name: str, make: Callable[[], nn.Module], /) -> nn.Module:
-        """Calls `make`, having set the seed that belongs to the name."""
-
-
-def misfit(shapes: Shapes, image_encoder: ImageEncoder) -> str:
+def encoder_misfit(shapes: Shapes, image_encoder: ImageEncoder) -> str:
     """Why views do not fit the encoder of images, which halves their sides several times; empty if they do."""
     multiple = {"resnet": 4, "native": 2**BLOCKS}[image_encoder]
     for view, shape in shapes.items():
@@ -46,16 +39,7 @@ def misfit(shapes: Shapes, image_encoder: ImageEncoder) -> str:
 
 
 class DirectTranslator(nn.ModuleDict):
-    """One network for each direction, under the key `xy` for x to y.
-
-    Args:
-        directions: The translations, in order.
-        make: Makes the network of a source and a target.
-        network: Makes it by the name `generator_xy`.
-    """
-
-    def __init__(self, directions: Directions, make: Callable[[str, str], nn.Module], network: Named) -> None:
-        super().__init__({f"{s}{t}": network(f"generator_{s}{t}", partial(make, s, t)) for s, t in directions})
+    """One network for each direction, under the key `xy` for x to y."""
 
     def forward(self, fed: Tensor, source: str, target: str) -> Tensor:
         """Map network inputs of the source to network outputs of the target."""
@@ -99,7 +83,7 @@ class LatentTranslator(nn.Module):
     def __init__(
         self,
         shapes: Shapes,
-        directions: Directions,
+        directions: Sequence[tuple[str, str]],
         network: Named,
         filters: int,
         options: LatentOptions,
@@ -108,11 +92,9 @@ class LatentTranslator(nn.Module):
         super().__init__()
         self.shapes, self.filters, self.norm = dict(shapes), filters, options.norm
         self.image_encoder = self.image_encoder_for(options, shapes)
-        directions = list(directions)
-        sources, targets = zip(*directions, strict=True)
         views = dict.fromkeys(view for direction in directions for view in direction)
-        encoded = [v for v in views if autoencodes or v in sources]
-        decoded = [v for v in views if autoencodes or v in targets]
+        encoded = [v for v in views if autoencodes or any(v == source for source, _ in directions)]
+        decoded = [v for v in views if autoencodes or any(v == target for _, target in directions)]
         # A clipped gradient's norm is a sum in the order of the parameters: encoders, decoders, links.
         self.encoders = nn.ModuleDict({v: network(f"encoder_{v}", partial(self._encoder, v)) for v in encoded})
         self.decoders = nn.ModuleDict({v: network(f"decoder_{v}", partial(self._decoder, v)) for v in decoded})

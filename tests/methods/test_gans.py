@@ -283,7 +283,7 @@ def test_dropout_at_test_time_is_asked_for() -> None:
 
 def test_generators_of_images_refuse_landmarks_and_say_what_to_use() -> None:
     class Faces:
-        domains = FACES
+        source, target, domains = "x", "y", FACES
 
     for kind, config in ((Pix2Pix, Pix2PixConfig(generator="unet")), (CycleGAN, CycleGANConfig(generator="resnet9"))):
         supported, reason = kind.supports(Faces(), config)  # type: ignore[arg-type]
@@ -294,6 +294,7 @@ def test_generators_of_images_refuse_landmarks_and_say_what_to_use() -> None:
 @pytest.mark.parametrize(("kind", "least"), [(Pix2Pix, 24), (CycleGAN, 24), (LSM, 32)])
 def test_images_too_small_for_a_discriminator_are_refused_before_training(kind: type[Method], least: int) -> None:
     class Small:
+        source, target = "x", "y"
         domains: ClassVar[dict[str, Domain]] = {"x": Image(1, least - 4), "y": Mask(2, least - 4)}
 
     supported, reason = kind.supports(Small(), kind.Config(generator="latent") if kind is not LSM else kind.Config())  # type: ignore[arg-type,call-arg]
