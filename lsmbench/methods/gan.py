@@ -74,8 +74,8 @@ class GANConfig(LatentOptions, MethodConfig):
 class GAN(Method):
     """A method whose translations are generators that discriminators judge.
 
-    A subclass says by `own_generator` which one its paper has, and gives losses for `discriminators` and `generators`.
-    All epochs are trained, and the best by the validation score is tested (LSM, App. C).
+    A subclass gives losses for the groups `discriminators` and `generators`; `own_generator` says which generator its
+    paper has. All epochs are trained, and the best by the validation score is tested (LSM, App. C).
     """
 
     Config: ClassVar[type[MethodConfig]] = GANConfig
@@ -83,7 +83,7 @@ class GAN(Method):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """One, of the full budget."""
+        """One stage of the full budget."""
         return (Stage("train", self.groups, full_budget=True),)
 
     @classmethod
@@ -150,7 +150,7 @@ class GAN(Method):
         )
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
-        """The discriminators, or all that generates."""
+        """The discriminators or the generators."""
         return (self.discriminators if group == "discriminators" else self.generators,)
 
     def _own(self, source: str, target: str) -> nn.Module:

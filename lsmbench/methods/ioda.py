@@ -15,12 +15,12 @@ from lsmbench.methods.phases import Stage
 class IODA(LatentMethod):
     """Input/output deep architecture: pre-trained autoencoders, then eq. 2 (Lerouge et al. 2015; LSM, §4.2, App. C).
 
-    Stage 1 trains D_x∘E_x on every visible x and D_y∘E_y on every visible y, each with its own early stopping on the
-    validation reconstruction loss (hence two stages here). Stage 2 trains D_y∘L_xy∘E_x on the pairs from the best
-    weights of both, with L_xy untrained so far and a new optimiser; all three parts move.
+    First D_x∘E_x is trained on every visible x and D_y∘E_y on every visible y. Both stop early by their own validation
+    reconstruction loss, so that the paper's one stage is two stages here. Then D_y∘L_xy∘E_x is trained on the pairs,
+    with a new optimiser, from the best weights of both and an untrained L_xy; all three parts are updated.
 
-    The original is a multilayer perceptron trained by plain gradient descent, with an optionally pre-trained link; the
-    LSM paper compares with this form instead.
+    The original is a multilayer perceptron trained by plain gradient descent, with an optionally pre-trained link. The
+    LSM paper compares with the form that is built here.
     """
 
     reconstructs = True
@@ -36,7 +36,7 @@ class IODA(LatentMethod):
         )
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
-        """Each autoencoder's two halves, the three parts of the translation, or all that a loss may touch."""
+        """The two halves of an autoencoder, the three parts of the translation, or all networks (`mappers`)."""
         x, y, made = self.source, self.target, self.translator
         return {
             "input_autoencoder": (made.encoders[x], made.decoders[x]),

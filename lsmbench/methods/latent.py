@@ -74,18 +74,18 @@ class LatentMethod(Method):
         return cast(Tensor, self.translator(self.domains[source].to_input(view), source, target))
 
     def prepare(self, batch: Batch) -> LatentViews:
-        """Gathers the visible views of each domain; codes are computed on demand."""
+        """Collects the visible views of each domain; codes are computed when first asked for."""
         return LatentViews(self, batch)
 
     def supervised(self, views: LatentViews, source: str, target: str) -> Tensor:
-        """Translation loss on the pairs (eq. 2): to encoder and link of the source, decoder of the target."""
+        """Translation loss on the pairs (eq. 2); reaches the source's encoder, the link and the target's decoder."""
         if not views.paired(source, target):
             return self.nothing("mappers")
         output = self.translator.decode(views.mapped(source, target, pairs_only=True), target)
         return self.domains[target].loss(output, views.visible[target][views.beside(target, source)])
 
     def reconstruction(self, views: LatentViews, view: str) -> Tensor:
-        """Reconstruction loss on every sample that shows the view (eqs. 5 and 6): to its encoder and decoder."""
+        """Reconstruction loss on every sample that shows the view (eqs. 5, 6); reaches its encoder and decoder."""
         if view not in views.visible:
             return self.nothing("mappers")
         return self.domains[view].loss(self.translator.decode(views.code(view), view), views.visible[view])
@@ -122,7 +122,7 @@ class LatentViews:
         Args:
             view: Whose rows.
             other: The other view.
-            absent: Whether the rows are asked for whose samples do *not* show the other view.
+            absent: Whether to give the rows whose samples do *not* show the other view instead.
         """
         found = [r for group, r in self._rows.get(view, {}).items() if (other in group) is not absent]
         if all(one.stop == following.start for one, following in pairwise(found)):
@@ -142,9 +142,12 @@ class LatentViews:
         return self._codes[view]
 
     def mapped(self, source: str, target: str, *, pairs_only: bool) -> Tensor:
-        """The codes of source views, brought to the target's latent space by the link.
+        """The codes of source views after the link, in the target's latent space.
 
-        With `pairs_only` those of samples that show the target too; else all of them.
+        Args:
+            source: The view that is encoded.
+            target: The view whose latent space the link leads to.
+            pairs_only: Whether to give the codes of samples that show the target too; else of all samples.
         """
         pairs = self.beside(source, target)
         if (source, target, False) in self._mapped:

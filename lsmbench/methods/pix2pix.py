@@ -38,17 +38,17 @@ class Pix2Pix(GAN):
     """Supervised translation by a conditional GAN and an L1 loss on the pairs (Isola et al. 2017, eqs. 1 to 4).
 
     The discriminator sees input and output together; landmarks are repeated as constant planes over the image (LSM,
-    App. B). Instance normalisation, which the papers have, would all but hide such planes: before training, another
-    face's landmarks change its verdict 0.40 times as much as another photo does with it, 1.56 times with batch
-    normalisation and 2.32 times without any (16 HELEN faces, 64 filters), hence none by default then.
+    App. B). Instance normalisation, which the papers have, would all but hide such planes. Before training, another
+    face's landmarks change the logits 0.40 times as much as another photo does; with batch normalisation 1.56 times,
+    without any 2.32 times (16 HELEN faces, 64 filters). So there is none by default where landmarks are planes.
 
-    The fake pair is (x, G(x)): the LSM paper's G(y) is taken for a misprint. Discriminator, then generator; it judges
-    the fakes again after its update. The discriminator's loss is halved, as the paper's §3.3 says.
+    The fake pair is (x, G(x)); the LSM paper's G(y) is taken for a misprint. The discriminator is updated first, and
+    judges the fakes again for the generator's update. Its loss is halved (§3.3).
 
-    The paper's generator is a U-Net with batch normalisation and dropout. Where released code keeps dropout on at test
-    time (as the paper says) and normalises by the statistics of the test batch, this does neither by default;
-    `test_time_dropout` brings back the first. The other defaults are vanilla loss, 100·L1, constant then linearly
-    decaying learning rate.
+    The paper's generator is a U-Net with batch normalisation and dropout. At test time, the released code keeps dropout
+    on, as the paper says, and normalises by the statistics of the test batch. Here neither is done by default;
+    `test_time_dropout` switches the dropout on. The other defaults are the vanilla loss, 100·L1, and a learning rate
+    that is constant and then decays linearly.
     """
 
     Config = Pix2PixConfig
@@ -58,7 +58,7 @@ class Pix2Pix(GAN):
 
     @classmethod
     def own_generator(cls, side: int) -> GeneratorWord:
-        """A U-Net; where its levels do not fit the side, a ResNet."""
+        """A U-Net, or a ResNet where the side cannot be halved often enough for a U-Net."""
         return "unet" if side in (32, 64, 128) or side % 256 == 0 else super().own_generator(side)
 
     @property

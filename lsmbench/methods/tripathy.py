@@ -19,7 +19,7 @@ from lsmbench.options import option
 
 @dataclass
 class TripathyConfig(TwoWayConfig):
-    """Of the paper little is known but its stages; the rest is CycleGAN's."""
+    """The paper's stages are known, and little else; all other defaults are CycleGAN's."""
 
     w_cycle: float = option(
         1.0, "Weight of fooling the cycles' discriminators", low=1e-4, high=1e2, source="none is known"
@@ -40,11 +40,11 @@ class CycleViews(TwoWayViews):
 class Tripathy(TwoWayGAN):
     """Paired, then unpaired training with conditional cycle discriminators (Tripathy et al. 2018).
 
-    Built from the description by Shukla et al. (2019, §2.4), since there is no code: instead of an L1 loss, a further
-    discriminator of each view tells a view from its translation there and back. It is conditioned on the translation
-    there, or, of pairs, on the true other view. All pairs first, for a quarter of the epochs (50), then unpaired
-    samples for the rest (150). Each view is judged by itself too, as in CycleGAN; loss, pools, optimiser and decay are
-    also CycleGAN's, and the decay is that of each stage.
+    No code was released, so this follows the description by Shukla et al. (2019, §2.4). In place of an L1 loss, a
+    second discriminator for each view tells views from their translations there and back. It is conditioned on the
+    translation there; for pairs, on the true other view. A first stage trains on pairs for a quarter of the epochs
+    (50), a second one on unpaired samples for the rest (150). Discriminators of single views, loss, pools, optimiser
+    and decay are CycleGAN's; the learning rate decays anew in each stage.
     """
 
     Config = TripathyConfig
@@ -62,11 +62,11 @@ class Tripathy(TwoWayGAN):
 
     @property
     def uses(self) -> tuple[ViewSet, ...]:
-        """Those of the stage."""
+        """Pairs in the first stage, unpaired samples in the second."""
         return (self.pair,) if self.stage.name == "paired" else ((self.source,), (self.target,))
 
     def build(self) -> None:
-        """Adds a discriminator of each view's cycle."""
+        """Makes CycleGAN's networks, and a discriminator of each view's cycle."""
         super().build()
         self.discriminators.update(
             {
@@ -76,13 +76,13 @@ class Tripathy(TwoWayGAN):
         )
 
     def prepare(self, batch: Batch) -> CycleViews:
-        """Translates there and back, once for both groups."""
+        """Translates both views there and back, once for both groups."""
         views = super().prepare(batch)
         back = {t: self.made(views.fake[s], s, t) for t, s in self.directions if t in views.real}
         return CycleViews(views.real, views.fake, views.pairs, back)
 
     def losses_discriminators(self, views: CycleViews) -> Terms:
-        """Of views by themselves, and of cycles."""
+        """The losses of all four discriminators: of single views, and of cycles."""
         x, y = self.source, self.target
         return {
             "judge_y": lambda: self.judge(views, y),
@@ -92,7 +92,7 @@ class Tripathy(TwoWayGAN):
         }
 
     def losses_generators(self, views: CycleViews) -> Terms:
-        """Fooling all four."""
+        """The losses for fooling all four discriminators."""
         x, y = self.source, self.target
         return {
             "adversarial": lambda: self.adversarial(views, y) + self.adversarial(views, x),
@@ -100,7 +100,7 @@ class Tripathy(TwoWayGAN):
         }
 
     def condition(self, views: CycleViews, view: str, through: str) -> Tensor:
-        """What a cycle of `view` is judged beside: pairs' true other views, and the translations of all others."""
+        """What the cycle's discriminator sees beside `view`: the true other view of pairs, else the translation."""
         made = views.fake[through][views.pairs :]
         return torch.cat([views.real[through][: views.pairs], made]) if views.pairs else made
 
