@@ -302,6 +302,24 @@ def test_images_too_small_for_a_discriminator_are_refused_before_training(kind: 
     assert f"{least} px" in reason
 
 
+@pytest.mark.parametrize("kind", [Baseline, LSM, Pix2Pix, CycleGAN])
+def test_views_beside_source_and_target_change_nothing(kind: type[Method]) -> None:
+    class Three:
+        source, target, domains = "x", "y", {**IMAGES, "z": Landmarks(5)}
+
+    config = kind.Config(network="tiny")
+    assert kind.supports(Three(), config) == (True, "")  # type: ignore[arg-type]
+    two, three = kind(IMAGES, config).state_dict(), kind(Three.domains, config).state_dict()
+    assert two.keys() == three.keys()
+    assert all(torch.equal(two[name], three[name]) for name in two)
+
+
+@pytest.mark.parametrize("kind", [Pix2Pix, CycleGAN])
+def test_a_gan_made_by_hand_refuses_views_that_do_not_fit(kind: type[Method]) -> None:
+    with pytest.raises(UserError, match=rf"{kind.__name__} cannot make or read landmarks \(y\).*generator=latent"):
+        kind(FACES, kind.Config(network="tiny", generator="resnet6"))  # type: ignore[call-arg]
+
+
 # Learning rate, pool, cost
 
 
