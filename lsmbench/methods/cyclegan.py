@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lsmbench.methods.base import Terms
-from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
+from lsmbench.methods.gan import TwoWayConfig, TwoWayGAN, TwoWayViews
 from lsmbench.options import option
 
 
@@ -25,15 +25,16 @@ class CycleGANConfig(TwoWayConfig):
     )
 
 
-class CycleGAN(TwoWayMethod):
+class CycleGAN(TwoWayGAN):
     """Unpaired translation by two GANs and cycle consistency (Zhu et al. 2017, eqs. 1 to 4, identity loss of §5.2).
 
-    Both generators, then both discriminators, which see fakes of the same forward through a pool. Which x and y belong
-    together is never used: pairs count as x and y apart, and the score does not depend on N, so that a benchmark trains
-    it once a seed, on view-only samples, and shows that in every column. The epoch that is tested is selected by
-    validation pairs, which is supervision; the result keeps the last epoch's value as well.
+    Both generators are updated first, then both discriminators, which see the fakes of the same forward pass through a
+    pool. The method never uses which x and y belong together: it takes the two views of a pair as unpaired samples. So
+    its score does not depend on N, and a benchmark trains it once per seed, on unpaired samples, and shows that score
+    in every column. Validation pairs select the epoch that is tested, which is supervision; the result also keeps the
+    last epoch's validation score.
 
-    Two classes or landmarks are judged as probabilities or coordinates.
+    Discriminators see masks of two classes as probabilities, and landmarks as coordinates.
     """
 
     Config = CycleGANConfig

@@ -45,13 +45,13 @@ class FCN8sConfig(SegmentationConfig):
 class FCN8s(SegmentationMethod):
     """FCN-8s on the pairs alone (Long et al. 2015), the comparator of the hybrid paper (Shukla et al. 2019, Table 6).
 
-    That paper runs public code of FCN-8s by its default settings. All is trained at once, where Long et al. train at
-    stride 32, then 16, then 8, each from the one before; and biases are trained as all other weights are, not at twice
-    the learning rate.
+    That paper runs public code of FCN-8s by its default settings. The network is trained at once, where Long et al.
+    train it at stride 32, then 16, then 8, each from the one before; biases have the learning rate of all other
+    weights, not twice as much.
 
-    Sources that are images of one or three channels are normalised here by ImageNet's mean and standard deviation: a
-    grey one is repeated to three channels with ImageNet's weights, and else has a first convolution of its own, and the
-    mean of the three means and of the three deviations. Other sources are taken as their domain gives them.
+    Images of one or three channels are normalised by ImageNet's mean and standard deviation. With ImageNet's weights, a
+    grey image is repeated to three channels; without them, it has a first convolution of one channel, and is normalised
+    by the mean of the three means and of the three deviations. Other sources are taken as their domain gives them.
     """
 
     Config = FCN8sConfig
@@ -62,7 +62,7 @@ class FCN8s(SegmentationMethod):
     sd: Tensor
 
     def build(self) -> None:
-        """Makes the network and what its input is normalised by.
+        """Makes the network, and the mean and deviation that its input is normalised by.
 
         Raises:
             UserError: If ImageNet's weights are asked for and do not fit or cannot be had.
@@ -95,17 +95,17 @@ class FCN8s(SegmentationMethod):
         return isinstance(domain, Image) and domain.channels in (1, 3)
 
     def input_channels(self) -> int:
-        """Those of the source; three for a grey one with ImageNet's weights."""
+        """The source's channels; three for a grey image with ImageNet's weights."""
         return len(self.mean)
 
     def feed(self, view: Tensor) -> Tensor:
-        """Normalises; one channel beside three means becomes three."""
+        """Normalises views; with three means, one channel becomes three by broadcasting."""
         # A view of an image is in [0, 1], as ImageNet's statistics are, also where networks work in [-1, 1].
         shown = view if self._photo else super().feed(view)
         return (shown - self.mean) / self.sd
 
     def make_segmenter(self, in_channels: int, out_channels: int) -> FCN8sNetwork:
-        """FCN-8s, from ImageNet's weights if asked for."""
+        """Makes FCN-8s, from ImageNet's weights if `pretrained` asks for them."""
         network = FCN8sNetwork(in_channels, out_channels, FILTERS[self.config.network])
         if self.config.pretrained:
             load_imagenet_vgg16(network)

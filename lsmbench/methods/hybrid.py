@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from lsmbench.data.samplers import Turns
 from lsmbench.losses import relativistic
 from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.twoway import TwoWayConfig, TwoWayMethod, TwoWayViews
+from lsmbench.methods.gan import TwoWayConfig, TwoWayGAN, TwoWayViews
 from lsmbench.options import option
 
 
@@ -36,18 +36,18 @@ class HybridConfig(TwoWayConfig):
     )
 
 
-class Hybrid(TwoWayMethod):
+class Hybrid(TwoWayGAN):
     """CycleGAN with an L1 loss on few pairs and relativistic discriminators (Shukla et al. 2019, eqs. 1 to 6).
 
-    Discriminators, then generators, both with all samples, paired or not; L1 with pairs only. Pairs are repeated until
-    there are as many updates of pairs as of unpaired samples (§4.1.5; `supervision.sampling=unbalanced` for Table 2's
-    20_unbal). Generators have nine residual blocks (§3.4), at sides below 256 px CycleGAN's six. A batch of 2 is the
-    paper's batch of 1: one pair, or one x and one y.
+    Discriminators are updated first, then generators. All samples teach both; pairs also teach by L1. Pairs are
+    repeated until there are as many updates of pairs as of unpaired samples (§4.1.5; `supervision.sampling=unbalanced`
+    for Table 2's 20_unbal). Generators have nine residual blocks (§3.4); below 256 px they have six, as CycleGAN's. A
+    batch of 2 is the paper's batch of 1: one pair, or one x and one y.
 
-    The released code differs: it computes reconstructions without a gradient, so that its cycle loss teaches nothing;
-    it also draws the generators' reals from pools, and keeps pools of 10 for pairs apart from those of 50. Here, as in
-    the text, the cycle loss has its gradient, one pool of 50 fakes a view serves its discriminator, and reals are those
-    of the batch.
+    The released code differs from the text: it computes reconstructions without a gradient, so that its cycle loss
+    teaches nothing; it draws the generators' reals from pools; and it has separate pools of 10 for pairs beside those
+    of 50. Here, as in the text, the cycle loss has a gradient, each discriminator has one pool of 50 fakes, and reals
+    are those of the batch.
     """
 
     Config = HybridConfig
@@ -57,19 +57,19 @@ class Hybrid(TwoWayMethod):
 
     @classmethod
     def identity_weight(cls, config: MethodConfig) -> float:
-        """Zero where the ablation leaves it out."""
+        """Its option, or zero where the ablation leaves the loss out."""
         c = cast(HybridConfig, config)
         return 0.0 if c.ablation == "without_identity" else c.w_identity
 
     @property
     def turns(self) -> Turns | None:
-        """Pairs, then unpaired samples."""
+        """Updates of pairs and updates of unpaired samples take turns, unless the order is `together`."""
         if self.config.order == "together":
             return None
         return Turns(((self.pair,), ((self.source,), (self.target,))), self.config.order)
 
     def weight(self, term: str) -> float:
-        """The paper's weights, less what the ablation leaves out."""
+        """The weight of a term; zero where the ablation leaves it out."""
         return 0.0 if self.config.ablation == f"without_{term}" else super().weight(term)
 
     def losses_discriminators(self, views: TwoWayViews) -> Terms:

@@ -15,12 +15,12 @@ from lsmbench.methods.phases import Stage
 class IODA(LatentMethod):
     """Input/output deep architecture: pre-trained autoencoders, then eq. 2 (Lerouge et al. 2015; LSM, §4.2, App. C).
 
-    Stage 1 trains D_x∘E_x on every visible x and D_y∘E_y on every visible y, each with its own early stopping on the
-    validation reconstruction loss (hence two stages here). Stage 2 trains D_y∘L_xy∘E_x on the pairs from the best
-    weights of both, with L_xy untrained so far and a new optimiser; all three parts move.
+    First D_x∘E_x is trained on every visible x and D_y∘E_y on every visible y. Both stop early by their own validation
+    reconstruction loss, so that the paper's one stage is two stages here. Then D_y∘L_xy∘E_x is trained on the pairs,
+    with a new optimiser, from the best weights of both and an untrained L_xy; all three parts are updated.
 
-    The original is a multilayer perceptron trained by plain gradient descent, with an optionally pre-trained link; the
-    LSM paper compares with this form instead.
+    The original is a multilayer perceptron trained by plain gradient descent, with an optionally pre-trained link. The
+    LSM paper compares with the form that is built here.
     """
 
     reconstructs = True
@@ -36,13 +36,13 @@ class IODA(LatentMethod):
         )
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
-        """Each autoencoder's two halves, or the three parts of the translation."""
-        x, y = self.source, self.target
+        """The two halves of an autoencoder, the three parts of the translation, or all networks (`mappers`)."""
+        x, y, made = self.source, self.target, self.translator
         return {
-            "input_autoencoder": (self.encoders[x], self.decoders[x]),
-            "output_autoencoder": (self.encoders[y], self.decoders[y]),
-            "translation": (self.encoders[x], self.links[f"{x}{y}"], self.decoders[y]),
-            "mappers": (self.encoders, self.decoders, self.links),
+            "input_autoencoder": (made.encoders[x], made.decoders[x]),
+            "output_autoencoder": (made.encoders[y], made.decoders[y]),
+            "translation": (made.encoders[x], made.links[f"{x}{y}"], made.decoders[y]),
+            "mappers": (made,),
         }[group]
 
     def losses_input_autoencoder(self, views: LatentViews) -> Terms:
@@ -60,4 +60,4 @@ class IODA(LatentMethod):
     def validate(self, batch: dict[str, Tensor]) -> Tensor:
         """Reconstruction loss of the autoencoder that is being trained."""
         view = self.source if self.stage.name == "pretrain_x" else self.target
-        return self.domains[view].loss(self.decoders[view](self.encode(batch[view], view)), batch[view])
+        return self.domains[view].loss(self.translator.decode(self.encode(batch[view], view), view), batch[view])

@@ -1,4 +1,4 @@
-"""LSM: latent spaces that are mapped onto each other, and kept alike by a distance and by confusion."""
+"""LSM: latent spaces that are mapped onto each other, and made alike by a distance and by confusion."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.losses import bce_to, reverse_gradient
 from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews, image_encoder
+from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews, shapes_of
 from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.patchgan import latent_discriminator
 from lsmbench.networks.presets import FILTERS
+from lsmbench.networks.translators import LatentTranslator
 from lsmbench.options import option
 
 
@@ -56,8 +57,8 @@ class LSM(LatentMethod):
     """Latent space mapping (Mayet et al. 2022, eqs. 2 to 11).
 
     The released code's `confusing` flag is not eq. 9: it pushes the classifiers' logits away from 0 without bound.
-    Here the confusion loss is the paper's. One forward through encoders and links serves both groups of a step: the
-    classifiers' update does not touch them.
+    Here the confusion loss is the paper's. Both groups of a step share one forward pass through encoders and links,
+    which the classifiers' update does not change.
     """
 
     Config = LSMConfig
@@ -69,11 +70,12 @@ class LSM(LatentMethod):
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
-        """As the family; the classifiers of a ResNet's codes need images of 32 px."""
-        encoder = image_encoder(cast(LatentConfig, config), dataset.domains)
-        for view, domain in dataset.domains.items():
-            if encoder == "resnet" and not domain.is_vector and domain.shape[-1] < 32:
-                return False, f"needs sides of 32 px for its domain classifiers, and {view} has {domain.shape[-1]}"
+        """What the family needs, and images of 32 px for the classifiers of a ResNet's codes."""
+        shapes = shapes_of(dataset)
+        encoder = LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes)
+        for view, shape in shapes.items():
+            if encoder == "resnet" and len(shape) > 1 and shape[-1] < 32:
+                return False, f"needs sides of 32 px for its domain classifiers, and {view} has {shape[-1]}"
         return super().supports(dataset, config)
 
     def build(self) -> None:
@@ -85,18 +87,18 @@ class LSM(LatentMethod):
 
     def _classifier(self, view: str) -> nn.Module:
         """A PatchGAN on maps, a multilayer perceptron on vectors and on the native encoder's codes of a few pixels."""
-        shape = self.code_shape(view)
-        if len(shape) == 1 or self.image_encoder == "native":
+        shape = self.translator.code_shape(view)
+        if len(shape) == 1 or self.translator.image_encoder == "native":
             return VectorDiscriminator(prod(shape))
         return latent_discriminator(shape[0], shape[-1], FILTERS[self.config.network])
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """One; without adversary there is nothing for the classifiers to learn for."""
+        """One, with the classifiers if the mappers learn from them."""
         return (Stage("train", self.groups if self.has_adversary else ("mappers",)),)
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
-        """The classifiers, or all the rest."""
+        """The classifiers, or encoders, decoders and links."""
         return (self.classifiers,) if group == "classifiers" else super().modules_of(group)
 
     def weight(self, term: str) -> float:
@@ -109,7 +111,7 @@ class LSM(LatentMethod):
 
     @property
     def has_adversary(self) -> bool:
-        """Whether λ5 is on: without it there is nothing for the classifiers to teach."""
+        """Whether mappers learn from the classifiers: λ5 is not zero."""
         return self.weight("confusion") != 0.0
 
     @property
@@ -129,7 +131,7 @@ class LSM(LatentMethod):
         return views
 
     def losses_classifiers(self, views: LatentViews) -> Terms:
-        """Eq. 8 for both domains: mapped codes are 0, own codes are 1. Detached: to the classifiers alone."""
+        """Eq. 8 for both domains: mapped codes are 0, own codes are 1. Codes are detached."""
 
         def classify(source: str, target: str) -> Tensor:
             mapped, own = self._adversarial_codes(views, source, target)
@@ -151,14 +153,14 @@ class LSM(LatentMethod):
         }
 
     def distance(self, views: LatentViews, source: str, target: str) -> Tensor:
-        """L1 between mapped and own codes of the pairs (eq. 7): to both encoders and the link."""
+        """L1 between mapped and own codes of the pairs (eq. 7); reaches both encoders and the link."""
         if not views.paired(source, target):
             return self.nothing("mappers")
         own = views.code(target)[views.beside(target, source)]
         return F.l1_loss(views.mapped(source, target, pairs_only=True), own)
 
     def confusion(self, views: LatentViews, source: str, target: str) -> Tensor:
-        """Makes mapped codes indistinguishable from own ones (eqs. 9 and 10): to encoders and link, not further."""
+        """Makes mapped codes indistinguishable from own ones (eqs. 9 and 10); reaches encoders and link alone."""
         mapped, own = self._adversarial_codes(views, source, target)
         match self.config.adversarial:
             case "confusion":
@@ -172,11 +174,11 @@ class LSM(LatentMethod):
                 return self.verdict(mapped, target, 0.0) + self.verdict(own, target, 1.0)
 
     def verdict(self, codes: Tensor, view: str, verdict: float) -> Tensor:
-        """Cross-entropy of a domain classifier on codes against one verdict."""
+        """Cross-entropy of a view's classifier on codes against one verdict for all of them."""
         return bce_to(self.classifiers[view](codes), verdict) if len(codes) else self.nothing("classifiers")
 
     def _adversarial_codes(self, views: LatentViews, source: str, target: str) -> tuple[Tensor, Tensor]:
-        """Mapped and own codes in the target's latent space."""
+        """Mapped and own codes in the target's latent space; those of pairs are left out without `adv_on_pairs`."""
         mapped, own = views.mapped(source, target, pairs_only=False), views.code(target)
         if self.config.adv_on_pairs:
             return mapped, own

@@ -11,12 +11,12 @@ from torch.nn import functional as F  # noqa: N812
 from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Terms
-from lsmbench.methods.generators import GeneratorConfig, GeneratorMethod, GeneratorWord
+from lsmbench.methods.gan import GAN, GANConfig, GeneratorWord
 from lsmbench.options import option
 
 
 @dataclass
-class Pix2PixConfig(GeneratorConfig):
+class Pix2PixConfig(GANConfig):
     """The paper's own defaults."""
 
     gan: Literal["vanilla", "lsgan", "saturating"] = option("vanilla", "The adversarial loss", source="pix2pix, eq. 1")
@@ -34,21 +34,21 @@ class Pix2PixConfig(GeneratorConfig):
     )
 
 
-class Pix2Pix(GeneratorMethod):
+class Pix2Pix(GAN):
     """Supervised translation by a conditional GAN and an L1 loss on the pairs (Isola et al. 2017, eqs. 1 to 4).
 
     The discriminator sees input and output together; landmarks are repeated as constant planes over the image (LSM,
-    App. B). Instance normalisation, which the papers have, would all but hide such planes: before training, another
-    face's landmarks change its verdict 0.40 times as much as another photo does with it, 1.56 times with batch
-    normalisation and 2.32 times without any (16 HELEN faces, 64 filters), hence none by default then.
+    App. B). Instance normalisation, which the papers have, would all but hide such planes. Before training, another
+    face's landmarks change the logits 0.40 times as much as another photo does; with batch normalisation 1.56 times,
+    without any 2.32 times (16 HELEN faces, 64 filters). So there is none by default where landmarks are planes.
 
-    The fake pair is (x, G(x)): the LSM paper's G(y) is taken for a misprint. Discriminator, then generator; it judges
-    the fakes again after its update. The discriminator's loss is halved, as the paper's §3.3 says.
+    The fake pair is (x, G(x)); the LSM paper's G(y) is taken for a misprint. The discriminator is updated first, and
+    judges the fakes again for the generator's update. Its loss is halved (§3.3).
 
-    The paper's generator is a U-Net with batch normalisation and dropout. Where released code keeps dropout on at test
-    time (as the paper says) and normalises by the statistics of the test batch, this does neither by default;
-    `test_time_dropout` brings back the first. The other defaults are vanilla loss, 100·L1, constant then linearly
-    decaying learning rate.
+    The paper's generator is a U-Net with batch normalisation and dropout. At test time, the released code keeps dropout
+    on, as the paper says, and normalises by the statistics of the test batch. Here neither is done by default;
+    `test_time_dropout` switches the dropout on. The other defaults are the vanilla loss, 100·L1, and a learning rate
+    that is constant and then decays linearly.
     """
 
     Config = Pix2PixConfig
@@ -58,7 +58,7 @@ class Pix2Pix(GeneratorMethod):
 
     @classmethod
     def own_generator(cls, side: int) -> GeneratorWord:
-        """A U-Net; where its levels do not fit the side, a ResNet."""
+        """A U-Net, or a ResNet where the side cannot be halved often enough for a U-Net."""
         return "unet" if side in (32, 64, 128) or side % 256 == 0 else super().own_generator(side)
 
     @property
@@ -77,7 +77,7 @@ class Pix2Pix(GeneratorMethod):
         pairs = batch[self.pair]
         x = self.domains[self.source].to_input(pairs[self.source])
         output = self.generate(x, self.source, self.target)
-        return {"x": x, "y": pairs[self.target], "output": output, "fake": self.fakes(output, self.target)}
+        return {"x": x, "y": pairs[self.target], "output": output, "fake": self.domains[self.target].activate(output)}
 
     def losses_discriminators(self, views: dict[str, Tensor]) -> Terms:
         """Eq. 1, for the discriminator: ½ [ℓ(D(x, y), 1) + ℓ(D(x, G(x)), 0)]."""
@@ -86,9 +86,7 @@ class Pix2Pix(GeneratorMethod):
             if not views:
                 return self.nothing("discriminators")
             real = self.verdict(views["x"], self.domains[self.target].to_input(views["y"]))
-            return (
-                self.judgement(real, True) + self.judgement(self.verdict(views["x"], views["fake"].detach()), False)
-            ) / 2
+            return self.discriminator_loss(real, self.verdict(views["x"], views["fake"].detach()))
 
         return {"judge": judge}
 
@@ -97,7 +95,7 @@ class Pix2Pix(GeneratorMethod):
         if not views:
             return dict.fromkeys(("adversarial", "xy"), lambda: self.nothing("generators"))
         return {
-            "adversarial": lambda: self.fooling(self.verdict(views["x"], views["fake"])),
+            "adversarial": lambda: self.generator_loss(self.verdict(views["x"], views["fake"])),
             "xy": lambda: self.supervised_loss(views),
         }
 

@@ -30,7 +30,7 @@ class SegmentationConfig(MethodConfig):
 
 
 class SegmentationMethod(Method):
-    """A segmentation network as the reference without unpaired samples.
+    """A segmentation network trained on pairs alone, as a reference for methods that use unpaired samples.
 
     Where the target's pixels have classes, the network gives one logit for each class, two also for two classes, and
     learns by cross-entropy; pixels without a class (void) are not counted. Otherwise it gives the target's channels and
@@ -83,7 +83,7 @@ class SegmentationMethod(Method):
         return self.domains[self.source].shape[0]
 
     def feed(self, view: Tensor) -> Tensor:
-        """Views of the source as the network eats them."""
+        """Source views in the form of the network's input."""
         return self.domains[self.source].to_input(view)
 
     def build(self) -> None:
@@ -96,7 +96,7 @@ class SegmentationMethod(Method):
         return (self.segmenter,)
 
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:
-        """The network's output: for a target with classes, their logits (B, K, H, W), whatever its own outputs are."""
+        """The network's output, (B, channels, H, W): logits of K classes where the target has classes."""
         output: Tensor = self.segmenter(self.feed(view))
         return output
 
@@ -107,7 +107,7 @@ class SegmentationMethod(Method):
         return self.domains[target].from_labels(self.translate(views[source], source, target).argmax(1))
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Translates the pairs once for all terms: the `output`, and the true view or its labels; empty without."""
+        """Translates the pairs once for all terms: the `output`, and `y`, the true view or its labels; else empty."""
         if self.pair not in batch:
             return {}
         pairs, target = batch[self.pair], self.domains[self.target]
@@ -129,7 +129,7 @@ class SegmentationMethod(Method):
 
 
 Sum = Callable[[Tensor], Tensor]
-"""How sums over a batch are brought together where several processes divide it: `Method.summed`."""
+"""Adds up a sum over all processes that divide a batch: `Method.summed`."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, summed: Sum = lambda part: part) -> Tensor:

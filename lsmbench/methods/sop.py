@@ -11,7 +11,7 @@ from lsmbench.options import option
 
 @dataclass
 class SOPConfig(LatentConfig):
-    """The weights of the three terms, constant in training as the LSM paper has them."""
+    """The weights of the three terms, which are constant in training (LSM)."""
 
     w_xx: float = option(1.0, "λ1, weight of reconstructing x", low=1e-4, high=10, source="released code; range App. B")
     w_yy: float = option(1.0, "λ2, weight of reconstructing y", low=1e-4, high=10, source="released code; range App. B")
@@ -21,8 +21,8 @@ class SOPConfig(LatentConfig):
 class SOP(LatentMethod):
     """Structured output prediction: eq. 2 plus both reconstructions (Belharbi et al. 2015, as in LSM, §3.2 and §4.2).
 
-    The original is a multilayer perceptron of denoising autoencoders with three separate updates and annealed weights;
-    the LSM paper compares with this form instead: its own networks, one summed loss, constant weights.
+    The original is a multilayer perceptron of denoising autoencoders, with three separate updates and annealed weights.
+    The LSM paper compares with the form that is built here: its own networks, one summed loss, constant weights.
     """
 
     Config = SOPConfig

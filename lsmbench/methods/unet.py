@@ -15,7 +15,7 @@ from lsmbench.options import option
 
 @dataclass
 class UNetConfig(SegmentationConfig):
-    """The optimiser is that of the semanticGAN paper's comparison."""
+    """The optimiser is that of the semanticGAN paper's comparator."""
 
     w_dice: float = option(
         1.0,
@@ -29,12 +29,12 @@ class UNetConfig(SegmentationConfig):
 class UNet(SegmentationMethod):
     """U-Net on the pairs alone (Ronneberger et al. 2015): cross-entropy, and a soft Dice loss.
 
-    It is set up as the comparator of the semanticGAN paper (Li et al. 2021, supplement, §5), which takes a widely used
-    PyTorch implementation and trains it by Adam at 2.5e-4 on 16 images a step for 10 000 steps. The original has no
-    padding, no batch normalisation and no Dice loss; it weights pixels by their distance to borders between cells,
-    which is not done here.
+    The settings are those of the semanticGAN paper's comparator (Li et al. 2021, supplement, §5), a widely used PyTorch
+    implementation that is trained by Adam at 2.5e-4 on 16 images a step for 10 000 steps. The original has no padding,
+    no batch normalisation and no Dice loss, and weights pixels by their distance to borders between cells, which is not
+    done here.
 
-    For targets that are images it is trained by their own loss alone.
+    For targets that are images, the loss is the target domain's own alone.
     """
 
     Config = UNetConfig
@@ -44,7 +44,7 @@ class UNet(SegmentationMethod):
     """At 16 px the innermost level is one pixel, which batch normalisation cannot take from a single image."""
 
     def make_segmenter(self, in_channels: int, out_channels: int) -> SegmentationUNet:
-        """Four levels."""
+        """Makes a U-Net of four levels."""
         return SegmentationUNet(in_channels, out_channels, FILTERS[self.config.network])
 
     def build(self) -> None:

@@ -7,7 +7,6 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from lsmbench.data.module import Batch, PairDataModule
 from lsmbench.data.pools import Pools
 from lsmbench.domains import Image
 from lsmbench.methods import METHODS
-from lsmbench.methods.base import Method
-from lsmbench.options import options_of
+from lsmbench.methods.base import Method, Terms
+from lsmbench.methods.phases import only
+from lsmbench.options import option, options_of
 from lsmbench.runs.config import RunConfig
 from lsmbench.runs.run import data_of
 from tests.conftest import Make, each_form, loader
@@ -88,21 +88,19 @@ def test_each_group_is_updated_alone_and_leaves_no_gradient_elsewhere(name: str,
     batch = next(iter(data.train_dataloader()))
     for stage in method.stages:
         method.stage = stage
-        for group in stage.groups:
+        for phase in stage.phases:
             method.zero_grad(set_to_none=True)
-            mine = {id(p) for module in method.modules_of(group) for p in module.parameters()}
+            mine = method.parameters_of(phase.groups)
             assert mine
-            for p in method.parameters():
-                p.requires_grad_(True)
             views = method.prepare(batch)
-            for p in method.parameters():
-                p.requires_grad_(id(p) in mine)  # what toggled_optimizer does
-            terms = getattr(method, f"losses_{group}")(views)
-            values = {t: term() for t, term in terms.items() if method.weight(t)}
-            assert all(v.ndim == 0 and math.isfinite(v.item()) for v in values.values())
-            sum(method.weight(t) * v for t, v in values.items()).backward()  # type: ignore[union-attr]
+            with only(mine, method.parameters()):
+                terms = getattr(method, phase.terms_of)(views)
+                values = {t: term() for t, term in terms.items() if method.weight(t)}
+                assert all(v.ndim == 0 and math.isfinite(v.item()) for v in values.values())
+                sum(method.weight(t) * v for t, v in values.items()).backward()  # type: ignore[union-attr]
+            learning = {id(p) for p in mine}
             for parameter_name, p in method.named_parameters():
-                assert id(p) in mine or p.grad is None, f"{group} leaves a gradient in {parameter_name}"
+                assert id(p) in learning or p.grad is None, f"{phase.name} leaves a gradient in {parameter_name}"
             assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
 
 
@@ -118,7 +116,7 @@ def test_a_method_trains_in_anybodys_trainer_with_anybodys_batches(name: str, da
         assert run.global_step == 2 * len(batches), "global_step counts updates, not optimisers"
         assert math.isfinite(run.callback_metrics[method.monitor])
         after = method.state_dict()
-        moved = {id(p) for g in stage.groups for m in method.modules_of(g) for p in m.parameters()}
+        moved = {id(p) for phase in stage.phases for p in method.parameters_of(phase.groups)}
         for parameter_name, p in method.named_parameters():
             if id(p) not in moved:
                 assert torch.equal(before[parameter_name], after[parameter_name]), f"{parameter_name} is frozen here"
@@ -133,15 +131,16 @@ def test_nan_planted_in_hidden_views_changes_nothing(name: str, dataset: str, sa
     for poison in (False, True):
         method, data = built(make(name, dataset, paired=40, supervision={"sampling": sampling}))
         (pool,) = data.pools.pools
-        arrays = {view: np.array(pool.views[view]) for view in data.domains}
+        arrays = {v: np.array(a) for v, a in pool.views.items()}
         for view, domain in data.domains.items():
             if isinstance(domain, Image):
                 arrays[view] = arrays[view].astype(np.float32) / 255
-            hidden = np.setdiff1d(data.train, [i for s, ix in data.supervision.groups.items() if view in s for i in ix])
+            shown = [numbers for views, numbers in data.supervision.groups.items() if view in views]
+            hidden = np.setdiff1d(data.train, np.concatenate(shown))
             assert len(hidden), "nothing is hidden: the test would prove nothing"
             if poison:
                 arrays[view][hidden] = np.nan if np.issubdtype(arrays[view].dtype, np.floating) else 255
-        data.pools = Pools([replace(pool, views={**pool.views, **arrays})], hidden=data.pools.hidden)
+        data.pools = Pools([dataclasses.replace(pool, views=arrays)])
         for stage in method.stages:
             method.stage = stage
             trainer(max_epochs=2).fit(method, datamodule=data)
@@ -168,8 +167,8 @@ def _losses(method: Method, batches: list[Batch]) -> Iterator[Tensor]:
         method.stage = stage
         for batch in batches:
             views = method.prepare(batch)
-            for group in stage.groups:
-                for term, value in getattr(method, f"losses_{group}")(views).items():
+            for phase in stage.phases:
+                for term, value in getattr(method, phase.terms_of)(views).items():
                     if method.weight(term):
                         yield value()
 
@@ -197,6 +196,49 @@ def test_translations_have_the_targets_form(name: str, dataset: str, make: Make)
         predicted = method.predict(batch, source, target)
         assert predicted.shape == batch[target].shape
         assert predicted.dtype == batch[target].dtype
+
+
+@pytest.mark.parametrize("dataset", KINDS)
+@pytest.mark.parametrize("name", TRAINED)
+def test_names_of_terms_do_not_depend_on_the_batch(name: str, dataset: str, make: Make) -> None:
+    """Weights are compared with the terms of an empty batch when a method is made."""
+    method, data = built(make(name, dataset))
+    batch: Batch = {shown: views for part in data.train_dataloader() for shown, views in part.items()}
+    for stage in method.stages:
+        method.stage = stage
+        for phase in stage.phases:
+            found = [
+                set(getattr(method, phase.terms_of)(method.prepare(part)))
+                for part in ({}, batch, *({shown: views} for shown, views in batch.items()))
+            ]
+            assert found[0]
+            assert all(terms == found[0] for terms in found), phase.name
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_weight_without_a_term_is_refused(name: str, make: Make) -> None:
+    kind, config = METHODS[name], make(name).method
+    misspelt = dataclasses.make_dataclass(
+        "Misspelt", [("w_tpyo", float, option(1.0, "misspelt", low=0.1, high=10, source="test"))], bases=(kind.Config,)
+    )
+    other = type(kind.__name__, (kind,), {"Config": misspelt})
+    domains = data_of(make(name)).domains
+    with pytest.raises(TypeError, match=f"{kind.__name__}: no loss term has the weight w_tpyo"):
+        other(domains, misspelt(**dataclasses.asdict(config)))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_term_without_a_weight_is_refused(name: str, make: Make) -> None:
+    kind, config = METHODS[name], make(name).method
+    domains = data_of(make(name)).domains
+    phase = kind(domains, config).stages[-1].phases[-1]
+
+    def misspelt(self: Method, views: Any) -> Terms:
+        return {**getattr(kind, phase.terms_of)(self, views), "tpyo": lambda: torch.zeros(())}
+
+    other = type(kind.__name__, (kind,), {phase.terms_of: misspelt})
+    with pytest.raises(TypeError, match=f"{kind.__name__}: no weight is declared for tpyo"):
+        other(domains, config)
 
 
 def test_no_file_of_the_package_calls_backward_itself() -> None:

@@ -283,7 +283,7 @@ def test_dropout_at_test_time_is_asked_for() -> None:
 
 def test_generators_of_images_refuse_landmarks_and_say_what_to_use() -> None:
     class Faces:
-        domains = FACES
+        source, target, domains = "x", "y", FACES
 
     for kind, config in ((Pix2Pix, Pix2PixConfig(generator="unet")), (CycleGAN, CycleGANConfig(generator="resnet9"))):
         supported, reason = kind.supports(Faces(), config)  # type: ignore[arg-type]
@@ -294,11 +294,30 @@ def test_generators_of_images_refuse_landmarks_and_say_what_to_use() -> None:
 @pytest.mark.parametrize(("kind", "least"), [(Pix2Pix, 24), (CycleGAN, 24), (LSM, 32)])
 def test_images_too_small_for_a_discriminator_are_refused_before_training(kind: type[Method], least: int) -> None:
     class Small:
+        source, target = "x", "y"
         domains: ClassVar[dict[str, Domain]] = {"x": Image(1, least - 4), "y": Mask(2, least - 4)}
 
     supported, reason = kind.supports(Small(), kind.Config(generator="latent") if kind is not LSM else kind.Config())  # type: ignore[arg-type,call-arg]
     assert not supported
     assert f"{least} px" in reason
+
+
+@pytest.mark.parametrize("kind", [Baseline, LSM, Pix2Pix, CycleGAN])
+def test_views_beside_source_and_target_change_nothing(kind: type[Method]) -> None:
+    class Three:
+        source, target, domains = "x", "y", {**IMAGES, "z": Landmarks(5)}
+
+    config = kind.Config(network="tiny")
+    assert kind.supports(Three(), config) == (True, "")  # type: ignore[arg-type]
+    two, three = kind(IMAGES, config).state_dict(), kind(Three.domains, config).state_dict()
+    assert two.keys() == three.keys()
+    assert all(torch.equal(two[name], three[name]) for name in two)
+
+
+@pytest.mark.parametrize("kind", [Pix2Pix, CycleGAN])
+def test_a_gan_made_by_hand_refuses_views_that_do_not_fit(kind: type[Method]) -> None:
+    with pytest.raises(UserError, match=rf"{kind.__name__} cannot make or read landmarks \(y\).*generator=latent"):
+        kind(FACES, kind.Config(network="tiny", generator="resnet6"))  # type: ignore[call-arg]
 
 
 # Learning rate, pool, cost

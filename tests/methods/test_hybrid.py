@@ -14,9 +14,9 @@ from lsmbench.domains import Domain, Image, LabelColours, Mask
 from lsmbench.errors import UserError
 from lsmbench.losses import relativistic
 from lsmbench.methods import Hybrid, Method, Tripathy
+from lsmbench.methods.gan import TwoWayViews
 from lsmbench.methods.hybrid import HybridConfig
 from lsmbench.methods.tripathy import TripathyConfig
-from lsmbench.methods.twoway import TwoWayViews
 from lsmbench.palettes import FACADES
 from lsmbench.runs.run import data_of, execute
 from tests.conftest import Make

@@ -16,6 +16,7 @@ from lsmbench.domains import Image, Landmarks, Mask
 from lsmbench.methods import IODA, LSM, SOP, Baseline, Method
 from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
 from lsmbench.methods.lsm import LSMConfig
+from lsmbench.methods.phases import only
 from lsmbench.methods.sop import SOPConfig
 from lsmbench.networks.convnet import ConvEncoder
 from lsmbench.networks.mlp import VectorDiscriminator
@@ -50,7 +51,7 @@ def lsm(**options: Any) -> LSM:
 def touched(method: nn.Module) -> set[str]:
     """Networks that hold a gradient other than zero."""
     names = (n for n, p in method.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0)
-    return {".".join(n.split(".")[:2]) for n in names}
+    return {".".join(n.removeprefix("translator.").split(".")[:2]) for n in names}
 
 
 def backward_of(method: LatentMethod, group: str, term: str, frozen: tuple[str, ...] = ()) -> set[str]:
@@ -110,8 +111,8 @@ def test_terms_by_an_independent_formula() -> None:
     x = torch.cat([data["x", "y"]["x"], data["x",]["x"]])
     y = torch.cat([data["x", "y"]["y"], data["y",]["y"]])
     hot = y[:, None].float()
-    cx, cy = method.encoders["x"](x), method.encoders["y"](hot)
-    mxy, myx = method.links["xy"](cx), method.links["yx"](cy)
+    cx, cy = method.translator.encoders["x"](x), method.translator.encoders["y"](hot)
+    mxy, myx = method.translator.links["xy"](cx), method.translator.links["yx"](cy)
 
     def bce(logits: Tensor, t: float) -> Tensor:
         return (F.softplus(logits) - t * logits).mean()
@@ -121,10 +122,10 @@ def test_terms_by_an_independent_formula() -> None:
 
     sigmoid = torch.sigmoid
     expected = {
-        "xx": (sigmoid(method.decoders["x"](cx)) - x).square().mean(),
-        "yy": F.binary_cross_entropy(sigmoid(method.decoders["y"](cy)), hot),
-        "xy": F.binary_cross_entropy(sigmoid(method.decoders["y"](mxy[:3])), hot[:3]),
-        "yx": (sigmoid(method.decoders["x"](myx[:3])) - x[:3]).square().mean(),
+        "xx": (sigmoid(method.translator.decoders["x"](cx)) - x).square().mean(),
+        "yy": F.binary_cross_entropy(sigmoid(method.translator.decoders["y"](cy)), hot),
+        "xy": F.binary_cross_entropy(sigmoid(method.translator.decoders["y"](mxy[:3])), hot[:3]),
+        "yx": (sigmoid(method.translator.decoders["x"](myx[:3])) - x[:3]).square().mean(),
         "distance": (mxy[:3] - cy[:3]).abs().mean() + (myx[:3] - cx[:3]).abs().mean(),
         "confusion": sum(bce(judged(v, c), 0.5) for v, c in (("y", mxy), ("y", cy), ("x", myx), ("x", cx))),
         "classify_y": bce(judged("y", mxy), 0) + bce(judged("y", cy), 1),
@@ -163,8 +164,8 @@ def test_gradient_reversal_ascends_what_the_classifier_descends() -> None:
             fake = method.classifiers["y"](views.mapped("x", "y", pairs_only=False))
             real = method.classifiers["y"](views.code("y"))
             (F.softplus(fake).mean() + F.softplus(-real).mean()).backward()
-        gradients[adversarial] = method.links["xy"].get_parameter(
-            next(iter(dict(method.links["xy"].named_parameters())))
+        gradients[adversarial] = method.translator.links["xy"].get_parameter(
+            next(iter(dict(method.translator.links["xy"].named_parameters())))
         )
     reversed_, plain = (gradients[k].grad for k in ("gradient_reversal", "confusion"))
     assert reversed_ is not None
@@ -233,16 +234,16 @@ def test_lsm_without_all_terms_but_supervision_is_the_baseline(ablated: bool) ->
 def test_ablation_flags_of_tables_5_to_7(flags: Any, on: set[str]) -> None:
     method = lsm(ablation=flags)
     assert {t for t in method.losses_mappers(method.prepare(batch())) if method.weight(t)} == on
-    assert ("classifiers" in method.stages[0].groups) == (flags == "1111")
+    assert ("classifiers" in [phase.name for phase in method.stages[0].phases]) == (flags == "1111")
 
 
 def test_ioda_fine_tunes_the_autoencoders_best_weights_with_a_new_link() -> None:
     method = IODA(DOMAINS, IODA.Config(network="tiny"))
     assert [s.name for s in method.stages] == ["pretrain_x", "pretrain_y", "translate"]
-    moved = {s.name: {id(m) for g in s.groups for m in method.modules_of(g)} for s in method.stages}
-    parts = {id(method.encoders["x"]), id(method.links["xy"]), id(method.decoders["y"])}
-    assert moved["translate"] == parts
-    assert id(method.links["xy"]) not in moved["pretrain_x"] | moved["pretrain_y"]
+    moved = {s.name: {id(m) for p in s.phases for g in p.groups for m in method.modules_of(g)} for s in method.stages}
+    made = method.translator
+    assert moved["translate"] == {id(made.encoders["x"]), id(made.links["xy"]), id(made.decoders["y"])}
+    assert id(made.links["xy"]) not in moved["pretrain_x"] | moved["pretrain_y"]
 
 
 def flops_of(module: nn.Module, *shape: int) -> int:
@@ -254,14 +255,10 @@ def flops_of(module: nn.Module, *shape: int) -> int:
 def counted(method: LSM, data: Batch) -> int:
     with FlopCounterMode(display=False) as counter:
         views: LatentViews = method.prepare(data)
-        for group in method.stage.groups:
-            others = [p for g in method.groups if g != group for m in method.modules_of(g) for p in m.parameters()]
-            for p in others:
-                p.requires_grad_(False)
-            terms = getattr(method, f"losses_{group}")(views)
-            sum(method.weight(t) * term() for t, term in terms.items()).backward()
-            for p in others:
-                p.requires_grad_(True)
+        for phase in method.stage.phases:
+            with only(method.parameters_of(phase.groups), method.parameters()):
+                terms = getattr(method, phase.terms_of)(views)
+                sum(method.weight(t) * term() for t, term in terms.items()).backward()
     return counter.get_total_flops()
 
 
@@ -275,8 +272,9 @@ def test_no_work_is_thrown_away_in_a_step() -> None:
     pairs, x_only, y_only = 5, 6, 5
     xs, ys, both = pairs + x_only, pairs + y_only, 2 * pairs + x_only + y_only
     code = (64, 16, 16)
-    encoder, decoder = flops_of(method.encoders["x"], 1, 64, 64), flops_of(method.decoders["x"], *code)
-    link, judge = flops_of(method.links["xy"], *code), flops_of(method.classifiers["x"], *code)
+    made = method.translator
+    encoder, decoder = flops_of(made.encoders["x"], 1, 64, 64), flops_of(made.decoders["x"], *code)
+    link, judge = flops_of(made.links["xy"], *code), flops_of(method.classifiers["x"], *code)
     trained = encoder * both + link * both + decoder * (xs + ys + 2 * pairs)  # forward, and twice that backward
     needed = 3 * trained + 3 * judge * 2 * both + 2 * judge * 2 * both  # judged detached, then without its gradients
     found = counted(method, batch(pairs, x_only, y_only, size=64))
@@ -291,18 +289,20 @@ FACES = {"x": Image(3, 64), "y": Landmarks(68)}
 
 def test_landmarks_bring_the_native_encoder_and_linear_links() -> None:
     method = LSM(FACES, LSMConfig(network="small"))
-    assert method.image_encoder == "native"
-    assert method.code_shape("x") == (256, 2, 2)
-    assert method.code_shape("y") == (1024,)
-    assert isinstance(method.encoders["x"], ConvEncoder)
-    assert method.links["xy"].linear.weight.shape == (1024, 1024)
+    assert method.translator.image_encoder == "native"
+    assert method.translator.code_shape("x") == (256, 2, 2)
+    assert method.translator.code_shape("y") == (1024,)
+    assert isinstance(method.translator.encoders["x"], ConvEncoder)
+    assert method.translator.links["xy"].linear.weight.shape == (1024, 1024)
     assert {type(c) for c in method.classifiers.values()} == {VectorDiscriminator}
-    assert LSM(DOMAINS, LSMConfig(network="tiny")).image_encoder == "resnet"
-    assert Baseline(DOMAINS, LatentConfig(network="tiny", image_encoder="native")).code_shape("x") == (128, 1, 1)
+    assert LSM(DOMAINS, LSMConfig(network="tiny")).translator.image_encoder == "resnet"
+    native = Baseline(DOMAINS, LatentConfig(network="tiny", image_encoder="native"))
+    assert native.translator.code_shape("x") == (128, 1, 1)
 
 
 def test_a_resnet_of_faces_needs_a_link_of_67_million_weights() -> None:
-    assert Baseline(FACES, LatentConfig(image_encoder="resnet")).links["xy"].linear.weight.numel() == 65_536 * 1024
+    made = Baseline(FACES, LatentConfig(image_encoder="resnet")).translator
+    assert made.links["xy"].linear.weight.numel() == 65_536 * 1024
 
 
 def test_a_step_on_faces_costs_no_more_than_its_losses_need() -> None:

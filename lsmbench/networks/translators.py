@@ -1,0 +1,157 @@
+"""Networks that translate between views: through latent codes, as the LSM family does, or directly.
+
+Both kinds are called in one way, so that a GAN can have either as its generators. They know views by name and by the
+shape of a network input, (C, H, W) or (F,) for a vector, and return network outputs without an activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, cast
+
+from torch import Tensor, nn
+
+from lsmbench.networks.convnet import BLOCKS, ConvDecoder, ConvEncoder
+from lsmbench.networks.links import LinearLink, ResnetLink
+from lsmbench.networks.mlp import VectorDecoder, VectorEncoder
+from lsmbench.networks.resnet import ResnetDecoder, ResnetEncoder
+from lsmbench.options import option
+
+VECTOR_WIDTHS = (64, 256, 1024)
+"""Of the encoder of landmarks (LSM, App. B), at every preset: they cost little."""
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+ImageEncoder = Literal["resnet", "native"]
+Named = Callable[[str, Callable[[], nn.Module]], nn.Module]
+"""Makes a network, having set the seed that belongs to its name: `Method.network`."""
+
+
+def encoder_misfit(shapes: Shapes, image_encoder: ImageEncoder) -> str:
+    """Why views do not fit the encoder of images, which halves their sides several times; empty if they do."""
+    multiple = {"resnet": 4, "native": 2**BLOCKS}[image_encoder]
+    for view, shape in shapes.items():
+        if len(shape) > 1 and shape[-1] % multiple:
+            return f"needs sides that are multiples of {multiple} px, and {view} has {shape[-1]} px"
+    return ""
+
+
+class DirectTranslator(nn.ModuleDict):
+    """One network for each direction, under the key `xy` for x to y."""
+
+    def forward(self, fed: Tensor, source: str, target: str) -> Tensor:
+        """Map network inputs of the source to network outputs of the target."""
+        return cast(Tensor, self[f"{source}{target}"](fed))
+
+
+@dataclass
+class LatentOptions:
+    """What the configuration of a method with a `LatentTranslator` says of it."""
+
+    image_encoder: Literal["auto", "resnet", "native"] = option(
+        "auto",
+        "resnet: half a ResNet-6 generator, codes at a quarter of the side; native: five convolutions with pooling, "
+        "codes at 1/32; auto: native where a view is a vector such as landmarks, else resnet",
+        source="resnet: LSM, App. B; native: released code for faces",
+    )
+    norm: Literal["batch", "layer", "none"] = option(
+        "batch",
+        "Normalisation in native and vector networks; the ResNet has instance normalisation",
+        source="released code",
+    )
+
+
+class LatentTranslator(nn.Module):
+    """An encoder and a decoder for each view, and links between their codes (LSM, eq. 1 and App. B).
+
+    Images and masks: a ResNet-6 generator cut in half, and one residual block as the link (the paper is silent on links
+    between image codes; the block is the released code's). Landmarks: a multilayer perceptron, and a flattening and a
+    linear layer as the link; images are then encoded by the released code's `native` network, since the ResNet's code
+    is too large for that link.
+
+    Args:
+        shapes: Shapes of network inputs by view.
+        directions: The translations that have a link, in order.
+        network: Makes the networks by the names `encoder_x`, `decoder_y` and `link_xy`.
+        filters: Filters of the first convolution.
+        options: Which networks encode and decode.
+        autoencodes: Whether every view has both an encoder and a decoder, also where no direction needs them.
+    """
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        directions: Sequence[tuple[str, str]],
+        network: Named,
+        filters: int,
+        options: LatentOptions,
+        autoencodes: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shapes, self.filters, self.norm = dict(shapes), filters, options.norm
+        self.image_encoder = self.image_encoder_for(options, shapes)
+        views = dict.fromkeys(view for direction in directions for view in direction)
+        encoded = [v for v in views if autoencodes or any(v == source for source, _ in directions)]
+        decoded = [v for v in views if autoencodes or any(v == target for _, target in directions)]
+        # A clipped gradient's norm is a sum in the order of the parameters: encoders, decoders, links.
+        self.encoders = nn.ModuleDict({v: network(f"encoder_{v}", partial(self._encoder, v)) for v in encoded})
+        self.decoders = nn.ModuleDict({v: network(f"decoder_{v}", partial(self._decoder, v)) for v in decoded})
+        self.links = nn.ModuleDict(
+            {f"{s}{t}": network(f"link_{s}{t}", partial(self._link, s, t)) for s, t in directions}
+        )
+
+    @staticmethod
+    def image_encoder_for(options: LatentOptions, shapes: Shapes) -> ImageEncoder:
+        """The encoder of images, after `auto` is resolved."""
+        if options.image_encoder != "auto":
+            return options.image_encoder
+        return "native" if any(len(shape) == 1 for shape in shapes.values()) else "resnet"
+
+    def code_shape(self, view: str) -> Shape:
+        """Shape of a view's code without the batch: (C, h, w), or (F,) for a vector."""
+        _, *sides = self.shapes[view]
+        if not sides:
+            return (VECTOR_WIDTHS[-1],)
+        if self.image_encoder == "native":
+            return (16 * self.filters, *(side // 2**BLOCKS for side in sides))
+        return (4 * self.filters, *(side // 4 for side in sides))
+
+    def encode(self, fed: Tensor, view: str) -> Tensor:
+        """Map network inputs of a view to its codes: E_x."""
+        return cast(Tensor, self.encoders[view](fed))
+
+    def link(self, code: Tensor, source: str, target: str) -> Tensor:
+        """Map codes of the source to codes of the target: L_xy."""
+        return cast(Tensor, self.links[f"{source}{target}"](code))
+
+    def decode(self, code: Tensor, view: str) -> Tensor:
+        """Map codes of a view to its network outputs: D_y."""
+        return cast(Tensor, self.decoders[view](code))
+
+    def forward(self, fed: Tensor, source: str, target: str) -> Tensor:
+        """Map network inputs of the source to network outputs of the target: D_y ∘ L_xy ∘ E_x."""
+        return self.decode(self.link(self.encode(fed, source), source, target), target)
+
+    def _encoder(self, view: str) -> nn.Module:
+        channels, *sides = self.shapes[view]
+        if not sides:
+            return VectorEncoder(channels, VECTOR_WIDTHS, self.norm)
+        if self.image_encoder == "native":
+            return ConvEncoder(channels, self.filters, self.norm)
+        return ResnetEncoder(channels, self.filters)
+
+    def _decoder(self, view: str) -> nn.Module:
+        channels, *sides = self.shapes[view]
+        if not sides:
+            return VectorDecoder(channels, VECTOR_WIDTHS, self.norm)
+        if self.image_encoder == "native":
+            return ConvDecoder(channels, self.filters, self.norm)
+        return ResnetDecoder(channels, self.filters)
+
+    def _link(self, source: str, target: str) -> nn.Module:
+        here, there = self.code_shape(source), self.code_shape(target)
+        if here == there and self.image_encoder == "resnet":
+            return ResnetLink(here[0])
+        return LinearLink(here, there)
