@@ -147,7 +147,7 @@ class Worker:
                     looked = -math.inf
             if time.monotonic() - beaten > BEAT_SECONDS:
                 beaten = time.monotonic()
-                for key in [key for key, one in self.trials.items() if not slots.beat(one.trial)]:
+                for key in [key for key, running in self.trials.items() if not slots.beat(running.trial)]:
                     # This worker was silent for so long that another worker has failed the trial.
                     self.children.stop(key)
                     self._forget(key)
@@ -168,43 +168,43 @@ class Worker:
 
     def _hopeless(self, key: str, progress: Progress) -> bool:
         """Shows a finished epoch, reports it to the pruner, and stops the trial if the pruner says so."""
-        one = self.trials[key]
-        self.bars.update(one.task, completed=progress.done / progress.total, value=progress.said)
+        running = self.trials[key]
+        self.bars.update(running.task, completed=progress.done / progress.total, value=progress.said)
         # Stages before the last monitor other values.
         if not self.pruning or progress.monitor != self.search.monitor or not math.isfinite(progress.value):
             return False
-        if progress.done in one.known:
+        if progress.done in running.known:
             return False
         try:
-            one.trial.report(self.search.objective(progress.value), progress.done)
+            running.trial.report(self.search.objective(progress.value), progress.done)
         except optuna.exceptions.UpdateFinishedTrialError:
             return False  # another worker has failed the trial; the next heartbeat stops it
-        if one.trial.should_prune():
+        if running.trial.should_prune():
             self.children.stop(key)
             return True
         return False
 
     def _end(self, key: str, message: Progress | Result | Failure) -> None:
-        one, metric = self.trials[key], self.search.metric.name
+        running, metric = self.trials[key], self.search.metric.name
         mark, reason = "[green]✓[/]", ""
         objective: float | None
         if isinstance(message, Result):
             state, value, seconds = FINISHED, validation(message), message.cost["wall_s"]
             objective, outcome = self.search.objective(value), f"{metric} {value:.4f}"
         elif isinstance(message, Progress):
-            state, value, seconds, objective = PRUNED, message.value, one.seconds, None
+            state, value, seconds, objective = PRUNED, message.value, running.seconds, None
             mark, outcome = "[yellow]–[/]", f"stopped early at {metric} {value:.4f}"
         elif message.kind == "diverged":
-            state, value, seconds, reason = DIVERGED, self.floor, one.seconds, message.reason
+            state, value, seconds, reason = DIVERGED, self.floor, running.seconds, message.reason
             objective = self.search.objective(value)
             mark, outcome = "[yellow]–[/]", f"diverged; counts with the floor's {metric} {value:.4f}"
         else:
             self._failed(key, message)
             return
         before = self.slots.filled()
-        attributes = {STATE: state, VALIDATION: value, SECONDS: seconds, "run": one.identity}
-        mine = self.slots.fill(one.trial, objective, attributes | ({REASON: reason} if reason else {}))
-        shutil.rmtree(self.root / one.identity / CHECKPOINTS, ignore_errors=True)
+        attributes = {STATE: state, VALIDATION: value, SECONDS: seconds, "run": running.identity}
+        mine = self.slots.fill(running.trial, objective, attributes | ({REASON: reason} if reason else {}))
+        shutil.rmtree(self.root / running.identity / CHECKPOINTS, ignore_errors=True)
         self._forget(key)
         if not mine:
             return
@@ -212,13 +212,13 @@ class Worker:
         searched = SLOT_SEED not in key
         others = [other.value for other in before.values() if other.value is not None]
         if searched and objective is not None and objective < min(others, default=math.inf):
-            parameters = ", ".join(f"{name} {value:.3g}" for name, value in one.trial.params.items())
+            parameters = ", ".join(f"{name} {value:.3g}" for name, value in running.trial.params.items())
             outcome += f"; best so far: {parameters}"
         self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {outcome}", highlight=False)
 
     def _failed(self, key: str, failure: Failure) -> None:
-        one = self.trials[key]
-        self.slots.fail(one.trial, failure.reason, {SECONDS: one.seconds})
+        running = self.trials[key]
+        self.slots.fail(running.trial, failure.reason, {SECONDS: running.seconds})
         self._forget(key)
         if failure.kind == "user":
             raise UserError(failure.reason)
@@ -235,10 +235,10 @@ class Worker:
 
     def _give_up(self) -> None:
         """Stops and fails the running trials, so that other workers can take their slots."""
-        for key, one in list(self.trials.items()):
+        for key, running in list(self.trials.items()):
             self.children.stop(key)
             with suppress(Exception):  # the storage may be what broke; other workers find the trial all the same
-                self.slots.fail(one.trial, "its sweep was stopped", {SECONDS: one.seconds})
+                self.slots.fail(running.trial, "its sweep was stopped", {SECONDS: running.seconds})
             self._forget(key)
 
     def _forget(self, key: str) -> None:
