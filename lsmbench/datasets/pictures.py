@@ -315,9 +315,9 @@ class PictureFolder(Dataset):
         decoded = []
         for sample in found.samples:
             problems = len(findings.problems)
-            one = decode(found.kind, sample, self._reading, findings)
-            if one is not None and len(findings.problems) == problems:
-                decoded.append(one)
+            result = decode(found.kind, sample, self._reading, findings)
+            if result is not None and len(findings.problems) == problems:
+                decoded.append(result)
         return self._settle(found, decoded, findings)
 
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:

@@ -75,8 +75,8 @@ class LabelColours(Image):
         if truth.ndim == 4:
             return self.palette.decode(prediction), self.palette.decode(truth, void=True)
         decoded = []
-        for one in prediction:  # full resolution is large: one sample at a time
-            decoded.append(self.palette.decode(_resized(one[None], truth.shape[1:]))[0])
+        for colours in prediction:  # full resolution is large: one sample at a time
+            decoded.append(self.palette.decode(_resized(colours[None], truth.shape[1:]))[0])
         return torch.stack(decoded), truth
 
     def metrics(self) -> list[SampleMetric]:
@@ -109,7 +109,7 @@ class SegmentedPhoto(Image):
         """
         if truth.ndim != 3:
             raise TypeError("a segmented photo is compared with labels: Dataset.truth has to return labels")
-        seen = [self.segmenter.labels(_resized(one[None], truth.shape[1:]))[0] for one in prediction]
+        seen = [self.segmenter.labels(_resized(photo[None], truth.shape[1:]))[0] for photo in prediction]
         return torch.stack(seen), truth
 
     def metrics(self) -> list[SampleMetric]:

@@ -130,7 +130,7 @@ def _journal_path(where: str | Path) -> Path | None:
     # A URL with a slash missing is not meant as the name of a file, and it may hold a password.
     broken = r"(postgres\w*|mysql|mariadb|sqlite|oracle|mssql)(\+\w+)?:|[^/]*:[^/]*@"
     if not path or (path == text and re.match(broken, path)):
-        raise UserError(f"{_masked(text)!r} is no place for trials: {EXPECTED}.")
+        raise UserError(f"{_masked(text)!r} is no storage of trials: {EXPECTED}.")
     # Absolute, since the lock is a symbolic link to the file: a relative one would dangle.
     return Path(path).expanduser().absolute()
 

@@ -150,8 +150,8 @@ class Worker:
                     looked = -math.inf
             if time.monotonic() - beaten > BEAT_SECONDS:
                 beaten = time.monotonic()
-                for key in [key for key, one in self.trials.items() if not slots.beat(one.trial)]:
-                    # It was silent for so long that another worker has its slot.
+                for key in [key for key, running in self.trials.items() if not slots.beat(running.trial)]:
+                    # This worker was silent for so long that another worker has failed the trial.
                     self.launcher.stop(key)
                     self._forget(key)
 
@@ -172,43 +172,43 @@ class Worker:
 
     def _hopeless(self, key: str, progress: Progress) -> bool:
         """Shows a finished epoch, reports it to the pruner, and stops the trial if the pruner says so."""
-        one = self.trials[key]
-        self.bars.update(one.task, completed=progress.done / progress.total, value=progress.text)
-        # Stages before the last are monitored by other values.
+        running = self.trials[key]
+        self.bars.update(running.task, completed=progress.done / progress.total, value=progress.text)
+        # Stages before the last monitor other values.
         if not self.pruning or progress.monitor != self.search.monitor or not math.isfinite(progress.value):
             return False
-        if progress.done in one.known:
+        if progress.done in running.known:
             return False
         try:
-            one.trial.report(self.search.objective(progress.value), progress.done)
+            running.trial.report(self.search.objective(progress.value), progress.done)
         except optuna.exceptions.UpdateFinishedTrialError:
             return False  # another worker has failed the trial; the next heartbeat stops it
-        if one.trial.should_prune():
+        if running.trial.should_prune():
             self.launcher.stop(key)
             return True
         return False
 
     def _end(self, key: str, event: Event) -> None:
-        one, metric = self.trials[key], self.search.metric.name
+        running, metric = self.trials[key], self.search.metric.name
         mark, reason = "[green]✓[/]", ""
         objective: float | None
         if isinstance(event, Result):
             state, value, seconds = FINISHED, validation(event), event.cost["wall_s"]
-            objective, text = self.search.objective(value), f"{metric} {value:.4f}"
+            objective, outcome = self.search.objective(value), f"{metric} {value:.4f}"
         elif isinstance(event, Progress):
-            state, value, seconds, objective = PRUNED, event.value, one.seconds, None
-            mark, text = "[yellow]–[/]", f"stopped early at {metric} {value:.4f}"
+            state, value, seconds, objective = PRUNED, event.value, running.seconds, None
+            mark, outcome = "[yellow]–[/]", f"stopped early at {metric} {value:.4f}"
         elif event.kind == "diverged":
-            state, value, seconds, reason = DIVERGED, self.floor, one.seconds, event.reason
+            state, value, seconds, reason = DIVERGED, self.floor, running.seconds, event.reason
             objective = self.search.objective(value)
-            mark, text = "[yellow]–[/]", f"diverged; counts with the floor's {metric} {value:.4f}"
+            mark, outcome = "[yellow]–[/]", f"diverged; counts with the floor's {metric} {value:.4f}"
         else:
             self._failed(key, event)
             return
         before = self.slots.filled()
-        attributes = {STATE: state, VALIDATION: value, SECONDS: seconds, "run": one.identity}
-        mine = self.slots.fill(one.trial, objective, attributes | ({REASON: reason} if reason else {}))
-        shutil.rmtree(self.root / one.identity / CHECKPOINTS, ignore_errors=True)
+        attributes = {STATE: state, VALIDATION: value, SECONDS: seconds, "run": running.identity}
+        mine = self.slots.fill(running.trial, objective, attributes | ({REASON: reason} if reason else {}))
+        shutil.rmtree(self.root / running.identity / CHECKPOINTS, ignore_errors=True)
         self._forget(key)
         if not mine:
             return
@@ -216,13 +216,13 @@ class Worker:
         searched = SLOT_SEED not in key
         others = [other.value for other in before.values() if other.value is not None]
         if searched and objective is not None and objective < min(others, default=math.inf):
-            parameters = ", ".join(f"{name} {value:.3g}" for name, value in one.trial.params.items())
-            text += f"; best so far: {parameters}"
-        self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {text}", highlight=False)
+            parameters = ", ".join(f"{name} {value:.3g}" for name, value in running.trial.params.items())
+            outcome += f"; best so far: {parameters}"
+        self.console.print(f"{mark} {self.title(key)} in {markup.duration(seconds)}: {outcome}", highlight=False)
 
     def _failed(self, key: str, failure: Failure) -> None:
-        one = self.trials[key]
-        self.slots.fail(one.trial, failure.reason, {SECONDS: one.seconds})
+        running = self.trials[key]
+        self.slots.fail(running.trial, failure.reason, {SECONDS: running.seconds})
         self._forget(key)
         if failure.kind == "user":
             raise UserError(failure.reason)
@@ -239,10 +239,10 @@ class Worker:
 
     def _give_up(self) -> None:
         """Stops and fails the running trials, so that other workers can take their slots."""
-        for key, one in list(self.trials.items()):
+        for key, running in list(self.trials.items()):
             self.launcher.stop(key)
-            with suppress(Exception):  # what stops the sweep may be the storage; dead workers' trials are found, too
-                self.slots.fail(one.trial, "its sweep was stopped", {SECONDS: one.seconds})
+            with suppress(Exception):  # the storage may be what broke; other workers find the trial all the same
+                self.slots.fail(running.trial, "its sweep was stopped", {SECONDS: running.seconds})
             self._forget(key)
 
     def _forget(self, key: str) -> None:

@@ -611,7 +611,7 @@ def test_wrong_landmarks(root):
         "1.pts: has 2 points, most others have 3",
         "2.pts: line 1: expected two numbers",
         "3.pts: point 2 (counted from 0) lies outside its picture 3.png of 40×36 px",
-        "4.pts, 4.png: sample 0 has no size",
+        "4.pts, 4.png: the errors of sample 0 have no unit",
         "5.png: has no .pts file",
         "99.pts: has no picture",
     )
@@ -626,7 +626,7 @@ def test_landmarks_and_eyes(root):
         write_pts(root / "landmarks" / f"{i}.pts", [(3, 4), (9, 9), (3, 4)])
     refused(root, "eyes=outer needs 68 points, found 3", eyes="outer")
     refused(root, "eyes=1,3; there are 3 points, numbered from 0 to 2", eyes="1,3")
-    refused(root, "10 problems", "0.pts, 0.png: sample 0 has no size", eyes="0,2")
+    refused(root, "10 problems", "0.pts, 0.png: the errors of sample 0 have no unit", eyes="0,2")
 
 
 def test_wrong_csv(root):
