@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lsmbench import cli
 from lsmbench.methods import METHODS
@@ -109,7 +110,34 @@ def commanded(words: list[str], variables: Mapping[str, object], output: Path) -
 
 def _command(words: list[str], variables: Mapping[str, object], output: Path) -> None:
     os.environ.update({name: str(value) for name, value in variables.items()})
+    _print_to(output)
+    cli.main(words)
+
+
+def torchrun(words: list[str], processes: int, output: Path) -> BaseProcess:
+    """Starts the command line in several processes by what torchrun does; what they print goes to a file."""
+    process = _CONTEXT.Process(target=_torchrun, args=(words, processes, output))
+    process.start()
+    return process
+
+
+def _torchrun(words: list[str], processes: int, output: Path) -> None:
+    _print_to(output)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="test", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", start_method="fork", max_restarts=0,
+    )  # fmt: skip
+    elastic_launch(config, _main)(words)
+
+
+def _main(words: list[str]) -> None:
+    try:
+        cli.main(words)
+    except SystemExit as ended:
+        assert not ended.code  # noqa: PT017
+
+
+def _print_to(output: Path) -> None:
     with output.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    cli.main(words)

@@ -36,7 +36,7 @@ def on(devices: int, config: RunConfig) -> RunConfig:
 
 
 def test_a_run_one_of_whose_processes_is_killed_says_so_and_can_be_taken_up_again(make: Make, tmp_path: Path) -> None:
-    config = on(2, make("baseline", training={"epochs": 8, "patience": 8}))
+    config = on(2, make("baseline", training={"epochs": 6, "patience": 6}))
     whole = compute(config, tmp_path / "whole", CPU)
     killed: list[float] = []
     processes: list[psutil.Process] = []
@@ -59,7 +59,7 @@ def test_a_run_one_of_whose_processes_is_killed_says_so_and_can_be_taken_up_agai
     assert not (folder / "failure.json").exists()
     assert [score.values for score in result.scores] == [score.values for score in whole.scores]
     assert result.validation == whole.validation
-    assert len(list(csv.DictReader((folder / "log.csv").open()))) == 8
+    assert len(list(csv.DictReader((folder / "log.csv").open()))) == 6
 
 
 def test_a_run_that_diverges_on_several_devices_is_recorded_once(make: Make, tmp_path: Path) -> None:

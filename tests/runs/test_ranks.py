@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import socket
-import subprocess
-import sys
 from itertools import product
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,7 +22,7 @@ from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Result
 from lsmbench.runs.run import execute
 from tests.conftest import Make
-from tests.ranks import commanded, executed
+from tests.ranks import commanded, executed, torchrun
 
 CPU = Machine("cpu", 1)
 
@@ -137,11 +135,9 @@ def test_torchrun_and_slurm_start_the_same_run(make: Make, tmp_path: Path) -> No
     config = make("cyclegan", training={"batch_size": 12})
     expected = compute(on(2, config), tmp_path / "own", CPU)
     words = command(config, tmp_path / "config.yaml", "--machine.threads", "1", "--devices", "2")
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "lsmbench"]
-    printed = subprocess.run(
-        [sys.executable, *torchrun, *words, "--output", str(tmp_path / "torchrun")],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-    ).stdout  # fmt: skip
+    output = tmp_path / "torchrun.txt"
+    codes, printed = ended([torchrun([*words, "--output", str(tmp_path / "torchrun")], 2, output)], output)
+    assert codes == [0], printed
     assert printed.count("result.json") == 1, printed
     slurm = {
         "SLURM_NTASKS": 2, "SLURM_NTASKS_PER_NODE": 1, "SLURM_NNODES": 2, "SLURM_LOCALID": 0, "SLURM_JOB_ID": 1,
@@ -162,13 +158,13 @@ def test_torchrun_and_slurm_start_the_same_run(make: Make, tmp_path: Path) -> No
 
 def test_processes_that_were_started_differently_are_refused(make: Make, tmp_path: Path) -> None:
     words = command(make("baseline"), tmp_path / "config.yaml", "--devices", "2", "--output", str(tmp_path / "runs"))
-    torchrun = {
+    variables = {
         "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(),
         "TORCHELASTIC_RUN_ID": "test",
     }  # fmt: skip
     output = tmp_path / "output.txt"
     tasks = [
-        commanded([*words, "--seed", str(rank)], {**torchrun, "RANK": rank, "LOCAL_RANK": rank}, output)
+        commanded([*words, "--seed", str(rank)], {**variables, "RANK": rank, "LOCAL_RANK": rank}, output)
         for rank in (0, 1)
     ]
     codes, printed = ended(tasks, output)

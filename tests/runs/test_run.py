@@ -9,8 +9,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import product
@@ -36,6 +34,7 @@ from lsmbench.runs.run import RunError, data_of, execute
 from lsmbench.runs.tracking import Tracking
 from tests import wandb_file
 from tests.conftest import Make, each_form
+from tests.ranks import commanded
 
 CPU = Machine("cpu", 1)
 
@@ -161,15 +160,16 @@ def test_a_killed_process_continues_to_the_same_bits(make: Make, tmp_path: Path)
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
     whole = execute(config, tmp_path / "whole", CPU)
-    command = [sys.executable, "-m", "lsmbench", "train", "--config", str(file), "--output", str(tmp_path / "runs"),
-               "--machine.accelerator", "cpu", "--machine.threads", "1"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    words = ["train", "--config", str(file), "--output", str(tmp_path / "runs"),
+             "--machine.accelerator", "cpu", "--machine.threads", "1"]  # fmt: skip
+    process = commanded(words, {}, tmp_path / "output.txt")
     log = tmp_path / "runs" / whole.id / "log.csv"
     deadline = time.monotonic() + 120
-    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not log.exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
     assert not (log.parent / "result.json").exists()
     resumed = execute(config, tmp_path / "runs", CPU)
     assert comparable(resumed) == comparable(whole)
