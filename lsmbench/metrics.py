@@ -207,6 +207,18 @@ class MeanIoU(ConfusionMetric):
         return hit / (confusion.sum(2) + confusion.sum(1) - hit)
 
 
+class CategoryAccuracy(SampleMetric):
+    """Whether a sample gets its true class; the mean is the share of the samples that do."""
+
+    name = "accuracy"
+    unit = "share of samples, 0 to 1"
+    higher_is_better = True
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores class numbers of shape (B,): 1 or 0."""
+        return (prediction == target).float()
+
+
 class ColourAccuracy(SampleMetric):
     """Share of the pixels whose greatest difference over the channels lies strictly below a threshold.
 
