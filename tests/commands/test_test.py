@@ -1,0 +1,118 @@
+"""`lsmbench test`: a finished run evaluated again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lsmbench.commands import test as command
+from lsmbench.errors import UserError
+from lsmbench.evaluations import EvaluationConfig
+from lsmbench.methods import METHODS
+from lsmbench.runs.config import Machine
+from lsmbench.runs.results import Result
+from lsmbench.runs.run import execute
+from lsmbench.runs.weights import evaluate, restored
+from tests.conftest import Make
+
+CPU = Machine("cpu", 1)
+
+
+@pytest.fixture
+def finished(make: Make, tmp_path: Path) -> Path:
+    """The folder of a run whose last weights are not the selected ones."""
+    config = make("baseline", training={"epochs": 4, "steps_per_epoch": 3}, learning_rate=0.05)
+    result = execute(config, tmp_path / "runs", CPU)
+    folder = tmp_path / "runs" / result.id
+    place = folder / "checkpoints" / "0-train"
+    best, last = (torch.load(place / f"{word}.ckpt", weights_only=True)["state_dict"] for word in ("best", "last"))
+    assert any(not torch.equal(value, last[key]) for key, value in best.items())
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "evaluations" not in path.parts
+    }
+
+
+def test_the_default_evaluation_gives_the_scores_of_the_run_and_leaves_it_as_it_is(finished: Path) -> None:
+    before, own = content(finished), Result.load(finished)
+    result, folder = evaluate(finished, "predict", EvaluationConfig(), CPU)
+    assert [score.values for score in result.scores] == [score.values for score in own.scores]
+    assert content(finished) == before
+    assert Result.load(folder).scores == result.scores
+    assert folder.parent == finished / "evaluations"
+    assert (result.id, result.config["method"]) == (folder.name, own.config["method"])
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "floor"])
+def test_every_method_can_be_tested_again(name: str, make: Make, tmp_path: Path) -> None:
+    config = make(name, "sit")
+    if not METHODS[name].supports(config.dataset, config.method)[0]:
+        pytest.skip("not supported")
+    own = execute(config, tmp_path, CPU)
+    result, _ = evaluate(tmp_path / own.id, "predict", EvaluationConfig(), CPU)
+    assert [score.values for score in result.scores] == [score.values for score in own.scores]
+
+
+def test_other_options_make_a_result_of_their_own(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(finished), "--machine.accelerator", "cpu", "--machine.threads", "1"]
+    assert command.run([*words, "--evaluation.weights", "last"]) == 0
+    shown = capsys.readouterr().out
+    (path,) = (line for line in shown.splitlines() if line.endswith("result.json"))
+    last, own = Result.load(Path(path).parent), Result.load(finished)
+    assert last.config["evaluation"] == {"name": "predict", "weights": "last", "test_sets": "all", "seed": None}
+    assert last.primary.values != own.primary.values
+    assert last.validation is None, "it would be that of other weights"
+    stamp = Path(path).stat().st_mtime_ns
+    assert command.run([*words, "--evaluation.weights=last"]) == 0
+    assert Path(path).stat().st_mtime_ns == stamp, "a finished result is found, not made again"
+    assert command.run(words) == 0
+    assert len(list((finished / "evaluations").iterdir())) == 2
+
+
+def test_the_seed_of_random_predictions_is_an_option(make: Make, tmp_path: Path) -> None:
+    config = make("pix2pix", "maps", test_time_dropout=True, generator="unet")
+    own = execute(config, tmp_path, CPU)
+    same, other = (
+        evaluate(tmp_path / own.id, "predict", EvaluationConfig(seed=seed), CPU)[0].scores for seed in (None, 7)
+    )
+    assert [score.values for score in same] == [score.values for score in own.scores]
+    assert [score.values for score in other] != [score.values for score in own.scores]
+
+
+def test_a_floor_is_tested_again_without_weights(make: Make, tmp_path: Path) -> None:
+    own = execute(make("floor"), tmp_path, CPU)
+    result, _ = evaluate(tmp_path / own.id, "predict", EvaluationConfig(), CPU)
+    assert result.primary.values == own.primary.values
+
+
+def test_what_cannot_be_tested_is_told(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no test set elsewhere; it has: test"):
+        evaluate(finished, "predict", EvaluationConfig(test_sets="elsewhere"), CPU)
+    with pytest.raises(UserError, match="not the folder of a finished run"):
+        restored(tmp_path)
+    with pytest.raises(UserError, match=r"unknown evaluation 'predcit'; did you mean predict\?"):
+        command.run([str(finished), "--evaluation.name", "predcit"])
+    with pytest.raises(UserError, match=r"unknown option --evaluation\.wieghts"):
+        command.run([str(finished), "--evaluation.wieghts", "last"])
+    result = Result.load(finished)
+    for changes, why in (
+        ({"protocol": "0"}, "version 0 of the protocol"),
+        ({"dataset": {**result.dataset, "fingerprint": "0" * 16}}, "has changed since the run was trained"),
+    ):
+        other = Result.load(finished)
+        for key, value in changes.items():
+            setattr(other, key, value)
+        other.save(tmp_path / "changed")
+        with pytest.raises(UserError, match=why):
+            restored(tmp_path / "changed")
+    shutil.rmtree(finished / "checkpoints")
+    with pytest.raises(UserError, match=r"best\.ckpt: no such file; the weights are gone"):
+        restored(finished)
