@@ -79,6 +79,7 @@ def test_other_options_make_a_result_of_their_own(finished: Path, capsys: pytest
 
 def test_the_seed_of_random_predictions_is_an_option(make: Make, tmp_path: Path) -> None:
     config = make("pix2pix", "maps", test_time_dropout=True, generator="unet")
+    config.dataset.size = 64  # the least at which the U-Net has dropout
     own = execute(config, tmp_path, CPU)
     same, other = (
         evaluate(tmp_path / own.id, "predict", EvaluationConfig(seed=seed), CPU)[0].scores for seed in (None, 7)
