@@ -286,7 +286,7 @@ def _batch(photos: Photos, part: slice, channels: tuple[int, ...] = ()) -> Tenso
         return torch.from_numpy(batch.astype(np.float32) / 255)
     values = batch.astype(np.float32)
     if batch.dtype.kind != "f" or not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
-        found = "values outside" if batch.dtype.kind == "f" else str(batch.dtype)
+        found = f"{batch.dtype}" + " values outside" * (batch.dtype.kind == "f")
         raise UserError(f"features: expected photos as uint8 or as floats in [0, 1], found {found}.")
     return torch.from_numpy(values)
 
