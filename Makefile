@@ -35,7 +35,7 @@ ifdef DEVICE
 $(error DEVICE is called ACCELERATOR; DEVICES is how many)
 endif
 
-.PHONY: help setup setup-dev bench sweep report leaderboard list test lint format clean
+.PHONY: help setup setup-dev bench sweep report leaderboard list test test-all lint format clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
@@ -75,6 +75,9 @@ list: setup ## List methods, datasets and benchmarks
 
 test: setup-dev ## Run the tests
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+
+test-all: setup-dev ## Run the tests, also those that repeat for every method what some methods stand for
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 -m '' $(ARGS)
 
 lint: setup-dev ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

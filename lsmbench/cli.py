@@ -19,6 +19,7 @@ from lsmbench.errors import Elsewhere, UserError
 COMMANDS = {
     "list": "methods, datasets and benchmarks, one line each",
     "train": "one method, once: lsmbench train --method lsm --dataset sit --paired 5",
+    "test": "a finished run evaluated again: lsmbench test runs/lsm-N5-s0-… --evaluation.weights last",
     "bench": "a grid of runs and its report: lsmbench bench quick",
     "sweep": "a search for the best parameters of a row: lsmbench sweep sit --method lsm --paired 5\n"
     "lsmbench sweep show sit: how it stands, what was best, what matters",

@@ -1,4 +1,4 @@
-"""How images are normalised for networks that were trained on ImageNet."""
+"""Normalisation of images for networks that were trained on ImageNet."""
 
 from __future__ import annotations
 

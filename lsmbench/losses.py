@@ -1,4 +1,4 @@
-"""Loss functions on tensors: nothing here knows methods or networks."""
+"""Loss functions on tensors, independent of methods and networks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ et al. 2017); saturating: cross-entropy, the generator minimising log(1 − D), 
 
 
 def judged_as(logits: Tensor, real: bool, kind: GANLoss) -> Tensor:
-    """A discriminator's loss on samples of one sort.
+    """A discriminator's loss on samples that are all real or all fake.
 
     Args:
-        logits: Its logits of any shape.
+        logits: The discriminator's logits of any shape.
         real: Whether the samples are real.
         kind: Which loss.
 
@@ -44,10 +44,10 @@ def judged_as(logits: Tensor, real: bool, kind: GANLoss) -> Tensor:
 
 
 def fooling(logits: Tensor, kind: GANLoss) -> Tensor:
-    """A generator's loss for the logits that its fakes got.
+    """A generator's loss on its fakes.
 
     Args:
-        logits: The discriminator's logits of any shape.
+        logits: The discriminator's logits for the fakes, of any shape.
         kind: Which loss; `saturating` is −BCE(D, 0), which is at most 0 and not bounded from below.
 
     Returns:
@@ -64,10 +64,10 @@ def relativistic(more: Tensor, less: Tensor) -> Tensor:
 
     Args:
         more: Logits of the samples that should look more real, (A, ...).
-        less: Logits of the others, (B, ...), of the same shape but for the number of samples.
+        less: Logits of the other samples, (B, ...); all axes but the first are as in `more`.
 
     Returns:
-        Mean over pairings and patches, a scalar; ln 2 where both look alike.
+        Mean over pairings and patches, a scalar; ln 2 if both look equally real.
     """
     return F.softplus(less[None] - more[:, None]).mean()
 
@@ -83,6 +83,6 @@ class _ReverseGradient(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor) -> Tensor:
-    """The identity, whose gradient changes sign (Ganin and Lempitsky 2015)."""
+    """The identity with a negated gradient (Ganin and Lempitsky 2015)."""
     out: Tensor = _ReverseGradient.apply(x)
     return out

@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 
 class SampleMetric(Metric):
-    """A metric that is a mean over samples and keeps the score of every one of them.
+    """A metric that is a mean over samples and keeps the score of each sample.
 
-    Scores of samples for which the metric is undefined are NaN; the mean skips them.
+    An undefined score is NaN; the mean skips it.
     """
 
     name: str
@@ -45,22 +47,32 @@ class SampleMetric(Metric):
         self.indices.append(indices)
 
     def compute(self) -> Tensor:
-        """Mean over the samples for which the metric is defined; the same however they are dealt over processes."""
+        """Mean over the samples with a defined score; independent of how the samples are divided over processes."""
         return torch.nanmean(self._ordered()[1].double()).float()
 
     def pooled(self) -> float | None:
-        """The value over all samples together, where that is what counts and not the mean of the samples' scores."""
+        """The value over all samples together, for a metric that is no mean over samples; else `None`."""
         return None
 
     def error(self, score: float) -> float:
-        """A score as an error, 0 being perfect: what a search minimises."""
+        """Converts a score to an error, which a sweep minimises; 0 is perfect."""
         return 1 - score if self.higher_is_better else score
 
-    def per_sample(self) -> tuple[list[int], list[float]]:
-        """The samples' numbers in ascending order, and the score of each; of all processes, which all have to ask."""
+    def per_sample(self) -> tuple[list[int], list[float], NDArray[np.int64] | None]:
+        """What is known of each sample, in ascending order of number; every process has to call this.
+
+        Returns:
+            The samples' numbers, their scores, and their confusion matrices (n, K, K) if the value is made of these.
+        """
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            if not len(self.indices):
+                return [], [], None
             indices, values = self._ordered()
-        return indices.tolist(), values.tolist()
+            counts = self._counts()
+        return indices.tolist(), values.tolist(), counts
+
+    def _counts(self) -> NDArray[np.int64] | None:
+        return None
 
     def _ordered(self) -> tuple[Tensor, Tensor]:
         indices = dim_zero_cat(self.indices)
@@ -96,25 +108,25 @@ class ForegroundIoU(SampleMetric):
 
 
 class ConfusionMetric(SampleMetric):
-    """A score of one confusion matrix over all pixels of all samples, as label maps are scored (Shukla et al., §4.1.2).
+    """A score of one confusion matrix over all pixels of all label maps (Shukla et al., §4.1.2).
 
-    Pixels whose true label is 255, or no class at all, are not counted. Each sample's own score is kept as well;
-    it is that of the classes which the sample or its prediction holds.
+    Pixels whose true label is 255, or not a class, are not counted. Each sample keeps a score of its own too, over the
+    classes that its truth or, for the IoU, its prediction holds.
 
     Args:
         classes: Number of classes.
-        absent: What a class counts that neither the truth nor, for the IoU, the predictions hold. `zero`: 0, as in the
-            published protocol, whose evaluation adds 1e-12 to the denominators; `ignore`: it is left out of the mean.
+        absent: How to score a class that occurs neither in the truth nor, for the IoU, in the predictions. `zero`: as
+            0, like the published protocol, whose evaluation adds 1e-12 to the denominators; `ignore`: not at all.
     """
 
     higher_is_better = True
-    confusion: Tensor
+    confusions: list[Tensor]
 
     def __init__(self, classes: int, absent: Literal["zero", "ignore"] = "zero", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes = classes
         self.absent = absent
-        self.add_state("confusion", default=torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("confusions", default=[], dist_reduce_fx="cat")
 
     @abstractmethod
     def of(self, confusion: Tensor) -> Tensor:
@@ -137,7 +149,7 @@ class ConfusionMetric(SampleMetric):
     def update(self, prediction: Tensor, target: Tensor, indices: Tensor) -> None:
         """Adds a batch of label maps."""
         matrices = self.matrices(prediction, target)
-        self.confusion += matrices.sum(0)
+        self.confusions.append(matrices)
         self.values.append(self._samples(matrices).float())
         self.indices.append(indices)
 
@@ -147,7 +159,7 @@ class ConfusionMetric(SampleMetric):
 
     def compute(self) -> Tensor:
         """The score over all samples together."""
-        scores = self.of(self.confusion.double()[None])
+        scores = self.of(dim_zero_cat(self.confusions).sum(0).double()[None])
         if scores.ndim > 1:
             scores = scores.nan_to_num(0.0).mean(1) if self.absent == "zero" else scores.nanmean(1)
         return scores[0].float()
@@ -155,6 +167,10 @@ class ConfusionMetric(SampleMetric):
     def pooled(self) -> float | None:
         """The score over all samples together."""
         return float(self.compute())
+
+    def _counts(self) -> NDArray[np.int64]:
+        order = torch.argsort(dim_zero_cat(self.indices))
+        return dim_zero_cat(self.confusions)[order].cpu().numpy()
 
 
 class PixelAccuracy(ConfusionMetric):
@@ -189,6 +205,18 @@ class MeanIoU(ConfusionMetric):
         """Diagonal / (rows + columns − diagonal)."""
         hit = confusion.diagonal(dim1=1, dim2=2)
         return hit / (confusion.sum(2) + confusion.sum(1) - hit)
+
+
+class CategoryAccuracy(SampleMetric):
+    """Whether a sample gets its true class; the mean is the share of the samples that do."""
+
+    name = "accuracy"
+    unit = "share of samples, 0 to 1"
+    higher_is_better = True
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores class numbers of shape (B,): 1 or 0."""
+        return (prediction == target).float()
 
 
 class ColourAccuracy(SampleMetric):
@@ -242,12 +270,12 @@ class MeanAbsoluteError(SampleMetric):
 class NRMSE(SampleMetric):
     """Mean distance of predicted from true points, in units of a length on the true ones (LSM, eq. 13).
 
-    Despite its name it holds no root of a mean square: for each sample, the mean over the points of the Euclidean
-    distance, divided by the distance D between the eyes of the *true* points. The scale of the points does not matter.
+    Despite its name, NRMSE takes no root of a mean square: a sample's score is the mean Euclidean distance over its
+    points, divided by the distance D between the eyes of the *true* points. The scale of the points does not matter.
 
     Args:
         eyes: The two points, counted from 0, whose distance is the unit; `None`: the diagonal of the bounding box.
-        name: The metric's word.
+        name: The metric's name.
     """
 
     higher_is_better = False
@@ -256,8 +284,8 @@ class NRMSE(SampleMetric):
         super().__init__(**kwargs)
         self.eyes = eyes
         self.name = name
-        said = "diagonal of the true bounding box" if eyes is None else f"distance of points {eyes[0]} and {eyes[1]}"
-        self.unit = f"mean point distance / {said}"
+        length = "diagonal of the true bounding box" if eyes is None else f"distance of points {eyes[0]} and {eyes[1]}"
+        self.unit = f"mean point distance / {length}"
 
     def unit_length(self, target: Tensor) -> Tensor:
         """D of each sample; shape (B,)."""

@@ -1,10 +1,21 @@
-"""Typed options: one declaration carries an option's default, help, unit, tuning range and source."""
+"""Typed options: one declaration carries all that is known of an option, from its default to its part in identities."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
+
+Counts = Literal["always", "if_changed", "within_row", "content", "word", "never"]
+"""How an option's value enters a run's identity, and the setting that the runs of one row of a table share.
+
+- `always`: by its value, in both.
+- `if_changed`: as `always`, but left out at the default: a new option leaves the identities of older runs as they are.
+- `within_row`: by its value in the identity only; runs of one row differ in it (N and seeds).
+- `content`: by a digest of the file that the value names, in both.
+- `word`: by what precedes the first colon (`gta` of `gta:/data/gta`), in both.
+- `never`: in neither; it says where files lie, and the data's fingerprint says what they hold.
+"""
 
 
 def option(
@@ -16,6 +27,8 @@ def option(
     high: float | None = None,
     source: str = "",
     choices: tuple[str, ...] = (),
+    counts: Counts = "always",
+    only_if: tuple[str, str] | None = None,
 ) -> Any:
     """Declares one field of a configuration dataclass.
 
@@ -27,17 +40,23 @@ def option(
         high: Greatest value that is searched when the option is tuned (log scale).
         source: Where the default comes from (paper section, released code, own measurement).
         choices: The allowed values, if they are a closed set.
+        counts: How the value enters a run's identity and setting.
+        only_if: Another option of the section and its value without which this option is not used; unused, it enters
+            a run's identity and setting as an empty text.
 
     Returns:
         A dataclass field; what is declared here is read back with `options_of`.
     """
-    metadata = {"help": help, "unit": unit, "low": low, "high": high, "source": source, "choices": choices}
+    metadata = {
+        "help": help, "unit": unit, "low": low, "high": high, "source": source, "choices": choices, "counts": counts,
+        "only_if": only_if,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What is known of one option of a configuration dataclass."""
+    """What is known of one option of a configuration dataclass; attributes as the arguments of `option`."""
 
     name: str
     type: Any
@@ -48,6 +67,8 @@ class Option:
     high: float | None
     source: str
     choices: tuple[str, ...]
+    counts: Counts
+    only_if: tuple[str, str] | None
 
     @property
     def tunable(self) -> bool:
@@ -59,8 +80,8 @@ class Option:
         extras = [f"unit: {self.unit}" if self.unit else ""]
         extras.append(f"tuned in [{self.low:g}, {self.high:g}]" if self.low is not None and self.high else "")
         extras.append(f"source: {self.source}" if self.source else "")
-        said = "; ".join(e for e in extras if e)
-        return f"{self.help} [{said}]" if said else self.help
+        details = "; ".join(e for e in extras if e)
+        return f"{self.help} [{details}]" if details else self.help
 
 
 def options_of(config: type[Any]) -> Iterator[Option]:

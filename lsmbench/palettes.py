@@ -1,4 +1,4 @@
-"""Palettes: which colour stands for which class in a label map, and back."""
+"""Palettes: the colours of the classes in label maps."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ IGNORED = 255
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of a set's classes.
+    """The colours of a dataset's classes.
 
     Attributes:
-        name: Its word; palettes of one name must be equal to be exchanged.
+        name: The palette's name. Palettes of one name may still differ.
         colours: RGB of each class, 0 to 255, in the order of the labels.
         names: The classes' names.
-        void: Colours of pixels without a class. In a true map they stand for `IGNORED`; a prediction has none of them,
-            since every pixel of it gets a class.
+        void: Colours of pixels without a class; in a true map they become `IGNORED`. A prediction has no void: each of
+            its pixels gets a class.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Palette:
 
         Args:
             colours: (B, 3, H, W), uint8, or float in [0, 1], which is rounded to 256 steps as a file would.
-            void: Whether pixels may be void; true of true maps only.
+            void: Whether pixels may be void: only in true maps.
 
         Returns:
             Labels, uint8 (B, H, W), `IGNORED` where void.
@@ -62,7 +62,7 @@ class Palette:
         pixels = colours if colours.dtype == torch.uint8 else (colours.clamp(0, 1) * 255).round()
         known = torch.tensor([*self.colours, *(self.void if void else ())], device=colours.device, dtype=torch.float32)
         flat = pixels.float().movedim(1, -1).reshape(-1, 3)
-        # |p − c|² less |p|². Sums of products of whole numbers below 2²⁴: exact in float32, the same on every device.
+        # |p − c|² minus |p|². Sums of products of whole numbers below 2²⁴: exact in float32, the same on every device.
         parts = torch.split(flat, 2**18)  # all distances at once would take much memory at full resolution
         labels = torch.cat([(known.square().sum(1) - 2 * p @ known.T).argmin(1).to(torch.uint8) for p in parts])
         labels[labels >= len(self)] = IGNORED
@@ -94,7 +94,7 @@ def read_palette(path: Path) -> Palette:
     blanks.
 
     Raises:
-        UserError: If the file is missing or holds something else, a colour twice, or fewer than two classes.
+        UserError: If the file is missing or no palette, names a colour twice, or has fewer than 2 or over 254 classes.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -149,4 +149,4 @@ FACADES = Palette(
         "shop",
     ),
 )  # fmt: skip
-"""The 12 classes of the CMP facades in the colours of pix2pix' set (read off its JPEGs, rounded to its steps of 80)."""
+"""The 12 classes of the CMP facades in pix2pix' colours (read off its JPEGs, rounded to its steps of 80)."""

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from lsmbench.data.dataset import Dataset, pools_of
 from lsmbench.data.module import Batch
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
@@ -23,6 +26,17 @@ Make = Callable[..., RunConfig]
 def loader(batches: list[Batch]) -> DataLoader[Batch]:
     """Given batches, for any Trainer (which would take a bare list for several loaders)."""
     return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+def truth_of(dataset: Dataset, view: str, rows: NDArray[np.int64]) -> Any:
+    """What predictions of a view are compared with, where that is another view; else `None`."""
+    other = dataset.truths.get(view)
+    return None if other is None else dataset.evaluation_views()[other][rows]
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """The fingerprint of a dataset's pools."""
+    return pools_of(dataset).fingerprint(dataset.domains)
 
 
 def each_form(methods: Iterable[str]) -> list[tuple[str, str]]:

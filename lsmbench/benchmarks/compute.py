@@ -1,4 +1,4 @@
-"""Runs a grid in child processes of this machine, and shows how it goes."""
+"""Computes a grid's runs by a launcher, and shows how they go."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from lsmbench.benchmarks.grid import GridRun
-from lsmbench.launch.local import Children, progress_bars
-from lsmbench.runs.callbacks import Progress
+from lsmbench.launch.base import Launcher, Order
+from lsmbench.launch.local import Local
 from lsmbench.runs.config import Machine
+from lsmbench.runs.context import Progress
 from lsmbench.runs.results import RESULT, Failure, Result
 from lsmbench.runs.tracking import Tracking
 
@@ -33,15 +36,15 @@ class Outcome:
 def launch(
     runs: list[GridRun], root: Path, machine: Machine, jobs: int, console: Console, tracking: Tracking | None = None
 ) -> Outcome:
-    """Computes runs in `jobs` processes at a time; runs that have a result are not repeated.
+    """Computes runs, `jobs` at a time; runs that have a result are not repeated.
 
-    A run that fails is recorded and does not stop the others. Children end when this process does, however it ends.
+    A run that fails is recorded and does not stop the others. Runs end when this process does, however it ends.
 
     Args:
         runs: What to compute.
         root: Folder of runs.
         machine: Where to compute; unset `threads` shares the cores among the jobs.
-        jobs: Processes at a time.
+        jobs: Runs at a time.
         console: Where progress is shown.
         tracking: Where each run is followed, under its title.
     """
@@ -56,37 +59,54 @@ def launch(
         console.print(f"{len(outcome.finished)} of {len(runs)} runs are finished already.")
     if not waiting:
         return outcome
-    children = Children(root, machine, jobs)
+    launcher: Launcher = Local(jobs)
     started: dict[str, GridRun] = {}
     with progress_bars(console) as bars:
         overall = bars.add_task("all runs", total=len(waiting), value="")
         parts = dict.fromkeys((run.id for run in waiting), 0.0)
         tasks: dict[str, Any] = {}
-        while waiting or children:
-            while waiting and len(children) < jobs:
+        while waiting or launcher:
+            while waiting and len(launcher) < jobs:
                 run = waiting.pop(0)
                 followed = replace(tracking, name=_title(run)) if tracking else None
-                children.start(run.id, run.id, run.config, followed)
+                launcher.start(run.id, Order(run.id, run.config, root, machine, tracking=followed))
                 started[run.id] = run
                 tasks[run.id] = bars.add_task(_title(run), total=1.0, value="")
-            for identity, message in children.wait():
-                if isinstance(message, Progress):
-                    parts[identity] = message.done / message.total
-                    bars.update(tasks[identity], completed=parts[identity], value=message.said)
+            for identity, event in launcher.wait():
+                if isinstance(event, Progress):
+                    parts[identity] = event.done / event.total
+                    bars.update(tasks[identity], completed=parts[identity], value=event.text)
                 else:
                     parts[identity] = 1.0
                     bars.remove_task(tasks.pop(identity))
-                    _conclude(started[identity], message, outcome, console)
+                    _conclude(started[identity], event, outcome, console)
                 bars.update(overall, completed=sum(parts.values()))
     return outcome
 
 
+def progress_bars(console: Console) -> Bars:
+    """Bars for several runs at a time, if the console is a terminal; tasks have a field `value` of text."""
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[value]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 def _conclude(run: GridRun, ended: Result | Failure, outcome: Outcome, console: Console) -> None:
+    """Counts and prints how a run ended."""
     if isinstance(ended, Result):
         outcome.finished.append(ended)
         score = ended.primary
-        said = f"{score.metric} {score.value:.4f} in {ended.cost['wall_s']:.0f} s"
-        console.print(f"[green]✓[/] {_title(run)}: {said}", highlight=False)
+        text = f"{score.metric} {score.value:.4f} in {ended.cost['wall_s']:.0f} s"
+        console.print(f"[green]✓[/] {_title(run)}: {text}", highlight=False)
     else:
         outcome.failed.append(ended)
         console.print(f"[red]✗[/] {_title(run)}: {escape(ended.reason)}", highlight=False)

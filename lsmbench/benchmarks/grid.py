@@ -344,8 +344,8 @@ def _uses(benchmark: Benchmark) -> list[Use]:
         found = [outcome for outcome in every if outcome.method == method]
         if not found:
             continue
-        setting = run_config(benchmark, label, benchmark.amounts[0], benchmark.seeds[0])
-        unlike = {id(outcome): _differences(outcome, setting) for outcome in found}
+        config = run_config(benchmark, label, benchmark.amounts[0], benchmark.seeds[0])
+        unlike = {id(outcome): _differences(outcome, config) for outcome in found}
         first = min(found, key=lambda outcome: (outcome.benchmark != benchmark.name, len(unlike[id(outcome)])))
         alike = [outcome for outcome in found if (outcome.benchmark, outcome.row) == (first.benchmark, first.row)]
         for amount in benchmark.amounts:
@@ -366,9 +366,9 @@ def _uses(benchmark: Benchmark) -> list[Use]:
 def _differences(found: Best, config: RunConfig) -> list[str]:
     """How a run's setting differs from the one in which its parameters were found."""
     unlike = differences(config.setting(found.parameters), found.setting)
-    said = [f"{key} is {now}, was {then} in the sweep" for key, (now, then) in unlike.items()]
+    sentences = [f"{key} is {now}, was {then} in the sweep" for key, (now, then) in unlike.items()]
     off = [name for name in found.parameters if getattr(config.method, name, None) == 0]
-    return said + [f"method.{name} is 0 without the sweep's value" for name in off]
+    return sentences + [f"method.{name} is 0 without the sweep's value" for name in off]
 
 
 def to_yaml(benchmark: Benchmark) -> str:

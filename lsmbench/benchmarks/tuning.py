@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from lsmbench.errors import UserError
 from lsmbench.runs.results import write_text
@@ -236,8 +236,7 @@ def save(best: Best, folder: Path, dataset: str) -> Path:
     path = _file(best, folder, dataset)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Several sweeps may end at once; each keeps what the others wrote.
-    with (path.parent / f".{best.row}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(path.parent / f".{best.row}.lock"):
         key = (best.benchmark, best.unit, best.amount)
         kept = [b for b in load(path) if (b.benchmark, b.unit, b.amount) != key] if path.exists() else []
         kept = sorted([*kept, best], key=lambda b: (b.benchmark, b.unit, -math.inf if b.amount is None else -b.amount))

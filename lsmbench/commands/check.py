@@ -1,4 +1,4 @@
-"""`lsmbench data check`: what a dataset holds, what is wrong with it, and a picture of some samples."""
+"""`lsmbench data check`: counts a dataset's samples, names the mistakes in its files, and draws some samples."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lsmbench.runs.config import add_options, nearest, parse_arguments
 
 
 def run(words: list[str]) -> int:
-    """Checks the dataset that the arguments name; exits with 2 if it has problems."""
+    """Checks the dataset that the arguments name; returns 2 if it has problems, else 0."""
     parser = parser_of(
         "data check",
         "Reads all of a dataset, counts its samples, names every mistake in its files, and draws up to 48 samples. "
-        "Exits with 0 if there is no problem, with 2 if there are some.",
+        "Exits with 0 if there is no problem, else with 2.",
     )
     parser.add_argument("dataset_name", metavar="DATASET", type=str, help=f"One of: {', '.join(DATASETS)}")
     parser.add_argument(
@@ -53,8 +53,8 @@ def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
     """Prints what `Dataset.inspect` finds, and draws a contact sheet of the samples without problems.
 
     Args:
-        dataset: What to look at.
-        sheet: The PNG file to write; its folder is made if need be. Not written if no sample is usable.
+        dataset: The dataset to check.
+        sheet: The PNG file to write, with its folder; not written if no sample is usable.
         console: Where to print.
 
     Returns:
@@ -63,7 +63,7 @@ def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
     Raises:
         UserError: If `sheet` is no name for a PNG file.
     """
-    # Known at once rather than after all files have been read.
+    # Before all files are read, which may take long.
     if sheet.suffix.lower() != ".png" or sheet.is_dir():
         raise UserError(f"--output {sheet}: expected the name of a .png file.")
     inspection = dataset.inspect()
@@ -99,7 +99,7 @@ def _table(inspection: Inspection) -> Table:
 
 
 def first_plain(words: Sequence[str]) -> str | None:
-    """The first word that is neither an option nor the value of one."""
+    """The first argument that is neither an option nor an option's value."""
     following = iter(words)
     for word in following:
         if not word.startswith("-"):

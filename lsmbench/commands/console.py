@@ -1,4 +1,4 @@
-"""What all commands share: where they print, and how their parsers are made."""
+"""Consoles and parsers that all commands share."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ errors = Console(stderr=True, soft_wrap=True)
 
 
 def parser_of(command: str, description: str) -> Any:
-    """An empty parser of a command, whose errors are raised instead of ending the process."""
+    """An empty parser of a command, which raises errors instead of ending the process."""
     from jsonargparse import ArgumentParser
 
     return ArgumentParser(exit_on_error=False, prog=f"lsmbench {command}", description=description)
 
 
 def is_first() -> bool:
-    """Whether this is the first of the processes that torchrun or SLURM started, or the only one: only it prints."""
+    """Whether this process prints: the only process, or rank 0 of those that torchrun or SLURM started."""
     from lsmbench.runs import ranks
 
     return ranks.number() == 0
 
 
 def tell_unsent(tracking: Any) -> None:
-    """Tells which tracked runs W&B keeps on this machine, and how to send them."""
+    """Prints which tracked runs W&B keeps on this machine, and how to send them."""
     from lsmbench.runs.tracking import unsent
 
-    if said := unsent(tracking):
-        console.print(escape(said), highlight=False, soft_wrap=True)
+    if message := unsent(tracking):
+        console.print(escape(message), highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from lsmbench.runs.config import load_yaml, parse_arguments
 
 
 def run(words: list[str]) -> int:
-    """Prints them, a line each."""
+    """Prints the methods, datasets and benchmarks, one per line."""
     parse_arguments(parser_of("list", "Shows methods, datasets and benchmarks."), words)
     benchmarks = {name: str(load_yaml(path).get("title", "")) for name, path in available().items()}
     sections = {

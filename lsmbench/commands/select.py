@@ -1,4 +1,4 @@
-"""`lsmbench select`: which of many photos to annotate first (Shukla et al., §3.2)."""
+"""`lsmbench select`: chooses the photos of a folder to annotate first (Shukla et al., §3.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lsmbench.runs.config import parse_arguments
 from lsmbench.runs.results import write_bytes
 
 VERSION = 1
-"""To be raised whenever the same files give other features: cached ones of other versions are not used."""
+"""Raise this whenever the same files give other features: cached features of other versions are not used."""
 
 _CELL, _LINE, _GAP, _COLUMNS, _SHOWN = 192, 14, 8, 6, 48
 _LETTERS = 34
@@ -33,24 +33,24 @@ _INK, _SOFT, _PAPER = (27, 34, 48), (93, 102, 117), (255, 255, 255)
 
 
 def run(words: list[str]) -> int:
-    """Runs the command: the chosen files to stdout, one a line, and everything else to stderr.
+    """Runs the command: prints the chosen files to stdout, one per line, and everything else to stderr.
 
-    The file that stands for most photos comes first.
+    The file that represents most photos comes first.
 
     Args:
-        words: What was typed after `lsmbench select`.
+        words: Arguments after `lsmbench select`.
 
     Returns:
         0.
 
     Raises:
-        UserError: If an option is wrong, the folder holds too few photos, some of them cannot be read, or as the
+        UserError: If an option is wrong, the folder holds too few photos, or some photos cannot be read; and as the
             functions of `lsmbench.data.features` and `lsmbench.data.selection`.
     """
     values = parse_arguments(_parser(), words)
     folder, size = Path(values.path), values.size
     sheet = Path(values.output or f"select-{folder.resolve().name or 'photos'}.png")
-    # All that can be known at once is, rather than after minutes of computing.
+    # Check the options before minutes of computing.
     _check_options(folder, sheet, values.k, size)
     features.check_word(values.features)
     paths = photos_in(folder)
@@ -74,10 +74,10 @@ def run(words: list[str]) -> int:
 
 
 def photos_in(folder: Path) -> list[Path]:
-    """The pictures in a folder and the folders in it, in the order of their paths; hidden ones are left out.
+    """The pictures in a folder and its subfolders, in the order of their paths, without hidden files.
 
     Raises:
-        UserError: If there are none, or the name of one cannot be printed on a line.
+        UserError: If there is no picture, or a name cannot be printed on one line.
     """
     inside = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     names = sorted(path for path in inside if not any(part.startswith(".") for part in path.parts))
@@ -94,12 +94,12 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 def contact_sheet(paths: Sequence[Path], sizes: Sequence[int], folder: Path) -> bytes:
-    """Draws the first 48 of the chosen photos, with their names and how many photos each stands for.
+    """Draws the first 48 of the chosen photos, with their names and the sizes of their clusters.
 
     Args:
         paths: The chosen photos.
-        sizes: How many photos each stands for, itself included.
-        folder: Names are shown as they are in it.
+        sizes: Number of photos in the cluster of each chosen photo.
+        folder: Names are shown relative to this folder.
 
     Returns:
         The content of a PNG, 6 photos wide at most.
@@ -122,7 +122,7 @@ def contact_sheet(paths: Sequence[Path], sizes: Sequence[int], folder: Path) -> 
 
 
 class _Decoded:
-    """Photos that are read from their files as they are asked for, so that any number of them takes little memory."""
+    """Photos that are read from their files on demand, so that any number of them takes little memory."""
 
     def __init__(self, paths: Sequence[Path], size: int) -> None:
         self.paths, self.size = paths, size
@@ -131,11 +131,11 @@ class _Decoded:
         return len(self.paths)
 
     def __getitem__(self, part: slice) -> NDArray[np.uint8]:
-        """Some photos as RGB, stretched to a square: uint8, shape (n, 3, size, size)."""
+        """The photos of a slice as RGB, stretched to a square: uint8, shape (n, 3, size, size)."""
         findings = Findings()
         batch = [self._read(path, findings) for path in self.paths[part]]
         if findings.problems:
-            # The rest is read for its mistakes alone, so that all can be mended at once.
+            # Read the other photos only for their problems, so that the user can mend all at once.
             for path in self.paths[part.indices(len(self))[1] :]:
                 self._read(path, findings)
         findings.stop_if_any(f"select: {_count(len(self))}")
@@ -149,7 +149,7 @@ class _Decoded:
 
 
 def _features(word: str, paths: Sequence[Path], size: int, console: Console) -> NDArray[np.float32]:
-    """Features of the photos, with a bar on a terminal; those that are computed are kept in the cache."""
+    """Features of the photos, with a progress bar on a terminal; computed features are cached."""
     if word not in features.WORDS:
         return features.features_of(word, None, len(paths))
     compute = {"pixels": features.pixels, "resnet50": features.resnet50}[word]
@@ -174,20 +174,20 @@ def _bar(console: Console) -> Any:
 
 
 def _fitted(picture: Picture.Image) -> Picture.Image:
-    """A picture with its longer side brought to a cell's; at least one pixel is left of what is long and thin."""
+    """A picture scaled so that its longer side fits a cell, and its shorter side has at least one pixel."""
     scale = _CELL / max(picture.size)
     return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
 
 
 def _largest_first(found: Clusters) -> list[int]:
-    """The clusters' numbers by size, so that who stops early has annotated what is most common; ties by path."""
+    """The clusters' numbers, largest first: a user who stops early has annotated the commonest; ties by path."""
     return [int(number) for number in np.lexsort((found.medoids, -found.sizes))]
 
 
 def _check_options(folder: Path, sheet: Path, k: int, size: int) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "no such folder"
-        raise UserError(f"{folder}: {what}; expected a folder with photos in it or in folders in it.")
+        raise UserError(f"{folder}: {what}; expected a folder with photos in it or in its subfolders.")
     if k < 1:
         raise UserError(f"-k {k}: expected at least 1 photo to choose.")
     if size < 8:
@@ -196,7 +196,7 @@ def _check_options(folder: Path, sheet: Path, k: int, size: int) -> None:
         raise UserError(f"--output {sheet}: expected the name of a .png file.")
     if sheet.resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"{sheet}: the contact sheet would lie among the photos, and be one of them the next time. Name another "
+            f"{sheet}: the contact sheet would lie among the photos, and count as a photo the next time. Name another "
             "place by --output."
         )
 
@@ -218,16 +218,16 @@ def _parser() -> ArgumentParser:
         exit_on_error=False,
         prog="lsmbench select",
         description="Chooses which photos of a folder to annotate first: one representative of each of K clusters of "
-        "like photos. Prints their paths, one a line, the largest cluster's first, and draws them on a contact sheet.",
+        "similar photos. Prints their paths, one per line, largest cluster first, and draws them on a contact sheet.",
     )
-    parser.add_argument("path", metavar="PATH", type=str, help="Folder of photos, in it or in folders in it")
+    parser.add_argument("path", metavar="PATH", type=str, help="Folder with photos in it or in its subfolders")
     parser.add_argument("-k", type=int, required=True, metavar="K", help="How many photos to choose")
     parser.add_argument(
         "--features",
         type=str,
         default="resnet50",
-        help="By what photos are alike: resnet50 (ImageNet's network; downloads 98 MB once), pixels (the photos in "
-        "small), or a .npy file with a row for each photo, in the order of their paths",
+        help="Features by which photos are compared: resnet50 (ImageNet's network; downloads 98 MB once), pixels (the "
+        "photos in small), or a .npy file with a row for each photo, in the order of their paths",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of k-means")
     parser.add_argument("--output", type=str, help="Contact sheet to write (default: select-FOLDER.png)")

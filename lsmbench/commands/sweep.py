@@ -1,4 +1,4 @@
-"""`lsmbench sweep`: a search for the best parameters of rows, and how searches stand."""
+"""`lsmbench sweep`: searches for the best parameters of a benchmark's rows, and shows the progress of sweeps."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from lsmbench.sweeps.worker import SweepError
 FOLDER = "sweeps"
 JOURNAL = "studies.journal"
 STORAGE = "LSMBENCH_STORAGE"
-"""Variable that names a storage, whose password a list of processes then does not show."""
+"""Environment variable that names a storage, so that its password does not appear in the list of processes."""
 
 
 def run(words: list[str]) -> int:
     """Runs `lsmbench sweep` or `lsmbench sweep show`.
 
     Args:
-        words: As typed, after the command's word.
+        words: Arguments after `lsmbench sweep`.
 
     Returns:
-        Exit code: 0 done, 1 a trial failed for good.
+        Exit code: 0 if all sweeps are complete, 1 if a trial failed twice.
 
     Raises:
-        UserError: For what the user has to mend.
+        UserError: If an option, the data or the storage is wrong.
     """
     return _show(words[1:]) if words[:1] == ["show"] else _sweep(words)
 
 
 def _sweep(words: list[str]) -> int:
-    """Searches for the best parameters of rows of a benchmark, and writes them down."""
+    """Searches for the best parameters of rows of a benchmark, and saves them."""
     parser = parser_of(
         "sweep",
         "Searches for the best parameters of rows of a benchmark by their validation scores, and writes them to "
@@ -56,7 +56,7 @@ def _sweep(words: list[str]) -> int:
     parser.add_argument(
         "--method", type=str, help="Rows of the table to tune, separated by commas (default: all that can be tuned)"
     )
-    parser.add_argument("--trials", type=int, help="Finished trials of each sweep (default: as the space says)")
+    parser.add_argument("--trials", type=int, help="Finished trials of each sweep (default: the space's number)")
     parser.add_argument("--space", type=str, help="File of the space, in place of sweeps/METHOD.yaml")
     parser.add_argument(
         "--storage",
@@ -64,7 +64,7 @@ def _sweep(words: list[str]) -> int:
         help=f"Journal file or URL of a database that several workers share; {STORAGE} names it too",
     )
     parser.add_argument("--study", type=str, default="", help="Name of the study, in place of the benchmark's name")
-    parser.add_argument("--jobs", type=int, default=1, help="Trials at a time; with one, the sweep can be repeated")
+    parser.add_argument("--jobs", type=int, default=1, help="Parallel trials; with 1, a sweep can be reproduced")
     add_options(parser, "", Machine)
     add_options(parser, "", Tracking)
     values = parse_arguments(parser, words)
@@ -97,9 +97,9 @@ def _sweep(words: list[str]) -> int:
         for search in wanted:
             trials = values.trials or search.space.trials
             machine = Machine(values.accelerator, values.threads)
-            one = Sweep(search, storage, folder, machine, values.jobs, trials, console, values.study, tracking)
+            sweep = Sweep(search, storage, folder, machine, values.jobs, trials, console, values.study, tracking)
             try:
-                outcome = one.run()
+                outcome = sweep.run()
             except SweepError as error:
                 errors.print(f"[bold red]lsmbench:[/] {escape(str(error))}", highlight=False)
                 failed = 1
@@ -110,23 +110,24 @@ def _sweep(words: list[str]) -> int:
 
 
 def _kept(outcome: tuning.Best, dataset: str) -> str:
-    """Writes an outcome down, unless that would lose a longer search of the same; says which."""
+    """Saves an outcome, unless it would replace that of a longer search; returns a message that says which."""
     folder = Path("benchmarks") / tuning.FOLDER
     before = tuning.earlier(outcome, folder, dataset)
     if before and len(before.trials) > len(outcome.trials):
         return (
             f"{folder / dataset / outcome.row}.yaml keeps the outcome of {len(before.trials)} trials (study "
-            f"{before.study}); these {len(outcome.trials)} stay in their study. Delete that entry to have these."
+            f"{before.study}); the outcome of these {len(outcome.trials)} stays in its study. Delete that entry to "
+            "save this outcome."
         )
     path = tuning.save(outcome, folder, dataset)
     other = before is not None and (before.study, before.setting) != (outcome.study, outcome.setting)
-    instead = f" They replace those of study {before.study}." if before and other else ""
+    instead = f" They replace the parameters of study {before.study}." if before and other else ""
     return f"Best parameters: {path}. `make bench TUNED=1` uses them.{instead}"
 
 
 def _show(words: list[str]) -> int:
-    """Shows how sweeps stand: what is tried, what was best, what matters and what remains."""
-    parser = parser_of("sweep show", "Shows how sweeps stand.")
+    """Shows the progress of sweeps: parameters, the best trial, their importance, and the remaining trials."""
+    parser = parser_of("sweep show", "Shows the progress of sweeps.")
     parser.add_argument("name", metavar="DATASET", nargs="?", help="A dataset or a benchmark (default: all)")
     parser.add_argument("--storage", type=str, help="Journal file or URL of a database (default: all in --output)")
     parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
@@ -143,7 +144,7 @@ def _show(words: list[str]) -> int:
     if not tables:
         what = f" of {values.name}" if values.name else ""
         place = shown(storage) if storage else os.path.join(values.output, "*", FOLDER, JOURNAL)
-        raise UserError(f"no sweep{what} in {place}. `lsmbench sweep DATASET --method METHOD` begins one.")
+        raise UserError(f"no sweep{what} in {place}. `lsmbench sweep DATASET --method METHOD` starts one.")
     for table in tables:
         console.print(table)
     return 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from lsmbench.commands.console import console, errors, is_first, tell_unsent
+from lsmbench.launch.local import compute
 from lsmbench.runs.config import Machine, add_options, config_from_arguments, names_in, run_parser
-from lsmbench.runs.run import RunError, execute
+from lsmbench.runs.context import Progress
+from lsmbench.runs.run import RunError
 from lsmbench.runs.tracking import Tracking
 
 
@@ -33,8 +37,8 @@ def run(words: list[str]) -> int:
     tracking = Tracking(values.track, folder=str(root))
     before = set(root.glob("*/result.json"))
     try:
-        with _training_bar(f"{method} on {dataset}") as tell:  # told by the first process only
-            result = execute(config, root, machine, tell, tracking=tracking)
+        with _training_bar(f"{method} on {dataset}") as show:  # called in the first process only
+            result = compute(config, root, machine, show, tracking=tracking)
     except RunError as error:
         where = f" ({error.failure.where})" if error.failure.where else ""
         errors.print(f"[bold red]lsmbench:[/] {escape(error.failure.reason + where)}", highlight=False)
@@ -57,35 +61,25 @@ def run(words: list[str]) -> int:
     return 0
 
 
-class _training_bar:  # noqa: N801
-    """A bar over the epochs of one run, if the console is a terminal."""
+@contextmanager
+def _training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
+    """A bar over the epochs of one run, if the console is a terminal; yields what shows the run's progress."""
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs, left at most:"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[value]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
+        task = bars.add_task(title, total=None, value="")
 
-    def __init__(self, title: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.title = title
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs, left at most:"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[value]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> Callable[[Any], None]:
-        self.bars.start()
-        task = self.bars.add_task(self.title, total=None, value="")
-
-        def tell(progress: Any) -> None:
+        def show(progress: Progress) -> None:
             name = progress.monitor.rpartition("/")[2]
             value = f"{progress.stage}: {name} {progress.value:.4f}, best {progress.best:.4f}"
-            self.bars.update(task, completed=progress.done, total=progress.total, value=value)
+            bars.update(task, completed=progress.done, total=progress.total, value=value)
 
-        return tell
-
-    def __exit__(self, *details: object) -> None:
-        self.bars.stop()
+        yield show

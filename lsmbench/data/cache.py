@@ -18,11 +18,11 @@ from lsmbench.data.dataset import Arrays
 from lsmbench.errors import UserError
 
 _LAYOUT = 1
-"""Version of an entry's files on disk; entries of another version are not found and so are built anew."""
+"""Version of an entry's files on disk; entries of other versions are not used."""
 
 
 def cache_root() -> Path:
-    """The cache's folder: the environment variable LSMBENCH_CACHE, or ~/.cache/lsmbench; it need not exist yet.
+    """The cache's folder: the environment variable LSMBENCH_CACHE, or ~/.cache/lsmbench; may not exist yet.
 
     Raises:
         UserError: If LSMBENCH_CACHE is unset and there is no home folder.
@@ -37,18 +37,18 @@ def cache_root() -> Path:
 
 
 def cached_arrays(name: str, key: Mapping[str, object], sources: Iterable[Path], build: Callable[[], Arrays]) -> Arrays:
-    """Gives what `build` returns, from the cache if it has been built before.
+    """Returns the arrays of `build`, from the cache if an earlier call stored them there.
 
-    The arrays are copy-on-write memory maps: they are read from disk as they are used, and writing to them changes
-    this process's copy only, never the cache. Several processes may ask for the same arrays at once; each gets the same
-    values, and at worst they are built more than once.
+    The arrays are copy-on-write memory maps: they are read from disk when used, and writing to them changes this
+    process's copy only, never the cache. Several processes may ask for the same arrays at once; each gets the same
+    values, and at worst several of them build the arrays.
 
     Args:
         name: The dataset's name; the entry's folder begins with it.
-        key: All that decides the arrays' values besides the sources' content: options as plain values and a version of
-            the code that builds them.
-        sources: Files that are read by `build`; a change of path, size or modification time makes a new entry.
-        build: Decodes or generates the arrays. What it raises is passed on, and nothing is kept.
+        key: Everything besides the sources' content that determines the arrays: options as plain values, and a version
+            of the code that builds them.
+        sources: Files that `build` reads; a change of path, size or modification time makes a new entry.
+        build: Decodes or generates the arrays. If it raises an error, nothing is stored.
 
     Returns:
         The arrays, equal to those of `build` bit for bit.
@@ -73,28 +73,28 @@ def _identity(name: str, key: Mapping[str, object], sources: Iterable[Path]) -> 
     for path in sorted(sources):
         stat = path.stat()
         files.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-    said = json.dumps({"layout": _LAYOUT, "name": name, "key": dict(key), "sources": files}, sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:24]
+    content = json.dumps({"layout": _LAYOUT, "name": name, "key": dict(key), "sources": files}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 
 def _read(entry: Path) -> Arrays:
     """Opens an entry; raises one of several errors if anything is missing, truncated or of another shape."""
     meta: dict[str, dict[str, object]] = json.loads((entry / "meta.json").read_text(encoding="utf-8"))["arrays"]
     arrays: Arrays = {}
-    for view, said in meta.items():
+    for view, expected in meta.items():
         # Mode "c" rather than "r": torch warns about tensors over memory that it must not write to.
         array: NDArray[np.generic] = np.load(entry / f"{view}.npy", mmap_mode="c", allow_pickle=False)
-        if [array.dtype.str, list(array.shape)] != [said["dtype"], said["shape"]]:
-            raise ValueError(f"{view}.npy holds {array.dtype} {array.shape}, meta.json says {said}")
+        if [array.dtype.str, list(array.shape)] != [expected["dtype"], expected["shape"]]:
+            raise ValueError(f"{view}.npy holds {array.dtype} {array.shape}, meta.json says {expected}")
         arrays[view] = array
     return arrays
 
 
 def _store(root: Path, entry: Path, build: Callable[[], Arrays]) -> Arrays:
-    """Builds, writes to a folder of its own, and renames that, so that nobody ever sees half an entry."""
+    """Builds the arrays, writes them to a temporary folder and renames it, so that no process sees half an entry."""
     scratch = root / f".{entry.name}.{uuid4().hex}"
     try:
-        # Before building, which may take minutes: a folder that cannot be written to is better known at once.
+        # Before `build`, which may take minutes: report at once a folder that cannot be written to.
         scratch.mkdir(parents=True)
     except OSError as error:
         raise _unwritable(root, error) from error
@@ -109,7 +109,7 @@ def _store(root: Path, entry: Path, build: Callable[[], Arrays]) -> Arrays:
         try:
             return _read(entry)
         except (OSError, EOFError, ValueError, KeyError, TypeError):
-            # Another process found the old entry damaged and has just moved this one away: do without the cache.
+            # Another process found the old entry damaged and has just moved the new one away: do without the cache.
             return arrays
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -124,17 +124,17 @@ def _write(folder: Path, arrays: Arrays) -> None:
 
 
 def _rename(scratch: Path, entry: Path) -> bool:
-    """Puts the entry in place; if another process was faster, its entry stays. False if neither is possible."""
+    """Renames `scratch` to `entry` unless another process has made the entry; returns whether there is an entry."""
     try:
         scratch.rename(entry)
     except OSError:
-        # The system says "not empty", "exists" or "access denied" where the target is there already.
+        # The system says "not empty", "exists" or "access denied" if the target exists.
         return entry.is_dir()
     return True
 
 
 def _discard(entry: Path) -> None:
-    """Removes an entry; renamed first, so that it is gone at once for everybody."""
+    """Renames an entry, so that it is gone at once for all processes, and removes it."""
     aside = entry.with_name(f".{entry.name}.{uuid4().hex}")
     try:
         entry.rename(aside)

@@ -1,4 +1,4 @@
-"""From the files of a user's folder to arrays: pictures, masks, label maps in colours and points, one sample a time."""
+"""Decodes the files of a user's folder, sample by sample: pictures, masks, label maps in colours, and points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fit = Literal["stretch", "crop", "pad"]
 Eyes = Literal["outer", "released_code"] | tuple[int, int] | None
 
 FAR = 20
-"""A pixel whose colour lies further than this from all classes' (Euclidean distance, 8-bit steps) belongs to none."""
+"""A pixel further than this from the colour of every class (Euclidean distance, 8-bit steps) is reported as far."""
 
 _CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _FACE_POINTS = 68
@@ -31,13 +31,13 @@ _FACE_POINTS = 68
 
 @dataclass(frozen=True)
 class Reading:
-    """How files become arrays; what the options of `Folder` of these names say.
+    """How files become arrays: the options of `Folder` with these names.
 
     Attributes:
         size: Height and width of all views.
         fit: How a picture becomes square.
         classes: Number of the masks' classes; 0: not known.
-        channels: Of the images; 0: as they are.
+        channels: Channels of the images; 0: as stored.
         side_by_side: Which half of a picture of both views is `x`; `auto`: the left one, in files wider than high.
         eyes: Unit of landmarks' errors.
         exif: What to do with photos that are stored turned.
@@ -54,7 +54,7 @@ class Reading:
     palette: Palette | None = None
 
     def key(self) -> dict[str, object]:
-        """All of it as plain values, for the cache's key; of a palette its colours, since names change no array."""
+        """The options as plain values, for the cache's key; of a palette only the colours, as names change no array."""
         key = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         palette = key.pop("palette")
         return key if palette is None else {**key, "palette": [palette.colours, palette.void]}
@@ -65,13 +65,13 @@ class Decoded:
     """One sample as arrays.
 
     Attributes:
-        sample: Its files.
-        size: Width and height of its picture.
+        sample: The sample's files.
+        size: Width and height of the picture.
         x: View `x`.
         y: View `y`.
-        labels: The labels that its mask has before it is resized.
-        counts: Pixels of each label, int64 (256,), of its label map in colours before that is resized; else `None`.
-        far: How many of these pixels are further than `FAR` from any class; `None` if the map is stored without loss.
+        labels: Labels of the mask before resizing.
+        counts: Pixels of each label, int64 (256,), in the label map in colours before resizing; else `None`.
+        far: Number of these pixels that are further than `FAR` from any class; `None` for a lossless map.
     """
 
     sample: Sample
@@ -84,7 +84,7 @@ class Decoded:
 
 
 def decode(kind: Kind, sample: Sample, reading: Reading, findings: Findings) -> Decoded | None:
-    """Decodes one sample; what is wrong with either of its files is gathered, and `None` returned."""
+    """Decodes one sample; if a file is wrong, adds the problem to `findings` and returns `None`."""
     x: NDArray[np.generic] | None = None
     y: NDArray[np.generic] | None = None
     size: tuple[int, int] | None = None
@@ -162,7 +162,7 @@ def _bands(picture: Picture.Image, channels: int, origin: Path) -> list[Picture.
 
     Args:
         picture: Of any mode.
-        channels: How many there are to be; 0: as the picture has.
+        channels: Number of channels to return; 0: as many as the picture has.
         origin: The file, for messages.
 
     Raises:
@@ -192,7 +192,7 @@ def _read_mask(path: Path, exif: Exif) -> Picture.Image:
     """A mask as class numbers, mode L.
 
     Raises:
-        UserError: If it is no such thing.
+        UserError: If the file is a JPEG, has several channels, or labels beyond 0 to 255.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise UserError(f"{path}: is a JPEG, which changes labels in saving. Make the masks anew, as PNG.")
@@ -231,13 +231,14 @@ def _read_colours(
         picture: The map, at its own resolution.
         path: Its file.
         palette: The classes' colours.
-        numbers: Whether such a file could as well hold class numbers.
+        numbers: Whether the layout also allows class numbers in place of colours.
 
     Returns:
-        The labels; and, of a JPEG, whose pixels get the nearest class or void, how many are further than `FAR` from it.
+        The labels. In a JPEG, pixels get the nearest class or void; also the number of pixels further than `FAR` from
+        that class or void. `None` for other files.
 
     Raises:
-        UserError: If a map that is stored without loss has a colour of no class.
+        UserError: If a lossless map has a colour that is not in the palette.
     """
     pixels = np.asarray(to_mode(picture, "RGB"))
     if _is_jpeg(path):
@@ -276,13 +277,13 @@ def _strange_colours(
 
 
 def _is_jpeg(path: Path) -> bool:
-    """By its content: files are often renamed rather than converted."""
+    """Whether a file is a JPEG, by its content: files are often renamed rather than converted."""
     with path.open("rb") as file:
         return file.read(3) == b"\xff\xd8\xff"
 
 
 def _window(width: int, height: int, fit: Fit) -> tuple[float, float, float, float]:
-    """The part of a picture that is shown: its left, top, width and height in pixels; beyond the picture for `pad`."""
+    """Left, top, width and height, in pixels, of the part of a picture that is shown; `pad` shows more than it all."""
     if fit == "stretch":
         return 0.0, 0.0, float(width), float(height)
     if fit == "crop":
@@ -295,7 +296,7 @@ def _window(width: int, height: int, fit: Fit) -> tuple[float, float, float, flo
 def _fitted(
     picture: Picture.Image, fit: Fit, size: int, resample: Picture.Resampling, beyond: int = 0
 ) -> NDArray[np.generic]:
-    """One channel, made square and resized to (size, size); what lies beyond the picture has the value `beyond`."""
+    """One channel, made square and resized to (size, size); pixels beyond the picture get the value `beyond`."""
     left, top, width, height = _window(*picture.size, fit)
     if width > picture.width or height > picture.height:
         canvas = Picture.new(picture.mode, (int(width), int(height)), beyond)
@@ -305,10 +306,10 @@ def _fitted(
 
 
 def _place(points: Points, size: tuple[int, int], fit: Fit, sample: Sample) -> NDArray[np.float32]:
-    """Points as shares of what is shown of their picture, shape (P, 2) in [0, 1].
+    """Points as shares of the shown part of their picture, shape (P, 2) in [0, 1].
 
     Raises:
-        UserError: If one lies outside it.
+        UserError: If a point lies outside the picture or its shown part.
     """
     outside = ((points < 0) | (points > size)).any(1)
     if outside.any():
@@ -328,15 +329,15 @@ def _place(points: Points, size: tuple[int, int], fit: Fit, sample: Sample) -> N
 
 
 def eyes_of(word: str, points: int | None, name: str) -> Eyes:
-    """What the option `eyes` says.
+    """Parses the option `eyes`.
 
     Args:
-        word: The option.
-        points: How many there are; `None` if that is not known yet, and any number will do.
-        name: The dataset's, for messages.
+        word: The option's value.
+        points: Number of points; `None` if not known yet: then any number is accepted.
+        name: The dataset's name, for messages.
 
     Raises:
-        UserError: If the option cannot be understood, or asks for other points than there are.
+        UserError: If the value is unknown, or names points that do not exist.
     """
     if word == "auto":
         return "outer" if points == _FACE_POINTS else None
@@ -367,5 +368,5 @@ def px(size: tuple[int, int]) -> str:
 
 
 def percent(share: float) -> str:
-    """A share for a message; never 0 % for what is there."""
+    """A share for a message; a share above 0 is never shown as 0 %."""
     return "less than 0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"

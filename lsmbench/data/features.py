@@ -1,4 +1,4 @@
-"""Features of photos, by which representative samples are chosen: of ResNet-50, of the pixels, or the user's own."""
+"""Features of photos, to choose representative samples by: activations of ResNet-50, pixels, or a user's file."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from lsmbench.errors import UserError
 from lsmbench.imagenet import MEAN, SD
 
 VERSION = 1
-"""To be raised whenever `resnet50` gives other features for the same photos: cached ones are not used then."""
+"""Raise this whenever `resnet50` gives other features for the same photos: older cached features are then not used."""
 
 WORDS = ("resnet50", "pixels")
-"""What features may be called, besides the path of a `.npy` file."""
+"""The names of features; the path of a `.npy` file names a user's own."""
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
-"""Is told the number of photos that are done, and of all."""
+"""Called with the number of photos that are done, and of all photos."""
 
 _SIDE = 32
 _INPUT = 224
@@ -38,7 +38,7 @@ _BLOCK = 1 << 20
 
 
 class Photos(Protocol):
-    """Photos by their number: an array of shape (N, C, H, W), or anything that reads as much of one as is asked for.
+    """Photos: an array of shape (N, C, H, W), or an object that reads the part of it that a slice asks for.
 
     Values are uint8, or floats in [0, 1].
     """
@@ -51,21 +51,21 @@ class Photos(Protocol):
 
 
 def pixels(photos: Photos, batch_size: int = 256, progress: Progress | None = None) -> Floats:
-    """The photos themselves, in small: at most 32×32 values a channel, each the mean of the pixels it covers.
+    """The photos reduced to at most 32×32 values per channel, each the mean of the pixels that it covers.
 
-    Small, since noise and fine texture would otherwise weigh as much as what a photo shows, and because the time of
+    They are reduced because noise and fine texture would otherwise weigh as much as content, and because the time of
     k-means grows with the number of features.
 
     Args:
         photos: N photos with C channels.
-        batch_size: Photos at a time; no matter to the features.
-        progress: Is told what is done.
+        batch_size: Photos at a time; does not change the features.
+        progress: Called after each batch.
 
     Returns:
         Values in [0, 1], shape (N, C·h·w) with h and w the photos' height and width or 32, whichever is less.
 
     Raises:
-        UserError: If there are no photos, or they have another shape or other values.
+        UserError: If there are no photos, or their shape or values are wrong.
     """
 
     def small(batch: Tensor) -> Tensor:
@@ -78,23 +78,23 @@ def pixels(photos: Photos, batch_size: int = 256, progress: Progress | None = No
 def resnet50(photos: Photos, batch_size: int = 32, progress: Progress | None = None) -> Floats:
     """Activations of ResNet-50's penultimate layer, the global average pool (Shukla et al., §3.2).
 
-    The network is the one of the paper's time, trained on ImageNet (`IMAGENET1K_V1`), on a GPU if there is one. The
-    whole photo is scaled to 224×224, bilinear and antialiased: there is no crop, since what lies at a photo's border
-    counts too, and proportions change if it is not square. The same machine gives the same bits.
+    The weights are ImageNet's of the paper's time (`IMAGENET1K_V1`); a GPU is used if there is one. The whole photo is
+    scaled to 224×224, bilinear and antialiased: not cropped, since a photo's border counts too; the proportions of a
+    photo that is not square change. The same machine gives the same bits.
 
     Args:
         photos: N photos with one channel, which is repeated, or with three (RGB).
         batch_size: Photos at a time.
-        progress: Is told what is done.
+        progress: Called after each batch.
 
     Returns:
         Features, at least 0, shape (N, 2048).
 
     Raises:
-        UserError: If there are no photos, they have another shape or other values, or the network's weights can be
-            neither found nor downloaded.
+        UserError: If there are no photos, their shape or values are wrong, or the network's weights can be neither
+            found nor downloaded.
     """
-    _batch(photos, slice(0, 1), (1, 3))  # better known before 98 MB are downloaded
+    _batch(photos, slice(0, 1), (1, 3))  # report a wrong shape before 98 MB are downloaded
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = pretrained().eval().to(device).to(memory_format=torch.channels_last)  # a third less time on a CPU
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, SD))
@@ -112,10 +112,10 @@ def resnet50(photos: Photos, batch_size: int = 32, progress: Progress | None = N
 def pretrained() -> nn.Module:
     """ResNet-50 with ImageNet's weights and without its last layer: RGB images to 2048 activations each.
 
-    The weights' file is looked for in torch.hub's folder, and downloaded if it is not there.
+    Loads the weights from torch.hub's folder, and downloads them if they are missing.
 
     Raises:
-        UserError: If it can be neither found nor downloaded, or holds something else.
+        UserError: If the weights can be neither found nor downloaded, or the file holds something else.
     """
     from torchvision import models  # type: ignore[import-untyped]
 
@@ -129,7 +129,7 @@ def pretrained() -> nn.Module:
             weights = torch.hub.load_state_dict_from_url(
                 url, progress=sys.stderr.isatty(), map_location="cpu", check_hash=True, weights_only=True
             )
-        with torch.random.fork_rng(devices=[]):  # its initial weights must not move the numbers of a run
+        with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change a run's numbers
             network: nn.Module = models.resnet50(weights=None)
         network.load_state_dict(weights)
     except (OSError, EOFError, ValueError, RuntimeError, http.client.HTTPException, pickle.UnpicklingError) as error:
@@ -146,7 +146,7 @@ def from_file(path: Path, rows: int) -> Floats:
     """Reads a user's features.
 
     Args:
-        path: A `.npy` file, a row for each sample in the dataset's order; what has more axes is flattened.
+        path: A `.npy` file, a row for each sample in the dataset's order; further axes are flattened.
         rows: Number of samples.
 
     Returns:
@@ -184,23 +184,23 @@ def from_file(path: Path, rows: int) -> Floats:
 
 
 def features_of(word: str, photos: Photos | None, rows: int, progress: Progress | None = None) -> Floats:
-    """The features that a user names, of all samples of a dataset.
+    """Computes or reads the features of all samples of a dataset.
 
-    Those of ResNet-50 are kept in the cache, under the photos' content.
+    Features of ResNet-50 are cached under the photos' content.
 
     Args:
         word: `resnet50`, `pixels`, or the path of a `.npy` file.
         photos: A photo of each sample; needed unless features come from a file.
         rows: Number of samples.
-        progress: Is told how many photos are done.
+        progress: Called after each batch.
 
     Returns:
         Features, shape (rows, F).
 
     Raises:
-        UserError: If `word` is something else, there are no photos to compute features of, or as `pixels`, `resnet50`
-            and `from_file`.
-        ValueError: If there is another number of photos than of samples.
+        UserError: If `word` is unknown, there are no photos to compute features of, or as `pixels`, `resnet50` and
+            `from_file`.
+        ValueError: If the number of photos is not the number of samples.
     """
     check_word(word)
     if _is_file(word):
@@ -220,20 +220,20 @@ def features_of(word: str, photos: Photos | None, rows: int, progress: Progress 
 
 
 def check_word(word: str) -> None:
-    """Refuses what names no features.
+    """Refuses a word that names no features.
 
     Raises:
         UserError: If `word` is neither `resnet50` nor `pixels` nor ends in `.npy`.
     """
     if word not in WORDS and not _is_file(word):
         raise UserError(
-            f"features={word}: expected resnet50 (what a network sees in the photos), pixels (the photos in small), or "
-            "the path of a .npy file with a row of features for each sample."
+            f"features={word}: expected resnet50 (a network's features of the photos), pixels (the photos in small), "
+            "or the path of a .npy file with a row of features for each sample."
         )
 
 
 def digest(word: str) -> str:
-    """What tells features apart besides the photos: for a file the SHA-256 of its content (16 digits), else the word.
+    """Identifies features: a file by the SHA-256 of its content (16 digits), `resnet50` and `pixels` by their names.
 
     Raises:
         UserError: If the file cannot be read.
@@ -259,7 +259,7 @@ def _in_batches(
     progress: Progress | None,
     channels: tuple[int, ...] = (),
 ) -> Floats:
-    """Computes features, shape (N, F), of some photos at a time."""
+    """Computes features, shape (N, F), batch by batch."""
     total = len(photos)
     parts: list[Floats] = []
     with torch.inference_mode():
@@ -273,7 +273,7 @@ def _in_batches(
 
 
 def _batch(photos: Photos, part: slice, channels: tuple[int, ...] = ()) -> Tensor:
-    """Some photos as float32 in [0, 1], shape (n, C, H, W)."""
+    """The photos of a slice as float32 in [0, 1], shape (n, C, H, W)."""
     batch = np.asarray(photos[part])
     if batch.ndim != 4:
         raise UserError(f"features: expected photos of shape (N, C, H, W), found {batch.ndim} axes: {batch.shape}.")
@@ -286,18 +286,19 @@ def _batch(photos: Photos, part: slice, channels: tuple[int, ...] = ()) -> Tenso
         return torch.from_numpy(batch.astype(np.float32) / 255)
     values = batch.astype(np.float32)
     if batch.dtype.kind != "f" or not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
-        raise UserError(f"features: expected photos as uint8 or as floats in [0, 1], found {batch.dtype} beyond it.")
+        found = "values outside" if batch.dtype.kind == "f" else str(batch.dtype)
+        raise UserError(f"features: expected photos as uint8 or as floats in [0, 1], found {found}.")
     return torch.from_numpy(values)
 
 
 def _content(photos: Photos) -> str:
     """SHA-256 of type, shape and values, read in parts so that large arrays may stay on disk."""
-    said = hashlib.sha256()
+    sha = hashlib.sha256()
     for part in _slices(len(photos), 256):
         batch = np.ascontiguousarray(photos[part])
-        said.update(f"{batch.dtype.str}:{batch.shape}".encode())
-        said.update(batch.data)
-    return said.hexdigest()
+        sha.update(f"{batch.dtype.str}:{batch.shape}".encode())
+        sha.update(batch.data)
+    return sha.hexdigest()
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:
@@ -306,15 +307,15 @@ def _slices(total: int, size: int) -> Iterator[slice]:
 
 
 def _check_hash(path: Path) -> None:
-    """Raises a ValueError unless a file's SHA-256 begins as its name says; torch.hub checks only what it downloads."""
+    """Raises a ValueError unless a file's SHA-256 begins as its name says; torch.hub checks only its own downloads."""
     expected, found = path.stem.rpartition("-")[2], _sha256(path)
     if not found.startswith(expected):
         raise ValueError(f"{path} holds something else: its SHA-256 begins with {found[:8]}, not {expected}; remove it")
 
 
 def _sha256(path: Path) -> str:
-    said = hashlib.sha256()
+    sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
-            said.update(block)
-    return said.hexdigest()
+            sha.update(block)
+    return sha.hexdigest()

@@ -1,4 +1,4 @@
-"""Reading users' files: pictures, points and their counterparts, with every mistake named at once."""
+"""Reads users' files, pictures and points, and gathers all mistakes in them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 EXIF_ORIENTATION = 0x0112
 
 Exif = Literal["refuse", "apply", "ignore"]
-"""What to do with a photo that says it is stored turned: its annotation may belong to the stored or the shown one."""
+"""What to do with a photo that EXIF calls turned: its annotation may belong to the photo as stored or as shown."""
 
 
 @dataclass
 class Findings:
-    """What was found wrong with files, gathered so that a user can mend it all at once.
+    """Problems and notes about files, gathered so that a user can mend all problems at once.
 
     Attributes:
-        problems: What has to be mended, one line a file.
-        notes: What is worth knowing and does no harm.
+        problems: Mistakes that the user has to mend, one line per file.
+        notes: Harmless facts that the user should know.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Findings:
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """Keeps a UserError raised inside as a problem, and goes on."""
+        """Turns a UserError that the block raises into a problem."""
         try:
             yield
         except UserError as error:
@@ -59,15 +59,15 @@ class Findings:
 
 
 def pictures_in(folder: Path, findings: Findings) -> dict[str, Path]:
-    """The pictures directly in a folder by stem, in the order of their names; hidden files are passed over.
+    """The pictures directly in a folder, by stem and in the order of their names, without hidden files.
 
-    Two pictures of one stem are a problem: nobody can tell which one an annotation belongs to.
+    Two pictures with one stem are a problem: an annotation could belong to either.
     """
     return by_stem((p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES), findings)
 
 
 def by_stem(paths: Iterable[Path], findings: Findings) -> dict[str, Path]:
-    """Files by stem; of two with one stem the first is kept and the second a problem. Hidden files are left out."""
+    """Files by stem, without hidden files; of two files with one stem the first is kept, the second is a problem."""
     found: dict[str, Path] = {}
     for path in paths:
         if path.name.startswith(".") or not path.is_file():
@@ -87,10 +87,10 @@ def open_picture(path: Path, exif: Exif = "refuse") -> Picture.Image:
 
     Args:
         path: The file.
-        exif: What to do where EXIF says that the picture is stored turned.
+        exif: What to do if EXIF says that the picture is stored turned.
 
     Raises:
-        UserError: If it is missing, no picture, truncated, without pixels, or turned and `exif` is `refuse`.
+        UserError: If the file is missing, no picture, truncated or without pixels; or turned and `exif` is `refuse`.
     """
     try:
         with Picture.open(path) as opened:
@@ -105,7 +105,7 @@ def open_picture(path: Path, exif: Exif = "refuse") -> Picture.Image:
     if exif == "refuse" and turned:
         raise UserError(
             f"{path}: is stored turned or mirrored (EXIF orientation), so that its annotation may belong to the "
-            "stored or to the shown picture. Say which by exif=ignore or exif=apply, or save it upright."
+            "stored or to the shown picture. Choose exif=ignore or exif=apply, or save it upright."
         )
     return picture
 
@@ -123,24 +123,24 @@ def to_mode(picture: Picture.Image, mode: Literal["L", "RGB", "RGBA"]) -> Pictur
 
 
 def read_pts(path: Path, points: int | None = None) -> NDArray[np.float64]:
-    """Reads a `.pts` file: x and y of one point a line, counted from 1, with or without the header of 300-W.
+    """Reads a `.pts` file: x and y of one point per line, counted from 1, with or without the header of 300-W.
 
     Args:
         path: The file: `version: 1`, `n_points: 68`, `{`, the points, `}`; or the points alone.
-        points: How many there have to be; `None` takes any number.
+        points: Expected number of points; `None`: any number.
 
     Returns:
         Points in pixels from the picture's top left corner, shape (P, 2): the first pixel's centre, which the file
         calls (1, 1), is (0.5, 0.5).
 
     Raises:
-        UserError: If the file is missing or holds something else.
+        UserError: If the file is missing, holds anything but points, or another number of points.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error}).") from error
-    said: int | None = None
+    declared: int | None = None
     found: list[tuple[float, float]] = []
     for number, line in enumerate(lines, start=1):
         text = line.split("//")[0].replace(",", " ").strip()
@@ -149,7 +149,7 @@ def read_pts(path: Path, points: int | None = None) -> NDArray[np.float64]:
             continue
         if colon:
             if key == "n_points" and value.isdigit():
-                said = int(value)
+                declared = int(value)
             elif key != "version":
                 raise UserError(f"{path}: line {number}: expected two numbers, found {line.strip()!r}.")
             continue
@@ -160,8 +160,8 @@ def read_pts(path: Path, points: int | None = None) -> NDArray[np.float64]:
         if not np.isfinite([x, y]).all():
             raise UserError(f"{path}: line {number}: expected two finite numbers, found {line.strip()!r}.")
         found.append((x, y))
-    if said is not None and said != len(found):
-        raise UserError(f"{path}: its header says {said} points, but it holds {len(found)}.")
+    if declared is not None and declared != len(found):
+        raise UserError(f"{path}: its header says {declared} points, but it holds {len(found)}.")
     if points is not None and len(found) != points:
         raise UserError(f"{path}: expected {points} points, found {len(found)}.")
     if not found:
@@ -173,13 +173,13 @@ def square_around(points: NDArray[np.float64], width: int, height: int, margin: 
     """The square around points: its left, top and side, in pixels.
 
     The side is the longer extent of the points, times 1 + 2·`margin`. The square is centred on the points, then moved
-    into the picture as far as that leaves no point outside it; what still sticks out has to be filled by whoever crops.
+    into the picture as far as all points stay inside the square. The caller fills the part beyond the picture.
 
     Args:
         points: Shape (P, 2), in pixels.
-        width: Of the picture.
-        height: Of the picture.
-        margin: Added on every side, as a share of the extent.
+        width: Width of the picture.
+        height: Height of the picture.
+        margin: Margin on every side, as a share of the extent.
 
     Returns:
         Left, top, side; the side is 0 if all points coincide.
@@ -207,7 +207,7 @@ def crop_square(
 
 
 def same_content(paths: Sequence[Path]) -> list[list[Path]]:
-    """Groups of files with the same bytes (SHA-256), largest first; files of a size of their own are not read."""
+    """Groups of files with the same bytes (SHA-256), largest first; files of a unique size are not read."""
     sizes = Counter(path.stat().st_size for path in paths)
     groups: dict[bytes, list[Path]] = {}
     for path in paths:
@@ -217,11 +217,11 @@ def same_content(paths: Sequence[Path]) -> list[list[Path]]:
 
 
 def spread(values: Iterable[float]) -> str:
-    """Least, median and greatest of some numbers, for a table: `120 / 200 / 240`."""
+    """Least, median and greatest number, for a table: `120 / 200 / 240`."""
     return " / ".join(f"{value:.0f}" for value in np.quantile(list(values), [0, 0.5, 1]))
 
 
 def few(names: Sequence[str], most: int = 5) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first names of a list, and the number of further names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

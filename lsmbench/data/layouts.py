@@ -1,4 +1,4 @@
-"""How the files of a user's folder are laid out, and which of them belong together."""
+"""Recognises the layout of a user's folder and matches pictures with their annotations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One sample's files. `annotation` is where its target is read from; `points`, if that has been done already."""
+    """One sample's files: its picture, the file with its target, and the target's points if they are already read."""
 
     part: int
     picture: Path
@@ -44,10 +44,10 @@ class Sample(NamedTuple):
 
 
 def layout_of(folder: Path) -> Layout:
-    """Tells a folder's layout from the names in it.
+    """Recognises a folder's layout by the names in it.
 
     Raises:
-        UserError: If it has none of them, or several.
+        UserError: If the folder has no known layout, or several.
     """
     names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
     folders = {name for name in names if (folder / name).is_dir()}
@@ -79,7 +79,7 @@ def layout_of(folder: Path) -> Layout:
 
 
 def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
-    """The samples of one folder; what has no counterpart is a problem."""
+    """The samples of one folder; a file without a counterpart is a problem."""
     pictures = pictures_in(layout.pictures, findings)
     if not pictures:
         found = few([p.name for p in sorted(layout.pictures.iterdir())]) or "nothing"
@@ -119,7 +119,7 @@ def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
 
 
 def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, Points]:
-    """Points by the stem of their picture, in pixels from its top left corner; rows that are wrong are left out."""
+    """Points by the stem of their picture, in pixels from its top left corner; wrong rows are problems."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]

@@ -1,4 +1,4 @@
-"""Which samples to pair: one representative of each cluster of features (Shukla et al., §3.2)."""
+"""K-medoids: chooses samples to pair, one representative of each cluster of features (Shukla et al., §3.2)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SEEDS = 2**32
 
 @dataclass(frozen=True)
 class Clusters:
-    """Samples by their cluster, and the sample that stands for each.
+    """A clustering of samples, and the medoid of each cluster.
 
     Attributes:
         labels: Number of each sample's cluster, 0 to k−1, shape (N,).
-        medoids: Row number of each cluster's representative, shape (k,), in the clusters' order.
+        medoids: Row number of each cluster's medoid, shape (k,), in the clusters' order.
         sizes: Number of samples in each cluster, shape (k,), in the clusters' order.
     """
 
@@ -31,13 +31,13 @@ class Clusters:
 
 
 def k_medoids(features: NDArray[np.floating], k: int, seed: int = 0) -> NDArray[np.int64]:
-    """Chooses k samples that stand for all.
+    """Chooses k representative samples.
 
-    The samples chosen for a smaller k are in general not among those for a larger one.
+    Choices are not nested: the samples for a smaller k are in general not among those for a larger k.
 
     Args:
         features: One row for each sample, shape (N, F), finite.
-        k: How many to choose.
+        k: Number of samples to choose.
         seed: Seed of k-means.
 
     Returns:
@@ -52,8 +52,8 @@ def k_medoids(features: NDArray[np.floating], k: int, seed: int = 0) -> NDArray[
 def cluster(features: NDArray[np.floating], k: int, seed: int = 0) -> Clusters:
     """Clusters samples by k-means and finds each cluster's medoid, argmin_i Σ_j ‖f_i − f_j‖ over the cluster.
 
-    The best of ten starts of k-means counts, a number that the paper leaves open. What is chosen depends on the
-    features and the seed alone, not on the order of the rows: of samples with the same features, any may be chosen.
+    Takes the best of ten starts of k-means; the paper names no number. The clusters depend on the features and the
+    seed, not on the order of the rows; among samples with the same features, any may be the medoid.
 
     Args:
         features: One row for each sample, shape (N, F), finite.
@@ -80,7 +80,7 @@ def cluster(features: NDArray[np.floating], k: int, seed: int = 0) -> Clusters:
             f"k-medoids: the features of {len(wrong)} of {len(rows)} samples hold nan or inf, first those of row "
             f"{wrong[0]} (counted from 0). Mend or remove these samples."
         )
-    # In an order of their own, so that the given one does not matter to starts, sums and ties.
+    # Sort the rows, so that starts, sums and ties do not depend on their given order.
     order, different = _canonical_order(rows)
     if k > different:
         raise UserError(
@@ -105,8 +105,8 @@ def cluster(features: NDArray[np.floating], k: int, seed: int = 0) -> Clusters:
 
 
 def _canonical_order(rows: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
-    """The rows' order by their bytes, and how many of them differ."""
-    # Adding 0 makes 0 of −0, which are equal but for their bytes.
+    """The order of the rows by their bytes, and the number of different rows."""
+    # Adding 0 turns −0 into 0: the two are equal, but their bytes are not.
     content = np.ascontiguousarray(rows + 0.0).view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
     order = np.argsort(content, kind="stable").astype(np.int64)
     content = content[order]
@@ -114,24 +114,24 @@ def _canonical_order(rows: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]
 
 
 def _k_means(rows: NDArray[np.float64], k: int, seed: int) -> NDArray[np.int64]:
-    """The number of each row's cluster; numbers without rows are possible where rows hardly differ."""
-    # Only here: a run that chooses at random need not wait for them.
+    """The number of each row's cluster; clusters may be empty if rows hardly differ."""
+    # Imported here: a run with random pairs need not wait for scikit-learn.
     from sklearn.cluster import KMeans  # type: ignore[import-untyped]
     from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
     from threadpoolctl import threadpool_limits  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-    # Several threads add up in any order, so that their last bits, and with them the choice, could change.
+    # Several threads add numbers in any order, which could change the last bits of sums, and so the clusters.
     with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer clusters than k, which the caller refuses
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer clusters than k, which `cluster` refuses
         labels = KMeans(k, n_init=_STARTS, random_state=seed).fit(rows).labels_
     return np.asarray(labels, dtype=np.int64)
 
 
 def _medoid(rows: NDArray[np.float64]) -> int:
-    """The row with the least sum of distances to all; of equals, the first.
+    """The row with the least sum of distances to all rows; of equal sums, the first.
 
-    Sums are made from scalar products first, which is ten times faster, and then exactly for those rows that the
-    rounding of the first leaves open. No more than 256 rows' distances to all are held at a time.
+    Sums are computed from scalar products, which is ten times faster, and then exactly for the rows that rounding
+    leaves undecided. At most 256 rows' distances are in memory at a time.
     """
     from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 

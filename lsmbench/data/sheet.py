@@ -17,12 +17,12 @@ _LETTERS = 60
 
 
 def contact_sheet(dataset: Dataset, samples: Arrays, names: Sequence[str] = ()) -> Picture.Image:
-    """Draws up to 48 samples, spread evenly over all: the source, and beside it the target drawn over it.
+    """Draws up to 48 samples, spread evenly over all: the source, and beside it the target drawn over the source.
 
     Args:
-        dataset: Knows how its views are drawn.
-        samples: At least one, as `Dataset.load` gives them.
-        names: What each is called; empty to number them.
+        dataset: The dataset of the samples.
+        samples: Stored samples, at least one, as `Dataset.load` returns them.
+        names: The samples' names; empty: their numbers.
 
     Returns:
         An RGB picture, up to 6 samples wide and 8 high.
@@ -50,7 +50,7 @@ def contact_sheet(dataset: Dataset, samples: Arrays, names: Sequence[str] = ()) 
 
 
 def _fitted(pixels: NDArray[np.uint8]) -> Picture.Image:
-    """A picture with its longer side brought to a cell's; small ones keep their pixels visible."""
+    """A picture scaled so that its longer side fits a cell; enlarged pictures keep their pixels visible."""
     picture = Picture.fromarray(pixels)
     scale = _CELL / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

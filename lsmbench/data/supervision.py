@@ -23,8 +23,10 @@ Features = Callable[[Numbers], NDArray[np.floating[Any]]]
 class SupervisionConfig:
     """Which samples show which views, and how the samples are drawn."""
 
-    paired: float = option(100.0, "N: share of the training samples that show both views", unit="%")
-    paired_count: int | None = option(None, "Number of pairs, in place of N", unit="pairs")
+    paired: float = option(
+        100.0, "N: share of the training samples that show both views", unit="%", counts="within_row"
+    )
+    paired_count: int | None = option(None, "Number of pairs, in place of N", unit="pairs", counts="within_row")
     unpaired: int | None = option(
         None, "Use only so many x-only and so many y-only samples; null takes all that there are", unit="samples"
     )
@@ -46,18 +48,23 @@ class SupervisionConfig:
         "What k_medoids clusters: resnet50 (penultimate layer, ImageNet weights of torchvision), pixels, or a .npy "
         "file with a row for each sample of the dataset",
         source="resnet50: Shukla et al., §3.2",
+        counts="content",
+        only_if=("selection", "k_medoids"),
     )
     y_bank: str | None = option(
         None,
         "Another dataset whose targets are the y-only samples, such as gta for cityscapes; gta:PATH names its folder",
         source="Shukla et al., §4.1.8",
+        counts="word",
     )
     sampling: Literal["balanced", "unbalanced"] = option(
         "balanced",
         "balanced: every step holds its share of pairs; unbalanced: every sample is seen once an epoch",
     )
     val_pairs: int | None = option(None, "Use only the first so many validation pairs (they count as supervision)")
-    supervision_seed: int = option(0, "Seed of the choice of pairs; pairs are nested over N for one seed")
+    supervision_seed: int = option(
+        0, "Seed of the choice of pairs; pairs are nested over N for one seed", counts="within_row"
+    )
     split_seed: int | None = option(None, "Seed of the split into train, val and test; null keeps the dataset's order")
 
     @property
@@ -128,13 +135,14 @@ def candidates_of(samples: int, config: SupervisionConfig, views: int = 2) -> in
     return samples
 
 
-def pairs_of(samples: int, config: SupervisionConfig, views: int = 2) -> int:
+def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, none_is_fine: bool = False) -> int:
     """How many of some training samples show all their views.
 
     Args:
         samples: Training samples that have the same views.
         config: Protocol and N.
         views: How many views they have.
+        none_is_fine: Whether N above 0 may leave no pair.
 
     Raises:
         UserError: If N lies outside 0–100, is above 0 but leaves no pair, or more pairs are asked for than there are.
@@ -150,7 +158,7 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2) -> int:
     if not 0 <= config.paired <= 100:
         raise UserError(f"supervision.paired: N must lie between 0 and 100 %, found {config.paired:g}.")
     pairs = int(candidates * config.paired / 100 + 1e-9)  # 175·8/100 is 14.000000000000002 or 13.999… in floats
-    if config.paired > 0 and pairs == 0:
+    if config.paired > 0 and pairs == 0 and not none_is_fine:
         least = f"the least N with one pair is {100 / candidates:.3g} %" if candidates else "there are none"
         raise UserError(
             f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; {least}. Use a "
@@ -190,10 +198,10 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
         UserError: As `pairs_of`; or if `unpaired` asks for more than a bank holds.
     """
     found: dict[ViewSet, list[Numbers]] = {}
-    for shown, train in pools.train_by_views().items():
-        if len(shown) > 1:
-            for group, numbers in _dealt(shown, train, config, features, stream=not found).items():
-                found.setdefault(group, []).append(numbers)
+    several = {shown: train for shown, train in pools.train_by_views().items() if len(shown) > 1}
+    for shown in sorted(several, key=len, reverse=True):
+        for group, numbers in _dealt(shown, several[shown], config, features, fullest=not found).items():
+            found.setdefault(group, []).append(numbers)
     for pool in pools.pools:
         shown = pools.shown_by(pool)
         if len(shown) != 1 or "train" not in pool.parts:
@@ -216,14 +224,14 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
 
 
 def _dealt(
-    shown: ViewSet, train: Numbers, config: SupervisionConfig, features: Features | None, stream: bool
+    shown: ViewSet, train: Numbers, config: SupervisionConfig, features: Features | None, fullest: bool
 ) -> dict[ViewSet, Numbers]:
-    """Deals samples that have the same views; `stream`: they are the first to be dealt."""
+    """Deals samples that have the same views. Of the fullest, which have the most views, at least one is a pair."""
     k, most = len(shown), config.unpaired
-    pool, pairs = candidates_of(len(train), config, k), pairs_of(len(train), config, k)
+    pool, pairs = candidates_of(len(train), config, k), pairs_of(len(train), config, k, none_is_fine=not fullest)
     candidates = len(train) if config.protocol == "shared" else pool
-    seed = (config.supervision_seed, 11) if stream else (config.supervision_seed, 11, crc32("+".join(shown).encode()))
-    order = np.random.default_rng(seed).permutation(candidates)
+    stream = () if fullest else (crc32("+".join(shown).encode()),)
+    order = np.random.default_rng((config.supervision_seed, 11, *stream)).permutation(candidates)
     if config.protocol == "shared" and pool < len(train):
         order = _selected_first(order, pool, train, config, features)[:pool]
     order = _selected_first(order, pairs, train, config, features)

@@ -82,7 +82,7 @@ class Augmentation:
         for view, batch in views.items():
             if len(batch) != len(draws):
                 raise ValueError(f"view {view}: {len(batch)} samples but {len(draws)} draws")
-        # Albumentations takes the size of a sample from the image, so that a real image comes first where there is one.
+        # Albumentations takes a sample's size from its slot `image`, which is the first: images come before masks.
         order = tuple(sorted(views, key=lambda view: self._nearest[view]))
         compose = self._compose(order)
         slots = dict(zip(order, _slots(len(order)), strict=True))
@@ -108,7 +108,7 @@ class Augmentation:
     def _compose(self, order: ViewSet) -> Compose:
         """The transform of a set of views, built once, since building it takes as long as using it."""
         if order not in self._composed:
-            # Imported here since it takes seconds; it would look for updates on the internet unless told not to.
+            # Imported here, since it takes seconds. By default it looks for updates on the internet.
             os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
             import albumentations as A  # noqa: N812
             import cv2
@@ -122,7 +122,7 @@ class Augmentation:
                     A.Resize(
                         large,
                         large,
-                        # The first slot is an image's. A class map stands there only if there is no image to harm.
+                        # The first slot is `image`. A class map takes that slot only if there is no image.
                         interpolation=nearest if kinds[0] == "mask" else bicubic,
                         mask_interpolation=nearest,
                     ),
@@ -135,7 +135,7 @@ class Augmentation:
 
 
 def _slots(number: int) -> list[str]:
-    """Names for albumentations, which gives some names a meaning of its own; views may be called anything."""
+    """Names for albumentations in place of the views' names, some of which could have a meaning there."""
     return ["image", *(f"view{i}" for i in range(1, number))]
 
 

@@ -1,4 +1,4 @@
-"""The datasets. A new one is one file and one line in `DATASETS`."""
+"""The datasets. A new dataset is one file and one line in `DATASETS`."""
 
 from lsmbench.data.dataset import Dataset
 from lsmbench.datasets.cityscapes import Cityscapes

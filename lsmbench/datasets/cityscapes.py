@@ -28,20 +28,20 @@ class Cityscapes(Streets):
 
     Reads `leftImg8bit/PART/CITY/*_leftImg8bit.png` and `gtFine/PART/CITY/*_gtFine_labelIds.png` of `train` and `val`,
     as the owners' archives unpack; where a photo has no labelIds, its `*_gtFine_labelTrainIds.png`. Some cities are
-    enough, if the part has both views of them. The part `test` is never used: its published labels are void only.
+    enough, if both of their views are there. The part `test` is never used: its published labels are void only.
 
     Samples come part by part, city by city, by name. The official part `val` (500) is the test split. Of `train` (2975)
     a random eighth is the validation split (seed 0 unless `split_seed` gives another), the rest the training split,
     both in random order. Shukla et al. (§4.1) train on all 2975.
 
-    Views as all street scenes: photo `x` and label colours `y`, uint8 (N, 3, size, size), squeezed to a square as the
-    paper does. The 19 classes are those that Cityscapes scores; black is void.
+    Views as in all street scenes: photo `x` and label colours `y`, uint8 (N, 3, size, size), squeezed to a square as in
+    the paper. The 19 classes are those that Cityscapes scores; black is void.
 
     Scores: `scoring=full` resizes a predicted label map bilinearly to the labels' own resolution (1024×2048), gives
     each pixel the class of the nearest colour, and compares with the label ids (§4.1.2); the paper names no filter.
-    `scoring=network` compares at `size`. Classes are pooled over all test pixels, void left out. Labels → photo
-    (`direction=y_to_x`) is judged by a segmenter of one's own (§6.4); the paper's, an FCN of Caffe, is not shipped, so
-    that values of other networks are not comparable with it.
+    `scoring=network` compares at `size`. Classes are pooled over all test pixels, void left out. Your segmenter judges
+    labels → photo (`direction=y_to_x`, §6.4). The paper's segmenter, an FCN of Caffe, is not shipped; scores by another
+    segmenter are not comparable with the paper's.
 
     Raises:
         UserError: If an option has a value that is not allowed.
@@ -49,8 +49,8 @@ class Cityscapes(Streets):
 
     name: ClassVar[str] = "cityscapes"
     where_from: ClassVar[str] = (
-        "Cityscapes is for research only and not shipped with lsmbench. Its owners give it to those who register at "
-        f"https://www.cityscapes-dataset.com/: unpack {_ARCHIVE[_PHOTOS]} and {_ARCHIVE[_LABELS]} into "
+        "Cityscapes is for research only and not shipped with lsmbench. Register with its owners at "
+        f"https://www.cityscapes-dataset.com/ and unpack {_ARCHIVE[_PHOTOS]} and {_ARCHIVE[_LABELS]} into "
         "LSMBENCH_DATA/cityscapes, or into the folder that the option root names. Expected are "
         "leftImg8bit/train/CITY/*_leftImg8bit.png and gtFine/train/CITY/*_gtFine_labelIds.png, and the same for val."
     )
@@ -65,7 +65,7 @@ class Cityscapes(Streets):
 
     @classmethod
     def example(cls, folder: Path) -> Self:
-        """36 streets of blocks, 48×24 px, of two cities each to train and to test with; files that are there stay."""
+        """36 streets of blocks, 48×24 px, of two cities to train and two to test with; existing files are kept."""
         if not (folder / _LABELS).exists():
             _write_example(folder)
         return cls(root=str(folder), size=32)
@@ -105,7 +105,7 @@ class Cityscapes(Streets):
         for part in _PARTS:
             cities = {name: _cities(root / name / part) for name in wanted}
             empty += [f"{name}/{part}" for name in wanted if not cities[name]]
-            if not all(cities.values()):  # said once for the part, not for each city
+            if not all(cities.values()):  # reported once for the part, not for each city
                 continue
             for city in sorted(set().union(*cities.values())):
                 pictures, odd = _photos(cities[_PHOTOS].get(city), findings) if photos else ({}, [])
@@ -155,13 +155,13 @@ def _cities(folder: Path) -> dict[str, Path]:
 
 
 def _ending(folder: Path, ending: str, findings: Findings) -> dict[str, Path]:
-    """The pictures of a city whose stems end so, by what comes before."""
+    """The pictures of a city whose stems end in `ending`, by the rest of the stem."""
     paths = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES and p.stem.endswith(ending))
     return {stem[: -len(ending)]: path for stem, path in by_stem(paths, findings).items()}
 
 
 def _photos(folder: Path | None, findings: Findings) -> tuple[dict[str, Path], list[str]]:
-    """A city's photos by name, and the pictures that are called otherwise."""
+    """A city's photos by name, and the pictures with other names."""
     if folder is None:
         return {}, []
     found = _ending(folder, f"_{_PHOTOS}", findings)
@@ -184,7 +184,7 @@ def _labels(folder: Path | None, findings: Findings) -> dict[str, Path]:
 def _compare(
     root: Path, part: str, city: str, photos: dict[str, Path], labels: dict[str, Path], findings: Findings
 ) -> None:
-    """Reports what has no counterpart: once for a city that one side lacks, else file by file."""
+    """Reports files without a counterpart: once for a city without any photo or label map, else file by file."""
     for here, there, ours, theirs, what, name in (
         (photos, labels, _PHOTOS, _LABELS, "photos", f"_{_LABELS}_labelIds.png"),
         (labels, photos, _LABELS, _PHOTOS, "label maps", f"_{_PHOTOS}.png"),
@@ -194,7 +194,7 @@ def _compare(
             coloured = theirs == _LABELS and other.is_dir() and any(other.glob(f"*_{_LABELS}_color.*"))
             findings.problems.append(
                 f"{other}: holds no *{name}, but {ours} has {len(here)} {what} of {city}. "
-                + "The *_gtFine_color.png there are for people to look at, and not read. " * coloured
+                + "The *_gtFine_color.png there are for people to look at; lsmbench does not read them. " * coloured
                 + f"Unpack {_ARCHIVE[theirs]} for the rest, or remove {root / ours / part / city}."
             )
         elif there:

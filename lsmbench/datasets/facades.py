@@ -1,4 +1,4 @@
-"""Facades of buildings and maps of their parts (CMP Facade Database, Tyleček and Šára 2013; as pix2pix has it)."""
+"""Facades of buildings and maps of their parts (CMP Facade Database, Tyleček and Šára 2013; in pix2pix' form)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Facades(SideBySide):
     colours: each pixel of a file gets the class of the nearest colour of the palette `facades`; classes are resized by
     the nearest pixel and become the palette's exact colours again. Both views' loss is L1.
 
-    `direction=y_to_x` makes photos from label maps. They are scored as images, or, with `segmenter`, by the classes
-    that a network of one's own sees in them.
+    `direction=y_to_x` makes photos from label maps. The photos are scored as images, or, with `segmenter`, by the
+    classes that your network gives to their pixels.
 
     Floor, the best constant map of the training part on the test part, 256 px, without `val/` (350 to train): pixel
     accuracy .370, class accuracy .107, mean IoU .052.
@@ -48,22 +48,25 @@ class Facades(SideBySide):
         "option root."
     )
 
-    root: str = option("", "Folder that holds train/, test/ and, as a rule, val/; empty: LSMBENCH_DATA/facades.")
+    root: str = option(
+        "", "Folder that holds train/, test/ and, as a rule, val/; empty: LSMBENCH_DATA/facades.", counts="never"
+    )
     segmenter: str = option(
         "",
-        "The network that tells the classes in photos made from label maps, a TorchScript FILE or NAME:FILE with a "
+        "The network that classifies the pixels of photos made from label maps, a TorchScript FILE or NAME:FILE with a "
         "network of torchvision and its weights; empty: such photos are scored as images.",
+        counts="never",
     )
     absent: Literal["zero", "ignore"] = option(
         "zero",
-        "What a class that does not occur counts in means over classes, 0 or not at all.",
+        "How means over classes treat a class that does not occur: zero scores 0, ignore leaves it out.",
         choices=("zero", "ignore"),
         source="Cityscapes' scores in pix2pix' released code",
     )
 
     @classmethod
     def example(cls, folder: Path) -> Self:
-        """40 drawn facades of 32 px, 32 to train and validate on and 8 to test on; files that are there are kept."""
+        """40 drawn facades of 32 px, 32 to train and validate on and 8 to test on; existing files are kept."""
         for i in range(40):
             path = folder / ("train" if i < 32 else "test") / f"{i:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,16 +19,16 @@ from lsmbench.errors import UserError
 from lsmbench.options import option
 
 VERSION = 1
-"""To be raised whenever the same options give other arrays: cached arrays of other versions are not used."""
+"""Raise this whenever the same options give other arrays: cached arrays of other versions are not used."""
 
 _SCENE = 1024.0
-"""Height and width of the scene that is cropped from, in its pixels; the face is in the middle of it."""
+"""Height and width of the scene, in its pixels; the face is in its middle, and the picture is a crop of it."""
 _UNIT = 100.0
-"""Pixels of the scene for one unit of length of a head, which is half the width of the face."""
+"""Pixels of the scene per unit of length of a head; the unit is half the width of the face."""
 _SHEET = 192
-"""Least height and width that is drawn at; the picture is its average over areas."""
+"""Least height and width of the drawing, which is reduced to the picture by averaging areas."""
 _SHADING = 64
-"""Height and width at which the light on the face is worked out, whatever the size of the picture."""
+"""Height and width at which the light on the face is computed, whatever the size of the picture."""
 
 Field = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
@@ -46,8 +46,8 @@ class Faces(Dataset):
     A sample is a head of random proportions, turned and lit at random and seen in perspective, with the points of the
     300-W annotation, which are exact. The picture is drawn around the points: the outline of the face runs through the
     jaw's, the lids through the eyes', the lips through the mouth's, the brows and the ridge of the nose along theirs.
-    As annotators do, the jaw's points keep to the visible outline where the head is turned away; and as in photos, a
-    point may be hidden by what is in front of it.
+    As annotators place them, the jaw's points follow the visible outline where the head is turned away; and as in
+    photos, other things may hide a point.
 
     Random are
 
@@ -61,9 +61,9 @@ class Faces(Dataset):
       5), a fringe (1 in 3), and things that hide a part of the face's lower edge (1 in 8).
 
     Views: `x`, stored as uint8 (N, 3, size, size), RGB; `y`, stored as float32 (N, 68, 2) in [0, 1], x then y. As in
-    LSM's released code for 300-W, the picture is the square around the true points, so that the crop gives away where
-    the face is and how large. Sample i depends on `data_seed`, i, `size` and `margin` only, and its points not on
-    `size`: a larger set begins with the smaller one.
+    LSM's released code for 300-W, the picture is the square around the true points, so that the crop reveals the
+    position and the size of the face. Sample i depends on `data_seed`, i, `size` and `margin` only, and its points not
+    on `size`: a larger set begins with the smaller one.
 
     Scores are not comparable with those on 300-W. Floors of the default options, NRMSE of the training part's mean
     shape on the test part, the samples split in their order: .175 by the outer corners of the eyes, .212 by the points
@@ -131,7 +131,7 @@ def _generate(size: int, samples: int, seed: int, margin: float) -> Arrays:
     pictures = np.empty((samples, 3, size, size), np.uint8)
     points = np.empty((samples, 68, 2), np.float32)
     for i in range(samples):
-        # A generator for each sample makes it independent of how many there are.
+        # A generator for each sample makes it independent of the number of samples.
         pictures[i], points[i] = _portrait(_Dice(np.random.default_rng((seed, i))), size, margin)
     return {"x": pictures, "y": points}
 
@@ -159,14 +159,14 @@ def _expose(picture: Field, dice: _Dice) -> Bytes:
     warmth = dice.about(0.02, 0.12)
     picture = picture * np.array([1 + warmth, 1.0, 1 - warmth]) * dice.between(0.85, 1.45) + dice.between(-8, 15)
     strength = dice.between(0, 14)
-    # The sum of two uniform numbers is noise enough, and comes without logarithms. It is drawn last: all that is drawn
-    # before is the same at every size.
+    # Noise is the sum of two uniform numbers, which needs no logarithms. It is drawn last, so that all numbers drawn
+    # before are the same at every size.
     noise = strength * (dice.rng.random((2, *picture.shape)).sum(0) - 1)
     return np.asarray(np.rint((picture + noise).clip(0, 255)), np.uint8)
 
 
 class _Dice:
-    """Random numbers, all made of uniform ones."""
+    """Random numbers, all made of uniform numbers."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -182,7 +182,7 @@ class _Dice:
         return float(self.rng.random()) < probability
 
     def colour(self, palette: list[Colour], spread: float) -> Colour:
-        """One of the palette, a little changed."""
+        """A random colour of the palette, slightly changed."""
         chosen = palette[int(self.rng.random() * len(palette))]
         return _colour(np.array(chosen) + spread * (2 * self.rng.random(3) - 1))
 
@@ -309,16 +309,16 @@ def _mouth(dice: _Dice, gap: float, smile: float, pout: float) -> Field:
     )
 
 
-# The view
+# The camera
 
 
 @dataclass(frozen=True)
 class _Camera:
-    """Where the head is seen from.
+    """The camera that sees the head.
 
     Attributes:
-        rotation: Turns directions of the head into those of the view.
-        distance: From the head, in its units.
+        rotation: Rotates directions of the head to directions of the camera.
+        distance: Distance from the head, in the head's units.
     """
 
     rotation: Field
@@ -346,7 +346,7 @@ def _landmarks(head: _Head, camera: _Camera) -> Field:
 
 
 def _edge_depth(x: Field, surface: Field, camera: _Camera) -> Field:
-    """Depth of the face's outline: at the ear on the side that is seen, further ahead on the one turned away."""
+    """Depth of the face's outline: at the ear on the visible side, further ahead on the side turned away."""
     turned = camera.rotation[2, 0]  # minus the sine of the yaw, if the head does not nod
     return np.asarray((1 - x**2) * surface + x**2 * (-0.36 - 0.28 * np.tanh(4 * x * turned)))
 
@@ -355,7 +355,7 @@ def _edge_depth(x: Field, surface: Field, camera: _Camera) -> Field:
 
 
 class _Sheet:
-    """The cut-out square of the scene, drawn larger than it will be."""
+    """The cropped square of the scene, drawn larger than the picture."""
 
     def __init__(self, camera: _Camera, left: float, top: float, side: float, pixels: int) -> None:
         self.camera, self.pixels = camera, pixels
@@ -367,7 +367,7 @@ class _Sheet:
         return np.asarray((self.camera.project(points) - self._corner) * self._scale)
 
     def length(self, units: float) -> float:
-        """A length on the head, on the sheet."""
+        """Converts a length on the head to a length on the sheet."""
         return units * _UNIT * self._scale
 
     def fill(self, outline: Field, colour: Colour, alpha: float = 1) -> None:
@@ -389,7 +389,7 @@ class _Sheet:
 
 
 def _dots(line: Field) -> list[int]:
-    # Whole numbers of our own rounding: Pillow would cut the fractions off.
+    # Rounded here, since Pillow would cut the fractions off.
     dots: list[int] = np.rint(line - 0.5).astype(int).ravel().tolist()
     return dots
 
@@ -466,7 +466,7 @@ def _forehead(head: _Head, camera: _Camera) -> Field:
 
 
 def _draw_ground(sheet: _Sheet, dice: _Dice) -> None:
-    """A ground with things on it, sharp or not."""
+    """A background with random shapes, sharp or blurred."""
     side = 96  # small, since it is blurred
     tint = dice.rng.random(3)
     blotches = (0.4 * dice.rng.random((4, 4, 3)) + 0.6 * tint) * 255
@@ -508,7 +508,7 @@ def _draw_behind(sheet: _Sheet, head: _Head, skin: Colour, hair: Colour, dice: _
 
 
 def _draw_beard(sheet: _Sheet, points: Field, hair: Colour, dice: _Dice) -> None:
-    """Wrinkles and beard; the latter follows the jaw."""
+    """Wrinkles, and a beard that follows the jaw."""
     kind, alpha = dice.between(0, 1), dice.between(0.15, 0.85)
     if kind < 0.18:
         upper = points[[13, 12, 54, 35, 33, 31, 48, 4, 3]]
@@ -631,12 +631,12 @@ def _light(sheet: _Sheet, head: _Head, dice: _Dice) -> Picture.Image:
 
 
 def _smooth(field: Field) -> Field:
-    """Blurs a little, and where there is nothing far around, a lot."""
+    """Blurs with a narrow kernel; where that finds no points, with a wide one."""
     return np.asarray(_NARROW @ field @ _NARROW + 1e-4 * (_WIDE @ field @ _WIDE))
 
 
 def _draw_before(sheet: _Sheet, head: _Head, skin: Colour, hair: Colour, dice: _Dice) -> None:
-    """What hides parts of the face: fringe, strands of hair, glasses, something at the lower edge."""
+    """Things that hide parts of the face: fringe, strands of hair, glasses, a disc at the lower edge."""
     if dice.chance(0.35):
         low, tips = dice.between(-0.75, -0.3), int(dice.between(3, 9))
         across = np.linspace(-0.95, 0.95, 2 * tips + 1)

@@ -1,4 +1,4 @@
-"""One's own data: a folder of pictures with masks, with landmarks, or with other pictures."""
+"""The user's own data: a folder of pictures with masks, with landmarks, or with other pictures."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _HOW = "Name it by --dataset.root=PATH, or make bench DATASET=folder DATA=PATH."
 
 @dataclass
 class Folder(PictureFolder):
-    """One's own folder: images with masks, with landmarks or with other images, or both side by side in one file.
+    """Your own folder: images with masks, with landmarks or with other images, or both side by side in one file.
 
-    What the folder holds is told from its names:
+    The names in the folder tell its layout:
 
     * `images/` and `masks/`: a mask is a PNG of the same stem and size that holds class numbers: a palette PNG (the
       index is the class), grey, or of 1 bit. Masks whose only values are 0 and 255 are taken for two classes.
@@ -37,24 +37,24 @@ class Folder(PictureFolder):
     * `A/` and `B/`: pictures of the same stem in both; A is `x`.
     * pictures alone: the left half is `x`, the right half `y` (pix2pix' aligned sets).
 
-    Each of them may lie in `train/`, `val/` and `test/`: these are the parts then, whatever the split's seed. Without
-    `val/`, an eighth of `train/` is drawn for validation; without `test/`, `val/` is the test part; with `train/` only,
-    and without any of them, 70/10/20 are drawn. Files are drawn in random order, always the same one unless the split
-    has a seed, since names in a row often mean one class or one place. Where several files show one patient or one
-    scene, make the parts yourself: drawing puts such files on both sides.
+    Each layout may also lie in `train/`, `val/` and `test/`: these are then the parts, whatever the split's seed.
+    Without `val/`, an eighth of `train/` is drawn for validation; without `test/`, `val/` is the test part; with
+    `train/` only, or without any of them, 70/10/20 are drawn. Files are drawn at random, since files with successive
+    names often show one class or one place; the draw is always the same unless the split has a seed. Where several
+    files show one patient or one scene, make the parts yourself: drawing puts such files on both sides.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
     picture is grey of 16 bit (65535 is 1; colours of 16 bit are read as 8 bit); a mask `y` is uint8 (N, size, size);
-    landmarks `y` are float32 (N, P, 2) in [0, 1], as shares of what is shown. Images are resized by an antialiased
-    bilinear filter, masks by the nearest pixel. `fit` says how a picture that is not square becomes so: `stretch` alone
-    changes its proportions, `crop` shows the middle, `pad` shows all on black (class 0). Annotations follow exactly.
+    landmarks `y` are float32 (N, P, 2) in [0, 1], as shares of the shown part. Images are resized by an antialiased
+    bilinear filter, masks by the nearest pixel. `fit` makes a picture square: `stretch` changes its proportions, `crop`
+    shows the middle, `pad` shows all of it on black (class 0). Annotations are transformed alike.
 
     With `palette`, pictures `y` (in `masks/`, in `B/`, or the right half) are label maps in the classes' colours, as
     Shukla et al. (2019) translate them: uint8 (N, 3, size, size). Each pixel of a file gets its class, the classes are
-    resized by the nearest pixel, and become the palette's exact colours again. Colours of the palette's lines `void…`,
-    and what `pad` adds, have no class and are not scored. A map that is stored without loss may hold no other colours;
-    of a JPEG each pixel gets the nearest one. With `segmenter`, photos that are made from label maps are scored by the
-    classes that a network of one's own sees in them.
+    resized by the nearest pixel, and become the palette's exact colours again. Pixels in the colours of the palette's
+    lines `void…`, and pixels that `pad` adds, have no class and are not scored. A lossless map may hold no other
+    colours; each pixel of a JPEG gets the nearest colour. With `segmenter`, photos made from label maps are scored by
+    the classes that your network gives to their pixels.
 
     Raises:
         UserError: If an option has a value that is not allowed, or `root` is not given.
@@ -66,6 +66,7 @@ class Folder(PictureFolder):
         "",
         "The folder with the data: images/ with masks/, landmarks/ or landmarks.csv, A/ with B/, or pictures that show "
         "both views side by side; all also inside train/, val/ and test/.",
+        counts="never",
     )
     fit: Literal["stretch", "crop", "pad"] = option(
         "stretch",
@@ -73,7 +74,7 @@ class Folder(PictureFolder):
         choices=("stretch", "crop", "pad"),
     )
     classes: int = option(0, "Number of the masks' classes, background included; 0: the greatest label + 1.")
-    channels: int = option(0, "Convert all images to so many channels, 1 to 4; 0: as they are.")
+    channels: int = option(0, "Number of channels that all images are converted to, 1 to 4; 0: as stored.")
     side_by_side: Literal["auto", "x_left", "x_right"] = option(
         "auto",
         "Both views in one file: which half is x; auto: the left one, in files that are wider than high.",
@@ -99,15 +100,17 @@ class Folder(PictureFolder):
         "",
         "The classes' colours, where y is a label map in colours: a text file with a line name,r,g,b for each class "
         f"(void…: no class), or {' or '.join(sorted(PALETTES))}; empty: y is something else.",
+        counts="never",
     )
     segmenter: str = option(
         "",
-        "With palette: the network that tells the classes in photos made from label maps, a TorchScript FILE or "
+        "With palette: the network that classifies the pixels of photos made from label maps, a TorchScript FILE or "
         "NAME:FILE with a network of torchvision and its weights; empty: such photos are scored as images.",
+        counts="never",
     )
     absent: Literal["zero", "ignore"] = option(
         "zero",
-        "With palette: what a class that does not occur counts in means over classes, 0 or not at all.",
+        "With palette: how means over classes treat a class that does not occur: zero scores 0, ignore leaves it out.",
         choices=("zero", "ignore"),
         source="Cityscapes' scores in pix2pix' released code",
     )
@@ -124,19 +127,19 @@ class Folder(PictureFolder):
         eyes_of(self.eyes, None, self.name)
         if self.palette and self.classes:
             raise UserError(
-                f"dataset {self.name}: classes={self.classes} and palette={self.palette}; a palette says itself how "
-                "many classes there are. Leave one of them out."
+                f"dataset {self.name}: classes={self.classes} and palette={self.palette}; the palette gives the number "
+                "of classes. Leave one of the options out."
             )
         for field, default in (("segmenter", ""), ("absent", "zero")):
             if not self.palette and getattr(self, field) != default:
                 raise UserError(
-                    f"dataset {self.name}: {field}={getattr(self, field)} says something of label maps in colours. "
-                    "Name their palette, palette=FILE, or leave the option out."
+                    f"dataset {self.name}: {field}={getattr(self, field)} applies only to label maps in colours. Name "
+                    "their palette, palette=FILE, or leave the option out."
                 )
 
     @classmethod
     def example(cls, folder: Path) -> Self:
-        """40 small pictures of one or two discs, and their masks with three classes; written unless they are there."""
+        """40 small pictures of one or two discs, and their masks with three classes; existing files are kept."""
         for name in ("images", "masks"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(40):
@@ -214,7 +217,7 @@ class Folder(PictureFolder):
         return decoded
 
     def _settle_labels(self, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
-        """Finds out what the labels mean, and brings masks of 0 and 255 to 0 and 1."""
+        """Checks the labels of all masks, and converts masks of 0 and 255 to 0 and 1."""
         if not decoded:
             return decoded
         if self.classes == 2 or (
@@ -227,36 +230,36 @@ class Folder(PictureFolder):
         if self.classes:
             for d in decoded:
                 if beyond := sorted(label for label in d.labels if label >= self.classes):
-                    said = few([str(label) for label in beyond])
+                    labels = few([str(label) for label in beyond])
                     findings.problems.append(
-                        f"{d.sample.annotation}: holds the labels {said}; expected 0 to {self.classes - 1}. Correct "
+                        f"{d.sample.annotation}: holds the labels {labels}; expected 0 to {self.classes - 1}. Correct "
                         "the mask, or raise classes."
                     )
             return [d for d in decoded if max(d.labels) < self.classes]
         folder = decoded[0].sample.annotation.parent
         if max(seen) == 0:
             findings.problems.append(
-                f"{folder}: all masks hold class 0 only, so that there is nothing to "
-                "learn; give classes=N if that is right."
+                f"{folder}: all masks hold class 0 only, so that there is nothing to learn; give classes=N if that is "
+                "right."
             )
         elif 255 in seen:
             having = [d.sample.annotation.name for d in decoded if 255 in d.labels]
             findings.problems.append(
                 f"{folder}: the label 255 lies beside others in {len(having)} of "
                 f"{len(decoded)} masks ({few(having)}). If it marks pixels to be ignored, give them a class; if the "
-                "masks are grey by smoothing, save them anew with 0 and 255 only; if there are 256 classes, say "
+                "masks are grey by smoothing, save them anew with 0 and 255 only; if there are 256 classes, set "
                 "classes=256."
             )
         elif 2 * len(seen) < max(seen) + 1:
             findings.problems.append(
                 f"{folder}: the masks' labels are {few([str(label) for label in sorted(seen)])}, which would make "
-                f"{max(seen) + 1} classes of which most never occur. Number the classes 0, 1, 2 …, or say "
+                f"{max(seen) + 1} classes of which most never occur. Number the classes 0, 1, 2 …, or set "
                 f"classes={max(seen) + 1}."
             )
         return decoded
 
     def _settle_points(self, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
-        """Looks whether errors have a unit on every sample."""
+        """Refuses samples whose errors have no unit, since a distance is zero."""
         if not decoded:
             return decoded
         count = len(decoded[0].y)
@@ -278,7 +281,7 @@ class Folder(PictureFolder):
 
 
 def _example(i: int) -> tuple[Picture.Image, Picture.Image]:
-    """A picture and its mask: a bright disc on noise (class 1), every second time a darker one as well (class 2)."""
+    """A picture and its mask: a bright disc on noise (class 1), and in every second sample a darker disc (class 2)."""
     rng = np.random.default_rng((i, 11))
     width, height = 40, 36
     mask = Picture.new("L", (width, height))

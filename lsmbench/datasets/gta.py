@@ -21,14 +21,14 @@ class GTA(RenderedStreets):
     palette pictures whose index is Cityscapes' label id (or grey ones); 34 is a number plate, hence void. A palette
     that gives an index the colour of another class is refused: such a file was made from a colour picture.
 
-    Some of the owners' pairs differ in size. `load` refuses them with their names; remove them to go on. Label maps
-    alone, for the y-only samples of another set (Shukla et al., §4.1.8), are read whatever their photos are.
+    Some of the owners' pairs differ in size. `load` refuses these pairs by name; remove them to go on. Label maps
+    alone, for the y-only samples of another set (Shukla et al., §4.1.8), are read without their photos.
 
     The owners' files with splits are not read: samples come by number and are split 70/10/20 in that order, so that the
     frames of a drive stay together; `split_seed` shuffles them. A map and a photo take 5 GB each for all 24,966 scenes
     at 256 px; `samples` draws some.
 
-    Views as all street scenes: photo `x` and label colours `y`, uint8 (N, 3, size, size).
+    Views as in all street scenes: photo `x` and label colours `y`, uint8 (N, 3, size, size).
 
     Raises:
         UserError: If an option has a value that is not allowed.
@@ -46,7 +46,7 @@ class GTA(RenderedStreets):
 
     @classmethod
     def example(cls, folder: Path) -> Self:
-        """36 streets of blocks, 48×24 px, read at 32 px; files that are there are kept."""
+        """36 streets of blocks, 48×24 px, read at 32 px; existing files are kept."""
         if not (folder / "labels").exists():
             _write_example(folder)
         return cls(root=str(folder), size=32)

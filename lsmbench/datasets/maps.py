@@ -23,8 +23,8 @@ class Maps(SideBySide):
     """Satellite photos to maps (pix2pix' maps; Shukla et al., §4.2; files of your own).
 
     Reads the files of pix2pix' set, 1200×600 px JPEG, the satellite photo on the left and the map on the right, in
-    `train/` (1096) and `val/` (1098). As in the papers, what lies in `val/` is the test part, unless there is a
-    `test/`; an eighth of `train/` is drawn for validation then, always the same unless the split has a seed.
+    `train/` (1096) and `val/` (1098). As in the papers, `val/` is the test part, unless there is a `test/`; then an
+    eighth of `train/` is drawn for validation, always the same unless the split has a seed.
 
     Views: `x`, photos, and `y`, maps, both stored as uint8 (N, 3, size, size), resized by an antialiased bilinear
     filter. Both views' loss is L1. A map has no list of colours: it is scored by the share of its pixels that differ by
@@ -41,11 +41,13 @@ class Maps(SideBySide):
         "LSMBENCH_DATA/maps; or name the folder that holds them with the option root."
     )
 
-    root: str = option("", "Folder that holds train/ and val/, which is tested on; empty: LSMBENCH_DATA/maps.")
+    root: str = option(
+        "", "Folder that holds train/ and val/, the test part; empty: LSMBENCH_DATA/maps.", counts="never"
+    )
 
     @classmethod
     def example(cls, folder: Path) -> Self:
-        """40 drawn places of 32 px, 32 to train and validate on and 8 to test on; files that are there are kept."""
+        """40 drawn places of 32 px, 32 to train and validate on and 8 to test on; existing files are kept."""
         for i in range(40):
             path = folder / ("train" if i < 32 else "val") / f"{i:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ _KINDS = {
     "road": ((255, 255, 255), (150, 150, 155)),
     "highway": ((255, 225, 104), (185, 180, 175)),
 }
-"""What the example's places consist of: its colour on the map and from above."""
+"""The kinds of ground in the example: colour on the map, and colour from above."""
 
 
 def _example(i: int) -> NDArray[np.uint8]:

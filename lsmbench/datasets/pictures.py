@@ -1,4 +1,4 @@
-"""Datasets of pictures in folders: found, matched, decoded once, split by the folders' parts and looked through."""
+"""Datasets of pictures in folders: finds, matches, decodes, checks and splits their files."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from lsmbench.options import option
 from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, read_palette
 
 VERSION = 1
-"""To be raised whenever the same files and options give other arrays: cached arrays of other versions are not used."""
+"""Raise this whenever the same files and options give other arrays: cached arrays of other versions are not used."""
 
 PALETTES = {palette.name: palette for palette in (CITYSCAPES, FACADES)}
-"""The palettes that are named by a word."""
+"""The palettes that an option can name without a file."""
 
 SHOWN: tuple[Kind, ...] = ("masks", "images", "sides")
 """The layouts whose target is a picture, which may be a label map in colours."""
@@ -43,12 +43,12 @@ _RGB = 3
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """What is known of targets that are label maps in colours.
+    """Palette and scoring of targets that are label maps in colours.
 
     Attributes:
         palette: The classes' colours.
-        segmenter: Tells the classes in photos that are made from label maps; `None`: photos are scored as images.
-        absent: What classes count in means over classes that do not occur at all.
+        segmenter: Classifies the pixels of photos that are made from label maps; `None`: photos are scored as images.
+        absent: How means over classes treat a class that does not occur: `zero` scores 0, `ignore` leaves it out.
     """
 
     palette: Palette
@@ -57,10 +57,10 @@ class LabelMaps:
 
     @classmethod
     def named(cls, palette: Palette, segmenter: str, absent: Absent) -> LabelMaps:
-        """Finds the segmenter that the option of that name names, if it is not empty.
+        """Makes label maps from options; an empty `segmenter` means none.
 
         Raises:
-            UserError: If there is no such file.
+            UserError: If the segmenter's file cannot be read.
         """
         return cls(palette, Segmenter.named(segmenter, len(palette)) if segmenter else None, absent)
 
@@ -78,11 +78,11 @@ class LabelMaps:
 
 
 def named_palette(word: str, name: str) -> Palette:
-    """The palette that an option names: by its word, or by a file.
+    """The palette that the option `palette` names.
 
     Args:
-        word: One of `PALETTES`, or a file as `read_palette` reads it.
-        name: The dataset's, for messages.
+        word: One of `PALETTES`, or a file for `read_palette`.
+        name: The dataset's name, for messages.
 
     Raises:
         UserError: If there is no such palette, or its file holds something else.
@@ -102,19 +102,19 @@ def named_palette(word: str, name: str) -> Palette:
 class PictureFolder(Dataset):
     """Samples of views `x`, a picture, and `y` in a folder of the layouts that `Folder` describes.
 
-    Subclasses say where the folder is (`_folder`), how its files are read (`_reading`) and what the views are
+    Subclasses define the folder (`_folder`), how its files are read (`_reading`) and the views' domains
     (`_domains_of`).
     """
 
-    root: str = option("", "The folder with the data.")
+    root: str = option("", "The folder with the data.", counts="never")
     size: int = option(128, "Height and width that everything is resized to, divisible by 4.", unit="px")
     direction: Literal["x_to_y", "y_to_x"] = option(
-        "x_to_y", "Which view is given and which one is asked for.", choices=("x_to_y", "y_to_x")
+        "x_to_y", "Which view is translated to which.", choices=("x_to_y", "y_to_x")
     )
 
     @property
     def source(self) -> str:
-        """The view that methods are given, by `direction`; split and supervision do not depend on it."""
+        """The view that methods translate, by `direction`; split and supervision do not depend on it."""
         return "x" if self.direction == "x_to_y" else "y"
 
     @abstractmethod
@@ -128,14 +128,14 @@ class PictureFolder(Dataset):
     @property
     @abstractmethod
     def _reading(self) -> Reading:
-        """How its files are read."""
+        """How the folder's files are read."""
 
     @abstractmethod
     def _domains_of(self, kind: Kind, arrays: Arrays) -> dict[str, Domain]:
-        """The views' domains, of what has been read."""
+        """The views' domains, given the arrays that have been read."""
 
     def _find_label_maps(self) -> LabelMaps | None:
-        """What is known of label maps in colours, if the target is some.
+        """Palette and scoring of targets that are label maps in colours; `None` for other targets.
 
         Raises:
             UserError: If files that options name are missing.
@@ -143,14 +143,14 @@ class PictureFolder(Dataset):
         return None
 
     def _refuse_idle_options(self, found: Found, findings: Findings) -> None:
-        """An option that says something of data which is not there is a mistake: in the option or in the folder."""
+        """Reports options that do not apply to the folder's data: the option or the folder is wrong."""
         return
 
-    # What datasets do
+    # The interface of datasets
 
     @property
     def domains(self) -> dict[str, Domain]:
-        """What the folder holds; read from it when first asked for.
+        """The views' domains; the first call reads the folder.
 
         Raises:
             UserError: As `load`.
@@ -158,15 +158,15 @@ class PictureFolder(Dataset):
         return dict(self._facts.domains)
 
     def load(self) -> Arrays:
-        """Views `x` and `y` as the class says; kept in the cache until files or options change.
+        """Views `x` and `y` as the class describes; cached until files or options change.
 
         Raises:
-            UserError: If the folder is missing or has none of the layouts; or, all named at once: for files that are
-                unreadable, without their counterpart or with the stem of another one; pictures with other channels
-                than most or turned by EXIF; masks that are no class numbers, of another size or with labels beyond
-                `classes`; label maps with colours that the palette has not; landmarks that are no numbers, of another
-                count than most or outside what is shown; rows that name no picture; pictures of both views that have
-                no middle; a palette or a segmenter that cannot be used; options that do not apply.
+            UserError: If the folder is missing or has no known layout. Or, with all problems at once, for files that
+                are unreadable, lack their counterpart or share a stem; pictures that have other channels than most or
+                are turned by EXIF; masks that hold no class numbers, have another size than their picture or labels
+                beyond `classes`; label maps with colours beyond the palette; landmarks that are no numbers, have
+                another count than most or lie outside the shown part; rows that name no picture; pictures of both
+                views with an odd width; a palette or a segmenter that cannot be used; options that do not apply.
         """
         arrays = self._read()[1]
         return {"x": arrays["x"], "y": arrays["y"]}
@@ -176,7 +176,7 @@ class PictureFolder(Dataset):
 
         Args:
             count: Number of samples.
-            seed: Of the order in which samples are drawn; `None` stands for one that is always the same.
+            seed: Seed of the order in which samples are drawn; `None`: a fixed seed.
 
         Raises:
             UserError: If a part would be empty.
@@ -193,11 +193,11 @@ class PictureFolder(Dataset):
             train = rng.permutation(train)
             share = max(1, len(train) // 8)
             val, train = train[:share], np.sort(train[share:])
-        # A run may use the first so many validation samples only: they are not to be neighbours.
+        # A run may use only the first validation samples: shuffled, so that these are not neighbours.
         return Split(train, rng.permutation(val), test)
 
     def inspect(self) -> Inspection:
-        """Looks at every file: problems as `load` finds them, and notes on sizes, labels and repeated files."""
+        """Checks every file: finds the problems that `load` finds, and notes sizes, labels and repeated files."""
         inspection = Inspection()
         findings = inspection.findings
         with findings.gathering():
@@ -207,7 +207,7 @@ class PictureFolder(Dataset):
             _note(self._reading, found, decoded, self._label_maps, findings)
             if decoded:
                 arrays = self._stack(found, decoded)
-                # From now on the domains are those of the usable samples, so that they can be drawn.
+                # From now on `domains` describes the usable samples, so that they can be drawn.
                 self.__dict__["_facts"] = self._facts_of(found, arrays)
                 inspection.samples = {"x": arrays["x"], "y": arrays["y"]}
                 inspection.names = [str(d.sample.picture.relative_to(found.root)) for d in decoded]
@@ -231,7 +231,7 @@ class PictureFolder(Dataset):
         return labels
 
     def _counts(self, usable: int, findings: Findings) -> dict[str, int]:
-        """Samples of each part; of all together, where what is left besides the problems is too little to split."""
+        """Number of samples in each part; if the usable samples are too few to split, only their total."""
         try:
             split = self.split(usable, None)
         except UserError as error:
@@ -256,7 +256,7 @@ class PictureFolder(Dataset):
         return self._read()[1]["y"]
 
     def _read(self) -> tuple[Found, Arrays]:
-        """What the folder holds, and its arrays: `x`, `y`, `part` of each sample, and the number of `classes`."""
+        """The folder's files, and its arrays: `x`, `y`, `part` of each sample, and the number of `classes`."""
         findings = Findings()
         found = self._find(findings)
 
@@ -265,7 +265,7 @@ class PictureFolder(Dataset):
             findings.stop_if_any(f"dataset {self.name}, {found.root}")
             return self._stack(found, decoded)
 
-        if findings.problems:  # those of the files' contents are to be named as well
+        if findings.problems:  # decode the files all the same, to name the problems of their contents too
             return found, build()
         key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key()
         return found, cached_arrays(self.name, key, found.sources, build)
@@ -274,8 +274,7 @@ class PictureFolder(Dataset):
         """Lists the files of all parts and matches them.
 
         Raises:
-            UserError: If there is nothing to match: no folder, or a layout that is not known; or if the files that
-                options name are missing.
+            UserError: If the folder is missing or its layout unknown, or files that options name are missing.
         """
         root = self._folder()
         present = [part for part in _PARTS if (root / part).is_dir()]
@@ -288,8 +287,8 @@ class PictureFolder(Dataset):
             layouts = [layout_of(root / part) for part in present] if present else [layout_of(root)]
             kinds = {layout.kind for layout in layouts}
             if len(kinds) > 1:
-                said = "; ".join(f"{p}/: {layout.title}" for p, layout in zip(present, layouts, strict=True))
-                raise UserError(f"{root}: all parts must be laid out alike; found {said}.")
+                titles = "; ".join(f"{p}/: {layout.title}" for p, layout in zip(present, layouts, strict=True))
+                raise UserError(f"{root}: all parts must be laid out alike; found {titles}.")
             others = [p.name for p in sorted(root.iterdir()) if present and p.name not in present and p.is_dir()]
             if "val" not in present and (like := [name for name in others if name in _LIKE_VAL]):
                 findings.problems.append(f"{root / like[0]}: is not read; rename it to val, or move it elsewhere.")
@@ -312,17 +311,17 @@ class PictureFolder(Dataset):
         return found
 
     def _decode(self, found: Found, findings: Findings) -> list[Decoded]:
-        """Decodes every sample; those that share no problem remain."""
+        """Decodes every sample and returns the samples without a problem."""
         decoded = []
         for sample in found.samples:
             problems = len(findings.problems)
-            one = decode(found.kind, sample, self._reading, findings)
-            if one is not None and len(findings.problems) == problems:
-                decoded.append(one)
+            result = decode(found.kind, sample, self._reading, findings)
+            if result is not None and len(findings.problems) == problems:
+                decoded.append(result)
         return self._settle(found, decoded, findings)
 
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
-        """Looks at what only all samples together show; those without a problem remain."""
+        """Compares the samples with each other and returns those without a problem."""
         decoded = alike(decoded, lambda d: d.x.shape[0], "channels", findings, lambda d: d.sample.picture)
         maps = self._label_maps
         if found.kind == "images" and maps is None:
@@ -334,7 +333,7 @@ class PictureFolder(Dataset):
         return decoded
 
     def _stack(self, found: Found, decoded: Sequence[Decoded]) -> Arrays:
-        """The samples as arrays; images are float32 if any of them is."""
+        """The samples as arrays; all images of a view are float32 if one of them is."""
         arrays: Arrays = {"part": np.array([d.sample.part for d in decoded], np.uint8)}
         for view, parts in (("x", [d.x for d in decoded]), ("y", [d.y for d in decoded])):
             if (view == "x" or found.kind in ("images", "sides")) and len({p.dtype for p in parts}) > 1:
@@ -351,10 +350,10 @@ class PictureFolder(Dataset):
 
 @dataclass
 class SideBySide(PictureFolder):
-    """A set that is distributed in pix2pix' form: files that show both views side by side, in train/, val/, test/.
+    """A dataset in pix2pix' form: files that show both views side by side, in train/, val/, test/.
 
     Attributes:
-        where_from: What the set is and where to get it, for messages.
+        where_from: What the dataset is and where to get it, for messages.
     """
 
     where_from: ClassVar[str]
@@ -370,7 +369,7 @@ class SideBySide(PictureFolder):
     @property
     def _reading(self) -> Reading:
         maps = self._label_maps
-        # EXIF is ignored: both halves are stored in one file, so that neither is turned against the other.
+        # EXIF is ignored: it turns both halves of a file alike.
         return Reading(
             self.size,
             channels=_RGB,
@@ -385,7 +384,7 @@ class SideBySide(PictureFolder):
         return self._domains_of("sides", {})
 
     def _find(self, findings: Findings) -> Found:
-        """As any folder's; but only files of both views, in parts of which one is not trained on, are the set."""
+        """Finds the files as in any folder, but requires side-by-side files, in `train/` and in `val/` or `test/`."""
         root = self._folder()
         try:
             held = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir()) if path.name[0] != "."]
@@ -415,7 +414,7 @@ class SideBySide(PictureFolder):
 
 
 class _Facts(NamedTuple):
-    """What is known of a folder once it has been read: `parts` (0, 1, 2) of the samples, if it has parts of its own."""
+    """A folder's domains, and the part of each sample (0, 1, 2) if the folder has several parts."""
 
     domains: dict[str, Domain]
     parts: NDArray[np.int64] | None
@@ -423,7 +422,7 @@ class _Facts(NamedTuple):
 
 @dataclass
 class Found:
-    """The folder's files, matched, and the parts that it has."""
+    """The folder's matched files, and the folder's parts."""
 
     root: Path
     kind: Kind
@@ -433,7 +432,7 @@ class Found:
 
     @property
     def sources(self) -> set[Path]:
-        """Every file that is read."""
+        """All files of the samples."""
         return {path for sample in self.samples for path in (sample.picture, sample.annotation)}
 
 
@@ -444,7 +443,7 @@ def alike(
     findings: Findings,
     origin: Callable[[Decoded], Path],
 ) -> list[Decoded]:
-    """Those samples that have as many of something as most have; the others are problems."""
+    """The samples with the most common `measure`; all others are problems."""
     if not decoded:
         return decoded
     usual = Counter(map(measure, decoded)).most_common(1)[0][0]
@@ -456,11 +455,14 @@ def alike(
 
 
 def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
-    """Looks whether pictures can show two views: a folder of ordinary ones would be cut in halves unnoticed."""
+    """Refuses pictures that cannot show two views, so that ordinary pictures are not cut in halves unnoticed."""
     if reading.side_by_side != "auto":
         return decoded
     wide = [d for d in decoded if d.size[0] > d.size[1]]
-    remedy = "expected two views side by side, hence more width than height. If it is so, say side_by_side=x_left"
+    remedy = (
+        "expected two views side by side, hence more width than height. If the pictures show two views, set "
+        "side_by_side=x_left"
+    )
     if decoded and not wide:
         first = decoded[0]
         findings.problems.append(
@@ -475,13 +477,14 @@ def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings)
 
 
 def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], findings: Findings) -> None:
-    """Looks whether label maps are what the palette says, and photos what the segmenter takes."""
+    """Checks that label maps fit the palette, and photos the segmenter."""
     if not decoded:
         return
     blurred = [d for d in decoded if d.far is not None]
     far = _share_far(blurred)
     if far > 0.6:
-        # Any JPEG would get classes. Measured on the CMP facades: maps .34; photos 1.0, by Cityscapes' palette .82.
+        # Any JPEG gets classes, even a photo. Share measured on the CMP facades: maps .34; photos 1.0, by Cityscapes'
+        # palette .82.
         findings.problems.append(
             f"{found.root}: in {len(blurred)} label maps that are JPEG {percent(far)} of the pixels are more than "
             f"{FAR} away from any colour of the palette {maps.palette.name}, as in photos. Name the palette of these "
@@ -493,7 +496,7 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
     channels = decoded[0].x.shape[0]
     if maps.segmenter is not None and channels != _RGB:
         findings.problems.append(
-            f"{found.root}: a segmenter sees photos in RGB, but the pictures have {channels} "
+            f"{found.root}: a segmenter takes photos in RGB, but the pictures have {channels} "
             f"{'channel' if channels == 1 else 'channels'}. Give channels=3, or leave segmenter out."
         )
 
@@ -508,11 +511,11 @@ def _label_counts(decoded: Sequence[Decoded]) -> NDArray[np.int64]:
 
 
 def _share_far(blurred: Sequence[Decoded]) -> float:
-    """Share of the pixels of JPEG maps whose colour is far from all classes'."""
+    """Share of the pixels of JPEG maps whose colour is far from every class's colour."""
     return sum(d.far or 0 for d in blurred) / max(1, int(_label_counts(blurred).sum()))
 
 
-# What is told of them
+# Facts and notes
 
 
 def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) -> dict[str, str]:
@@ -541,7 +544,7 @@ def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) 
 def _note(
     reading: Reading, found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None, findings: Findings
 ) -> None:
-    """Adds what is worth knowing and does no harm."""
+    """Adds notes: harmless facts that the user should know."""
     notes = findings.notes
     if found.parts == ["train", "val"]:
         notes.append(f"{found.root}: has no test/, so that val/ is the test part and an eighth of train/ validates.")
@@ -556,7 +559,7 @@ def _note(
     if small := sum(min(size) < reading.size for size in shown):
         notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
     if len({d.x.dtype for d in decoded}) > 1:
-        notes.append("Pictures of 8 and of 16 bits are mixed; either's full range is taken for 0 to 1.")
+        notes.append("Pictures of 8 and of 16 bits are mixed; the full range of each becomes 0 to 1.")
     if blurred := [d for d in decoded if d.far is not None]:
         notes.append(
             f"{len(blurred)} label maps are JPEG: compression blurs colours, so that {percent(_share_far(blurred))} of "
@@ -569,5 +572,5 @@ def _note(
     for group in same_content([d.sample.picture for d in decoded]):
         parts = {d.sample.part for d in decoded if d.sample.picture in group}
         names = few([str(path.relative_to(found.root)) for path in group])
-        leak = " They lie in several parts: what is tested on has been trained on." if len(parts) > 1 else ""
+        leak = " They lie in several parts, so that one sample is trained on and tested on." if len(parts) > 1 else ""
         notes.append(f"The same picture {len(group)} times: {names}.{leak}")

@@ -23,7 +23,7 @@ from lsmbench.errors import UserError
 from lsmbench.options import option
 
 VERSION = 1
-"""To be raised whenever the same options give other arrays: cached arrays of other versions are not used."""
+"""Raise this whenever the same options give other arrays: cached arrays of other versions are not used."""
 
 _NATIVE = 128
 _RING, _GROUND = "D17", "D77"
@@ -39,8 +39,8 @@ class SIT(Dataset):
 
     A sample is a ring of one texture on a ground of another. Numbers x, y, z, w ~ U(0, 1) give the ring: centre
     (40 + 48x, 40 + 48y), inner radius 10 + 20z and thickness 5 + 25w, in pixels of a 128 px image and rounded down. The
-    target is the mask of the ring with x and w, and y and z, exchanged: where the ring lies says what its target looks
-    like, and the other way round. No pixel of the target can be told from the same pixel of the source.
+    target is the mask of the ring with x and w, and y and z, exchanged: the ring's position determines the shape of the
+    target's ring, and its shape the position. No pixel of the target can be told from the same pixel of the source.
 
     Views: `x`, stored as uint8 (N, 1, size, size), grey; `y`, stored as uint8 (N, size, size), ring 1, ground 0.
     Sample i depends on `data_seed`, i, `size` and the textures only: a larger set begins with the smaller one. At
@@ -126,7 +126,7 @@ class SIT(Dataset):
             sources = _released_files()
             build = lambda: _read_released(sources, self.size)  # noqa: E731
         else:
-            # The files' paths stand for the textures in the key, however the folder is called.
+            # In the key, the files' paths stand for the textures, whatever the option names.
             key |= {"samples": self.samples, "data_seed": self.data_seed}
             sources = _texture_files(self.textures)
             build = lambda: _generate(sources, self.size, self.samples, self.data_seed)  # noqa: E731
@@ -139,8 +139,8 @@ class SIT(Dataset):
 def _generate(texture_files: list[Path], size: int, samples: int, seed: int) -> Arrays:
     """Draws the pairs; no texture files: procedural textures."""
     ring, ground = [_read_texture(f) for f in texture_files] if texture_files else [herringbone(), canvas()]
-    # A small image is a 128 px one, reduced: its weave is faint, but networks find the ring in it at least as well as
-    # in one that is composed of fewer texture pixels.
+    # A small image is a reduced 128 px image: its weave is faint, but networks find the ring in it at least as well as
+    # in an image that is composed of fewer texture pixels.
     crop = max(size, _NATIVE)
     for texture, origin in zip((ring, ground), texture_files or ("procedural",) * 2, strict=True):
         if min(texture.shape) < crop:
@@ -148,7 +148,7 @@ def _generate(texture_files: list[Path], size: int, samples: int, seed: int) -> 
                 f"{origin}: the texture has {texture.shape[1]}×{texture.shape[0]} px, but size={size} needs at least "
                 f"{crop}×{crop}. Give a larger texture or a smaller size."
             )
-    # A generator for each sample makes it independent of how many there are. Numbers: x, y, z, w; crop's row, column.
+    # A generator for each sample makes it independent of their number. Numbers: x, y, z, w; row and column of the crop.
     numbers = np.stack([np.random.default_rng((seed, i)).random(6) for i in range(samples)])
     x, y, z, w = numbers[:, :4].T
     room = np.minimum(ring.shape, ground.shape) - crop + 1
@@ -189,8 +189,7 @@ def _rings(
     centre_x, centre_y = np.floor(40 + 48 * x), np.floor(40 + 48 * y)
     inner, thickness = np.floor(10 + 20 * z), np.floor(5 + 25 * w)
     # The authors draw with OpenCV's circle(centre, inner + thickness // 2, 1, thickness). It rounds half the thickness
-    # up and marks pixels up to half a pixel beyond; what is left of a difference is 1 % of the ring's pixels, as OpenCV
-    # draws a polygon.
+    # up and marks pixels up to half a pixel beyond; 1 % of the ring's pixels differ still, as OpenCV draws a polygon.
     middle, half = inner + thickness // 2, np.ceil(thickness / 2) + 0.5
     low, high = (middle - half) ** 2, (middle + half) ** 2
     pixels = ((np.arange(size) + 0.5) * _NATIVE / size - 0.5)[None]  # pixels' centres, in pixels of a 128 px image
@@ -201,7 +200,7 @@ def _rings(
 
 
 def _reduce(images: Bytes, size: int) -> Bytes:
-    """Reduces (N, S, S) to (N, size, size), each new pixel being the average of the area that it covers."""
+    """Reduces (N, S, S) to (N, size, size); each new pixel is the average of the area that it covers."""
     if images.shape[-1] == size:
         return images
     # Pillow works in whole numbers, so that every machine gets the same greys.
@@ -267,7 +266,7 @@ def _released_files() -> list[Path]:
     """One .npz file, or .npy files as x, y, x, y, ….
 
     Raises:
-        UserError: If there are none, or some lack their counterpart.
+        UserError: If there are no files, or some lack their counterpart.
     """
     root = data_root()
     wanted = "sit_released/sit_released.npz, or *_x_numpy.npy and *_y_numpy.npy files there or in sit_released/"
@@ -324,7 +323,7 @@ def _read_released(files: list[Path], size: int) -> Arrays:
 
 
 def _open(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an .npz file by name, or the one of an .npy file as `x`."""
+    """The arrays of an .npz file by name, or the array of an .npy file as `x`."""
     try:
         opened = np.load(path, allow_pickle=False)
         if isinstance(opened, np.ndarray):
@@ -340,7 +339,7 @@ def _open(path: Path) -> dict[str, NDArray[np.generic]]:
 def _decode(x: NDArray[np.generic], y: NDArray[np.generic], x_origin: str, y_origin: str) -> tuple[Bytes, Bytes]:
     """Brings a file's images and masks to uint8 (n, 128, 128).
 
-    The images say how many samples there are, and so whether (2, 128, 128) is two masks or a one-hot one.
+    The number of images tells whether masks of shape (2, 128, 128) are two masks or one one-hot mask.
     """
     images = x.reshape([length for length in x.shape if length != 1])
     images = images[None] if images.ndim == 2 else images

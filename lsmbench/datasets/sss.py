@@ -1,4 +1,4 @@
-"""SSS, sarcopenia semantic segmentation (LSM paper, Mayet et al. 2022, Appendix A.3): a stand-in, or one's own copy."""
+"""SSS, sarcopenia semantic segmentation (Mayet et al. 2022, Appendix A.3): drawn stand-ins, or your own copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lsmbench.errors import UserError
 from lsmbench.options import option
 
 VERSION = 1
-"""To be raised whenever the same options give other arrays: cached arrays of other versions are not used."""
+"""Raise this whenever the same options give other arrays: cached arrays of other versions are not used."""
 
 _GROUND, _SUBCUTANEOUS, _VISCERAL, _MUSCLE = range(4)
 _PRIVATE = (
@@ -37,14 +37,14 @@ Bytes = NDArray[np.uint8]
 class SSS(Dataset):
     """Abdominal CT slices to fat and muscle (LSM, App. A.3; drawn stand-ins, as the paper's set is private).
 
-    The paper's set cannot be had without its owners, so that what `variant="generated"` gives are drawings, and their
-    scores are not those of the paper's Table 3: they tell methods apart, on a task of the same form. Each is a slice at
-    the third lumbar vertebra: body with skin, subcutaneous fat, wall and back muscles, psoas, vertebra, bowel, vessels,
-    sometimes kidneys, liver, arms and the table. Build, fat, muscle, position, window, noise and streaks vary between
-    samples. Classes: 0 background (with skin, bones, organs, arms), 1 subcutaneous adipose tissue, 2 visceral adipose
-    tissue, 3 skeletal muscle.
+    The paper's set is private, so `variant="generated"` draws slices. Scores on them are not comparable with the
+    paper's Table 3, but compare methods on a task of the same form. Each drawing is a slice at the third lumbar
+    vertebra: body with skin, subcutaneous fat, wall and back muscles, psoas, vertebra, bowel, vessels, sometimes
+    kidneys, liver, arms and the table. Build, fat, muscle, position, window, noise and streaks vary between samples.
+    Classes: 0 background (with skin, bones, organs, arms), 1 subcutaneous adipose tissue, 2 visceral adipose tissue, 3
+    skeletal muscle.
 
-    `variant="folder"` reads one's own copy, LSMBENCH_DATA/sss/images and masks, as `Folder` reads any folder; also in
+    `variant="folder"` reads your own copy, LSMBENCH_DATA/sss/images and masks, as `Folder` reads any folder; also in
     train/, val/ and test/. Colours become grey; slices of 16 bit are stored as float32 in [0, 1].
 
     Views: `x`, grey, stored as uint8 (N, 1, size, size); `y`, stored as uint8 (N, size, size), 0 to 3. Generated sample
@@ -60,10 +60,10 @@ class SSS(Dataset):
     name: ClassVar[str] = "sss"
 
     size: int = option(128, "Height and width of images and masks, divisible by 4.", unit="px", source="App. A.3")
-    samples: int = option(527, "Number of generated slices; one's own copy is always used whole.", source="App. A.3")
+    samples: int = option(527, "Number of generated slices; your own copy is always used whole.", source="App. A.3")
     variant: Literal["generated", "folder"] = option(
         "generated",
-        "Draw stand-ins for CT slices, or read one's own copy of the private set from LSMBENCH_DATA/sss.",
+        "Draw stand-ins for CT slices, or read your own copy of the private set from LSMBENCH_DATA/sss.",
         choices=("generated", "folder"),
     )
     data_seed: int = option(0, "Seed of the generated slices.")
@@ -88,7 +88,7 @@ class SSS(Dataset):
         """Images `x`, uint8 (N, 1, size, size), and masks `y`, uint8 (N, size, size), 0 to 3; kept in the cache.
 
         Raises:
-            UserError: If one's own copy is asked for and missing, with what is expected; or for its files, as
+            UserError: If your own copy is asked for and missing, with what is expected; for its files, as
                 `Folder.load`; or if the cache cannot be written to.
         """
         if self.variant == "folder":
@@ -97,7 +97,7 @@ class SSS(Dataset):
         return cached_arrays(self.name, key, [], lambda: _generate(self.size, self.samples, self.data_seed))
 
     def split(self, count: int, seed: int | None) -> Split:
-        """Splits 70/10/20; one's own copy as `Folder` does.
+        """Splits 70/10/20; your own copy as `Folder` does.
 
         Args:
             count: Number of samples.
@@ -109,7 +109,7 @@ class SSS(Dataset):
         return self._own().split(count, seed) if self.variant == "folder" else super().split(count, seed)
 
     def inspect(self) -> Inspection:
-        """Looks at every file of one's own copy; at the generated slices as any dataset does."""
+        """Checks every file of your own copy; of generated slices, counts the samples as any dataset does."""
         if self.variant == "generated":
             return super().inspect()
         inspection = Inspection()
@@ -128,7 +128,7 @@ class SSS(Dataset):
 
 
 class _Own(Folder):
-    """One's own copy; a class of its own for its name in messages and in the cache."""
+    """The user's own copy; the class gives its name to messages and to the cache."""
 
     name: ClassVar[str] = "sss"
 
@@ -151,16 +151,16 @@ def _generate(size: int, samples: int, seed: int) -> Arrays:
 
 @dataclass(frozen=True)
 class _Oval:
-    """An outline: an ellipse, its front and back halves of different depth, made squarer and wavy.
+    """An outline: an ellipse whose front and back halves may differ in depth, made squarer and wavy.
 
     Attributes:
-        x: Middle.
-        y: Where it is widest.
+        x: Position of the middle.
+        y: Position of the greatest width.
         width: Half the width.
-        front: From the middle to the front.
-        back: From the middle to the back; as `front` if it is 0.
-        round: 1 for an ellipse, less for something squarer.
-        slope: Of its horizontal axis.
+        front: Distance from the middle to the front.
+        back: Distance from the middle to the back; 0: as `front`.
+        round: 1 for an ellipse, less for a squarer outline.
+        slope: Slope of the horizontal axis.
         waves: Cosine and sine of 2, 3, 4 … waves around, as shares of the radius.
     """
 
@@ -174,7 +174,7 @@ class _Oval:
     waves: Waves = ()
 
     def depth(self, x: Plane, y: Plane) -> Plane:
-        """How far inside the outline places are, in cm near the outline; negative outside."""
+        """Distance of places from the outline, in cm near the outline; positive inside, negative outside."""
         norm = np.float32(1 / math.sqrt(1 + self.slope * self.slope))
         dx, dy = x - np.float32(self.x), y - np.float32(self.y)
         if self.slope:
@@ -198,7 +198,7 @@ class _Oval:
         return depth
 
     def front_at(self, x: float) -> float:
-        """Where the outline's front lies at some x, without waves."""
+        """Position y of the outline's front at `x`, without waves."""
         a = min(1.0, abs((x - self.x) / self.width))
         b = math.sqrt(
             max(0.0, math.sqrt(1 - a * a * a * a + self.round * self.round * a * a * a * a) - self.round * a * a)
@@ -207,11 +207,11 @@ class _Oval:
 
 
 class _Slice:
-    """One patient: numbers are drawn, then shapes painted over one another, the noise last.
+    """One patient: draws random numbers, paints shapes over one another, adds noise last.
 
     Args:
         size: Height and width in pixels.
-        rng: Where this patient's numbers come from.
+        rng: Generator of this patient's numbers.
     """
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
@@ -241,7 +241,7 @@ class _Slice:
         )  # fmt: skip
         self.arms = self.chance(0.12)
 
-        # Pictures are cut to the body, by hand: it fills them, but for a margin.
+        # As if cropped by hand: the body fills the picture, but for a margin.
         scale = self.between(0.8, 0.98) / self.body.width * (0.8 if self.arms else 1.0)
         tilt = self.between(-0.12, 0.12)
         self.turn = (1 / math.sqrt(1 + tilt * tilt), tilt / math.sqrt(1 + tilt * tilt))
@@ -259,29 +259,29 @@ class _Slice:
     # Numbers
 
     def between(self, low: float, high: float) -> float:
-        """A number between two."""
+        """A uniform random number."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, share: float) -> bool:
-        """Yes in so many of all cases."""
+        """True with the probability `share`."""
         return bool(self.rng.random() < share)
 
     def waves(self, strength: float, count: int = 4) -> Waves:
-        """Waves of an outline, the shorter the weaker."""
+        """Random waves of an outline; shorter waves are weaker."""
         ends = [2 * strength / k for k in range(2, 2 + count)]
         return [(self.between(-end, end), self.between(-end, end)) for end in ends]
 
     # Painting
 
     def cover(self, depth: Plane) -> Plane:
-        """How much of each pixel lies where the depth is positive."""
+        """Share of each pixel's area where the depth is positive."""
         covered: Plane = np.clip(depth * self.pixels + np.float32(0.5), 0, 1)
         return covered
 
     def paint(
         self, covered: Plane, density: float, label: int | None, at: tuple[slice, slice] = (slice(None), slice(None))
     ) -> None:
-        """Covers what is there; the class changes where a pixel is mostly covered."""
+        """Paints over the picture; a pixel that is covered by more than half gets the class `label`."""
         self.density[at] += covered * (np.float32(density) - self.density[at])
         if label is not None:
             self.classes[at][covered > 0.5] = label
@@ -289,7 +289,7 @@ class _Slice:
     def oval(
         self, oval: _Oval, density: float, label: int | None, within: Plane | None = None, strength: float = 1.0
     ) -> None:
-        """Paints one shape, or its part within something; so strongly, from 0 to 1."""
+        """Paints a shape, or its part that covers `within`, with an opacity `strength` of 0 to 1."""
         near = self.near(oval)
         covered = self.cover(oval.depth(self.x[near], self.y[near])) * np.float32(strength)
         self.paint(covered if within is None else covered * within[near], density, label, near)
@@ -379,7 +379,7 @@ class _Slice:
         for sign in (-1, 1):
             x, r = sign * (cavity.width - self.between(2.2, 3.0)), self.between(1.3, 2.2)
             self.bowel(x, self.between(-4.0, -1.4), r, gas=0.5)
-        # Where there is little fat, bowel fills what room there is.
+        # Where there is little fat, bowel fills the free room.
         placed: list[tuple[float, float, float]] = []
         for x, y, r in self.inside_cavity(60, 0.5, (0.9, 2.0), 0.8):
             free = all((x - a) ** 2 + (y - b) ** 2 > (0.85 * (r + c)) ** 2 for a, b, c in placed)
@@ -402,13 +402,13 @@ class _Slice:
     def inside_cavity(
         self, tries: int, lowest: float, radii: tuple[float, float], margin: float
     ) -> list[tuple[float, float, float]]:
-        """Places and radii of round things, those that lie in the cavity, at a margin given in radii.
+        """Random places and radii of round shapes inside the cavity.
 
         Args:
-            tries: Number of places tried.
-            lowest: Of the places, as a share of the way from the cavity's middle to its front (positive: to the back).
+            tries: Number of places tried; those outside are dropped.
+            lowest: Lowest place, as a share of the way from the cavity's middle to its front (positive: to the back).
             radii: Least and greatest radius.
-            margin: Between the place and the cavity's outline.
+            margin: Least distance of a place from the cavity's outline, in radii.
         """
         cavity = self.cavity
         across, down, radius = self.rng.uniform((-1, -1, radii[0]), (1, lowest, radii[1]), (tries, 3)).T
@@ -417,11 +417,11 @@ class _Slice:
         return list(zip(x[fits].tolist(), y[fits].tolist(), radius[fits].tolist(), strict=True))
 
     def organ(self, oval: _Oval, density: float) -> None:
-        """Paints something of the background's class into the cavity."""
+        """Paints a shape of the background's class into the cavity."""
         self.oval(oval, density, _GROUND, self.inside)
 
     def bowel(self, x: float, y: float, radius: float, gas: float) -> None:
-        """A loop of bowel: its wall, what it holds, and at times gas above that."""
+        """A loop of bowel: its wall, its content, and at times gas above the content."""
         waves = self.waves(0.07)
         width, height = radius * self.between(0.85, 1.25), radius * self.between(0.75, 1.1)
         slope = self.between(-0.6, 0.6)
@@ -481,11 +481,11 @@ class _Slice:
         self.oval(_Oval(0, 2.15, 1.05, 0.75), 15.0, _GROUND)
 
     def windowed(self) -> Bytes:
-        """Densities as greys, as noisy as the dose, through this patient's window."""
+        """Converts densities to greys: adds noise by the dose, and applies this patient's window."""
         dose, middle, width = self.between(8, 38), self.between(10, 70), self.between(300, 560)
         streaks = self.between(0, 7)
         size = self.size
-        # A pixel of a smaller picture is the mean of many.
+        # A pixel of a smaller picture averages many pixels, and so their noise.
         fine = np.float32(min(1.0, size / 128))
         noise = self.rng.standard_normal((size + 2, size + 2), np.float32)
         noise = noise[:-2] + 2 * noise[1:-1] + noise[2:]

@@ -1,4 +1,4 @@
-"""Street scenes with Cityscapes' classes: what the sets of them share."""
+"""Street scenes with Cityscapes' classes: the base of their datasets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lsmbench.options import option
 from lsmbench.palettes import CITYSCAPES, IGNORED
 
 VERSION = 1
-"""To be raised whenever the same files and options give other arrays: cached arrays of other versions are not used."""
+"""Raise this whenever the same files and options give other arrays: cached arrays of other versions are not used."""
 
 Bytes = NDArray[np.uint8]
 Counts = NDArray[np.int64]
@@ -46,7 +46,7 @@ class Numbering:
     """What the numbers in a label map stand for.
 
     Attributes:
-        said: What is expected, for messages.
+        said: The expected numbers in words, for messages.
         classes: The class of each number, uint8 (256,), `IGNORED` where it is not scored.
         known: Which numbers may occur, bool (256,).
         palettes: Whether the map may be a palette picture, whose indices are the numbers.
@@ -59,7 +59,7 @@ class Numbering:
 
     @classmethod
     def of(cls, said: str, classes: dict[int, int], known: Iterable[int], palettes: bool = False) -> Numbering:
-        """Makes one from the numbers that are scored, and all that may occur."""
+        """Makes a numbering from the numbers that are scored, and the numbers that may occur."""
         table, allowed = np.full(256, IGNORED, np.uint8), np.zeros(256, np.bool_)
         for number, label in classes.items():
             table[number] = label
@@ -68,7 +68,7 @@ class Numbering:
 
 
 _PLATE = 34
-"""What some sets give a number plate, which is −1 in Cityscapes."""
+"""The number of number plates in some datasets; in Cityscapes it is −1."""
 
 IDS = Numbering.of("label ids of Cityscapes, 0 to 33, or 255 for −1", LABEL_IDS, [*range(34), 255])
 TRAIN_IDS = Numbering.of("train ids of Cityscapes, 0 to 18, or 255", {i: i for i in range(19)}, [*range(19), 255])
@@ -83,11 +83,11 @@ class Scene:
     """One sample's files.
 
     Attributes:
-        name: What it is called in messages and pictures.
-        labels: Its label map.
-        photo: Its photo; `None` where label maps alone are read.
-        numbering: What the numbers in its label map stand for.
-        test: Whether the official split tests on it.
+        name: The scene's name in messages and pictures.
+        labels: The label map.
+        photo: The photo; `None` if only label maps are read.
+        numbering: What the numbers in the label map stand for.
+        test: Whether the official split has the scene in its test part.
     """
 
     name: str
@@ -165,7 +165,7 @@ def read_photo(path: Path) -> Picture.Image:
 
 
 def _opened(path: Path) -> tuple[Picture.Image, str]:
-    """A decoded picture and the kind of its file."""
+    """A decoded picture and its file format."""
     try:
         with Picture.open(path) as picture:
             picture.load()
@@ -177,7 +177,7 @@ def _opened(path: Path) -> tuple[Picture.Image, str]:
 
 @dataclass
 class _Seen:
-    """What was found in one sample's files; sizes are width and height in px."""
+    """Problems and facts of one sample's files; sizes are width and height in px."""
 
     problems: list[str] = field(default_factory=list)
     labels: Size | None = None
@@ -188,7 +188,7 @@ class _Seen:
 
 @lru_cache(maxsize=8)
 def _segmenter(spec: str) -> Segmenter:
-    """A segmenter, its file read once: domains are asked for often."""
+    """A segmenter, cached so that its file is read once: `domains` is called often."""
     return Segmenter.named(spec, len(CITYSCAPES))
 
 
@@ -197,11 +197,13 @@ class Streets(Dataset):
     """Photos of streets, and label maps in the colours of Cityscapes' 19 classes.
 
     Views, stored as uint8 (N, 3, size, size): `x`, the photo, resized bilinearly with antialiasing; `y`, the label map.
-    Label ids become classes at the file's own resolution, all that are not scored become void; then the map is resized
-    to the nearest pixel, then coloured, void in black. The whole picture is squeezed to a square.
+    Label ids become classes at the file's own resolution, and ids that are not scored become void; then the map is
+    resized by the nearest pixel and coloured, void in black. The whole picture is squeezed to a square.
     """
 
-    root: str = option("", "Folder that holds the set; empty: the folder of the set's name in LSMBENCH_DATA.")
+    root: str = option(
+        "", "Folder that holds the set; empty: the folder of the set's name in LSMBENCH_DATA.", counts="never"
+    )
     size: int = option(256, "Height and width that everything is squeezed to, divisible by 4.", unit="px")
     direction: Literal["x_to_y", "y_to_x"] = option(
         "x_to_y",
@@ -215,18 +217,19 @@ class Streets(Dataset):
     )
     absent: Literal["zero", "ignore"] = option(
         "zero",
-        "What classes that do not occur count in means over classes: zero, as published; ignore leaves them out.",
+        "How means over classes treat a class that does not occur: zero, as published, scores 0; ignore leaves it out.",
         choices=("zero", "ignore"),
     )
     segmenter: str = option(
         "",
         "Network that judges generated photos (direction y_to_x): MODEL.pt or NAME:WEIGHTS.pth of torchvision; empty: "
         "they are compared pixel by pixel.",
+        counts="never",
     )
     reconstruction: Literal["mse", "l1"] = option("l1", "Loss of images, also of label colours.", choices=("mse", "l1"))
 
     where_from: ClassVar[str]
-    """Who gives the files, and how they have to lie; the end of messages."""
+    """Where to get the files and where to put them; messages end in it."""
     any_scale: ClassVar[bool] = False
     """Whether photo and label map may differ in size, as long as their proportions agree."""
     published: ClassVar[Size | None] = None
@@ -243,7 +246,7 @@ class Streets(Dataset):
 
     @property
     def source(self) -> str:
-        """By the direction."""
+        """The view that methods translate, by `direction`."""
         return "x" if self.direction == "x_to_y" else "y"
 
     @property
@@ -264,11 +267,11 @@ class Streets(Dataset):
     def load(self) -> Arrays:
         """Photos `x` and label colours `y`, uint8 (N, 3, size, size); kept in the cache.
 
-        What can be told from the files' names is told before any is decoded.
+        Problems that show in the files' names are reported before any file is decoded.
 
         Raises:
-            UserError: If the set is missing, with where to get it; or naming every file that has no counterpart, or
-                every one that is broken or holds something unexpected; or if the cache cannot be written to.
+            UserError: If the dataset is missing, with where to get it; if files lack their counterpart, are broken or
+                hold something unexpected, naming all of them; or if the cache cannot be written to.
         """
         return self._cached(photos=True)
 
@@ -318,7 +321,7 @@ class Streets(Dataset):
         return np.stack(maps)
 
     def inspect(self) -> Inspection:
-        """Reads all files anew, past the cache, by the same code as `load`."""
+        """Reads all files by the same code as `load`, but without the cache."""
         findings = Findings()
         with findings.gathering():
             inspection, scenes = self._read(self._find(findings, photos=True), findings)
@@ -327,7 +330,7 @@ class Streets(Dataset):
                 with few_samples.gathering():
                     parts = self._parts(scenes, None)
                     inspection.counts = {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)}
-                if not findings.problems:  # else it may come of them
+                if not findings.problems:  # else these problems may be why samples are few
                     findings.problems += few_samples.problems
             return inspection
         return Inspection(findings=findings)
@@ -420,7 +423,7 @@ class Streets(Dataset):
         return inspection, scenes
 
     def _note(self, scenes: list[Scene], seen: list[_Seen], findings: Findings) -> None:
-        """Notes photos of other modes, and label maps of other sizes than those of published scores."""
+        """Notes photos that are not RGB, and label maps whose size is not that of published scores."""
         for mode in sorted({s.mode for s in seen} - {"RGB"}):
             names = [scene.name for scene, s in zip(scenes, seen, strict=True) if s.mode == mode]
             findings.notes.append(f"{len(names)} photos of mode {mode}, brought to RGB: {few(names)}.")
@@ -455,7 +458,7 @@ class Streets(Dataset):
         if seen.labels and seen.photo and not self._fits(seen.labels, seen.photo):
             seen.problems.append(
                 f"{scene.labels}: is of {_px(seen.labels)}, but its photo {scene.photo} of {_px(seen.photo)}, so that "
-                "they do not lie on one another. Get both again, or remove both."
+                "their pixels do not match. Get both again, or remove both."
             )
         return seen
 
@@ -465,16 +468,16 @@ class Streets(Dataset):
 
 @dataclass
 class RenderedStreets(Streets):
-    """Street scenes made by computers: a folder of photos and one of label maps, by the same stems.
+    """Street scenes made by computers: a folder of photos and a folder of label maps, matched by their stems.
 
-    A set of 25,000 scenes at 256 px takes 5 GB for each view: `samples` reads some of them only, drawn by `data_seed`.
+    25,000 scenes at 256 px take 5 GB for each view: `samples` limits their number, and `data_seed` draws them.
     """
 
     samples: int | None = option(None, "Number of scenes, drawn from all that are there; null: all.")
     data_seed: int = option(0, "Seed of the choice of scenes.")
 
     photo_folders: ClassVar[tuple[str, ...]]
-    """Where photos may lie, below the root; the first that is there is read."""
+    """Folders below the root that photos may lie in; the first that exists is read."""
     label_folder: ClassVar[str]
     numbering: ClassVar[Numbering]
 
@@ -519,7 +522,7 @@ def _px(size: Sequence[int]) -> str:
 
 
 def _check_numbers(scenes: list[Scene], seen: list[_Seen], findings: Findings) -> None:
-    """Finds train ids in the place of label ids: they are all allowed, but would mean other classes."""
+    """Refuses train ids in place of label ids: all train ids are also label ids, but of other classes."""
     counts = sum((s.numbers for c, s in zip(scenes, seen, strict=True) if c.numbering is not TRAIN_IDS), np.zeros(256))
     if counts[255] and counts[:19].any() and not counts[19:255].any():
         first = next(c for c in scenes if c.numbering is not TRAIN_IDS)
@@ -558,7 +561,7 @@ def example_scene(rng: np.random.Generator, height: int = 24, width: int = 48) -
     """Draws a street of blocks.
 
     Args:
-        rng: Where its numbers come from.
+        rng: Generator of the street's numbers.
         height: In px, divisible by 4.
         width: In px, divisible by 4.
 

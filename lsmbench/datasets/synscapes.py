@@ -19,13 +19,13 @@ class Synscapes(RenderedStreets):
     Reads `img/class/N.png`, grey, whose values are Cityscapes' label ids, and the photos `img/rgb/N.png`, or
     `img/rgb-2k/N.png` where there is no `img/rgb`. Photos are given at 1440×720 and, enlarged, at 2048×1024: photo and
     label map have to agree in their proportions only. The owners say that classes follow Cityscapes' convention, but
-    not what number plates are, which are −1 there: 255 and 34 are both taken for them, hence void.
+    not the number of number plates, −1 in Cityscapes: 255 and 34 are both read as number plates, hence void.
 
-    Scenes do not follow one another; samples come by number and are split 70/10/20 in that order, `split_seed` shuffles
-    them. A map and a photo take 5 GB each for all 25,000 scenes at 256 px; `samples` draws some. Label maps alone, for
-    the y-only samples of another set (Shukla et al., §4.1.8), are read without photos.
+    Scenes are independent of each other; samples come by number and are split 70/10/20 in that order; `split_seed`
+    shuffles them. A map and a photo take 5 GB each for all 25,000 scenes at 256 px; `samples` draws some. Label maps
+    alone, for the y-only samples of another set (Shukla et al., §4.1.8), are read without photos.
 
-    Views as all street scenes: photo `x` and label colours `y`, uint8 (N, 3, size, size).
+    Views as in all street scenes: photo `x` and label colours `y`, uint8 (N, 3, size, size).
 
     Raises:
         UserError: If an option has a value that is not allowed.
@@ -44,7 +44,7 @@ class Synscapes(RenderedStreets):
 
     @classmethod
     def example(cls, folder: Path) -> Self:
-        """36 streets of blocks, 48×24 px, read at 32 px; files that are there are kept."""
+        """36 streets of blocks, 48×24 px, read at 32 px; existing files are kept."""
         if not (folder / "img").exists():
             _write_example(folder)
         return cls(root=str(folder), size=32)

@@ -67,7 +67,7 @@ def _bent_grid(rng: np.random.Generator, bend: float) -> tuple[Field, Field]:
 
 
 def _roughness(rng: np.random.Generator) -> Field:
-    """What makes cloth look like cloth: uneven yarn, fibres, and a little uneven light."""
+    """Noise that looks like cloth: uneven yarn, fibres, and a little uneven light."""
     return 0.2 * _noise(rng, 3.0) + 0.4 * _noise(rng, 1.0) + 0.25 * _noise(rng, 0.4) + 0.2 * _noise(rng, 60.0)
 
 

@@ -32,7 +32,7 @@ from lsmbench.errors import UserError
 from lsmbench.options import option
 
 VERSION = 1
-"""To be raised whenever the same files and options give other arrays: cached arrays of other versions are not used."""
+"""Raise this whenever the same files and options give other arrays: cached arrays of other versions are not used."""
 
 _POINTS = 68
 
@@ -50,7 +50,7 @@ _FOLDERS: dict[str, tuple[str, Literal["train", "test"]]] = {
 _PARTS = tuple(dict.fromkeys(part for part, _ in _FOLDERS.values()))
 
 _WHERE_FROM = (
-    "300-W is for research only and not shipped with lsmbench. Its owners give it to those who fill in the form at "
+    "300-W is for research only and not shipped with lsmbench. Ask its owners for it by the form at "
     "https://ibug.doc.ic.ac.uk/resources/300-W/. Put the folders 01_Indoor and 02_Outdoor and, where you have them, "
     "helen/trainset, helen/testset, lfpw/trainset, lfpw/testset, afw and ibug into LSMBENCH_DATA/300w, or name the "
     "folder that holds them with the option root. The generated dataset faces needs no files: make bench DATASET=faces."
@@ -85,10 +85,10 @@ class ThreeHundredW(Dataset):
     A face is cut out by a square around its *true* landmarks, as the LSM authors' code does: its side is the longer
     extent of the landmarks, it is moved into the picture as far as possible (beyond the picture the border is
     repeated), scaled to `size` by Pillow's bilinear filter, which averages when it reduces, and the landmarks are
-    divided by its side. So where the face is and how large it is need not be found: it is told by the crop, at test
-    time too, and even the mean shape scores well. `margin` softens this: it adds ground on
-    every side, as a share of the extent, so that landmarks lie off the middle where the photo ends nearby; their scale
-    is told as before. Scores of different margins are not comparable.
+    divided by its side. So the crop reveals the position and the size of the face, at test time too, and even the mean
+    shape scores well. `margin` softens this: it adds background on every side, as a share of the extent, so that
+    landmarks lie off the middle where the photo ends nearby; the crop still reveals their scale. Scores of different
+    margins are not comparable.
 
     Splits: `split_by=random` is 70/10/20 of all parts, shuffled with seed 0 unless `split_seed` gives another, since
     the parts are stored one after another. `split_by=official` tests on the test sets, `ibug`, indoor and outdoor, and
@@ -105,7 +105,9 @@ class ThreeHundredW(Dataset):
 
     name: ClassVar[str] = "300w"
 
-    root: str = option("", "Folder that holds the parts' folders; empty: LSMBENCH_DATA/300w or LSMBENCH_DATA itself.")
+    root: str = option(
+        "", "Folder that holds the parts' folders; empty: LSMBENCH_DATA/300w or LSMBENCH_DATA itself.", counts="never"
+    )
     parts: str = option(
         "all",
         f"Parts to read, separated by commas, of: {', '.join(_PARTS)}; or all that are there.",
@@ -120,12 +122,12 @@ class ThreeHundredW(Dataset):
     size: int = option(64, "Height and width of the images, divisible by 4.", unit="px", source="App. A.2")
     margin: float = option(
         0.0,
-        "Ground on every side of the face, as a share of the landmarks' longer extent, 0 to 2.",
+        "Background on every side of the face, as a share of the landmarks' longer extent, 0 to 2.",
         source="released code",
     )
     eyes: Literal["outer", "released_code"] = option(
         "outer",
-        "Unit of the errors: distance of the outer corners of the eyes, or what the authors' code takes for it.",
+        "Unit of errors: distance of the outer corners of the eyes, or of the points that LSM's released code takes.",
         choices=("outer", "released_code"),
     )
     reconstruction: Literal["mse", "l1"] = option(
@@ -160,7 +162,7 @@ class ThreeHundredW(Dataset):
 
     @classmethod
     def example(cls, folder: Path) -> Self:
-        """40 drawn faces in pictures of 48 px, in two parts, read at 32 px; files that are there are kept."""
+        """40 drawn faces in pictures of 48 px, in two parts, read at 32 px; existing files are kept."""
         if not (folder / "02_Outdoor").exists():
             _write_example(folder)
         return cls(root=str(folder), size=32)
@@ -169,8 +171,8 @@ class ThreeHundredW(Dataset):
         """Faces `x`, uint8 (N, 3, size, size), and landmarks `y`, float32 (N, 68, 2) in [0, 1]; kept in the cache.
 
         Raises:
-            UserError: If the parts are missing, with where to get them; or naming every file that is broken, has no
-                counterpart or holds something unexpected; or if the cache cannot be written to.
+            UserError: If the parts are missing, with where to get them; if files are broken, lack their counterpart or
+                hold something unexpected, naming all of them; or if the cache cannot be written to.
         """
         arrays = self._arrays()
         return {"x": arrays["x"], "y": arrays["y"]}
@@ -190,7 +192,7 @@ class ThreeHundredW(Dataset):
         return super().split(count, 0 if seed is None else seed)
 
     def inspect(self) -> Inspection:
-        """Reads all files anew, past the cache, by the same code as `load`; looks for equal pictures besides."""
+        """Reads all files by the same code as `load`, but without the cache, and looks for equal pictures."""
         findings = Findings()
         with findings.gathering():
             faces = self._find(findings)
@@ -230,10 +232,10 @@ class ThreeHundredW(Dataset):
         """All pairs of a picture and its points, in the order of the samples; opens no file.
 
         Args:
-            findings: Gets what is missing and what has no counterpart.
+            findings: Receives missing folders and files without a counterpart.
 
         Raises:
-            UserError: If there is no folder to look in, or none of the parts in it.
+            UserError: If the folder is missing, or holds none of the parts.
         """
         root = self._root()
         # Indoor and outdoor are distributed in a folder 300W, and may be kept so in LSMBENCH_DATA/300w.
@@ -305,7 +307,7 @@ class ThreeHundredW(Dataset):
                 if beyond > 0:
                     outside.append(f"{face.name} ({beyond:.1f} px)")
         for mode, count in Counter(mode for mode, _ in converted).items():
-            names = [name for said, name in converted if said == mode]
+            names = [name for own, name in converted if own == mode]
             findings.notes.append(f"{count} of mode {mode}, brought to RGB: {few(names)}.")
         if outside:
             findings.notes.append(f"{len(outside)} with points outside the picture: {few(outside)}.")
@@ -334,14 +336,14 @@ class ThreeHundredW(Dataset):
 
 
 def _inside(folders: list[Path], name: str) -> list[Path]:
-    """Folders of a name such as `helen/trainset`, in any case of its letters, in any of the folders."""
+    """Folders with a name such as `helen/trainset`, in upper or lower case, inside any of `folders`."""
     for step in name.lower().split("/"):
         folders = [p for f in folders for p in sorted(f.iterdir()) if p.name.lower() == step and p.is_dir()]
     return folders
 
 
 def _pairs(name: str, folder: Path, findings: Findings) -> list[_Face]:
-    """The faces of one folder; what has no counterpart is a problem."""
+    """The faces of one folder; a file without a counterpart is a problem."""
     pictures = pictures_in(folder, findings)
     points = by_stem((p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".pts"), findings)
     mirrored = {stem for stem in pictures.keys() | points.keys() if stem.lower().endswith("_mirror")}
@@ -364,12 +366,12 @@ def _check_position(face: _Face, points: NDArray[np.float64], size: tuple[int, i
     """Refuses points that cannot belong to the picture.
 
     Args:
-        face: Whose points.
+        face: The face, for messages.
         points: Shape (68, 2), in pixels.
         size: Width and height of the picture.
 
     Returns:
-        How far points lie outside the picture, in pixels; 0 if they do not.
+        Greatest distance of a point outside the picture, in pixels; 0 if all lie inside.
 
     Raises:
         UserError: If the points span less than 2 px, or more than half of their box lies outside the picture.
@@ -383,7 +385,7 @@ def _check_position(face: _Face, points: NDArray[np.float64], size: tuple[int, i
             f"{face.points}: the points span {extent.max():.2g} px only; expected pixels, counted from 1. Mend or "
             "remove it."
         )
-    extent = np.maximum(extent, 1e-3)  # a box without width or height lies somewhere all the same
+    extent = np.maximum(extent, 1e-3)  # a box without width or height still has a position
     shown = np.clip(np.minimum(low + extent, size) - np.maximum(low, 0), 0, extent) / extent
     outside = 1 - float(shown.prod())
     if outside > 0.5:
@@ -405,7 +407,7 @@ def _check_eyes(face: _Face, points: NDArray[np.float32]) -> None:
 
 
 def _note_equal_pictures(faces: list[_Face], findings: Findings) -> None:
-    """Notes pictures with the same bytes; with other points they show another face of the same photo."""
+    """Notes pictures with the same bytes; if their points differ, these are several faces of one photo."""
     by_path = {face.picture: face for face in faces}
     for group in same_content(list(by_path)):
         equal = [by_path[path] for path in group]
@@ -432,7 +434,7 @@ def _official(folder: NDArray[np.generic], seed: int | None) -> Split:
     for side, there in (("train", trains), ("test", ~trains)):
         least = 8 if side == "train" else 1
         if there.sum() < least:
-            names = [name for name, (_, said) in _FOLDERS.items() if said == side]
+            names = [name for name, (_, use) in _FOLDERS.items() if use == side]
             raise UserError(
                 f"dataset 300w: split_by=official needs at least {least} faces to {side} with, of {', '.join(names)}, "
                 f"but {there.sum()} are there or asked for by parts. Add some, or use split_by=random."

@@ -1,6 +1,7 @@
-"""Domains: the kinds of views. A new one is one file and one line here."""
+"""Domains: the kinds of views. A new domain is one file and one line here."""
 
 from lsmbench.domains.base import Domain
+from lsmbench.domains.category import Category
 from lsmbench.domains.image import Image
 from lsmbench.domains.judges import Segmenter
 from lsmbench.domains.label_colours import Absent, LabelColours, SegmentedPhoto
@@ -12,6 +13,7 @@ __all__ = [
     "CLASS_COLOURS",
     "EYES",
     "Absent",
+    "Category",
     "Domain",
     "Image",
     "LabelColours",

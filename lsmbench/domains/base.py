@@ -1,11 +1,11 @@
-"""Domains: what a kind of view is, what networks eat and give for it, how it is scored and drawn.
+"""Domains: the kinds of views, each with its network inputs and outputs, loss, metrics and pictures.
 
-Every domain knows three forms of its data, and nothing else in the package needs to know them:
+Only domains know the three forms of their data:
 
 * a *view* is what a sample holds: an image in [0, 1], a map of class indices, points in [0, 1];
-* a network *input* is what an encoder or a discriminator eats: an image in the network's range, one-hot classes;
-* a network *output* is what a decoder ends in before any activation: `activate` brings it to the form of an input,
-  differentiably; `decide` brings it to a view. Losses take outputs, so no activation is ever applied twice.
+* a network *input* is what an encoder or a discriminator takes: an image in the network's range, one-hot classes;
+* a network *output* is a decoder's result before any activation: `activate` converts it to the form of an input,
+  differentiably; `decide` converts it to a view. Losses take outputs, so no activation is ever applied twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Domain(ABC):
 
     kind: ClassVar[str]
     nearest: ClassVar[bool] = False
-    """Whether a resized view takes its pixels as they are, since what lies between two of them means nothing."""
+    """Whether views are resized by the nearest pixel, because a mean of two pixels (two classes) means nothing."""
 
     @property
     def label_count(self) -> int | None:
@@ -49,11 +49,11 @@ class Domain(ABC):
         raise TypeError(f"{self.kind} views have no classes")
 
     def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """A decided view and the truth in the form in which the metrics compare them.
+        """Converts decided views and the truth to the form that the metrics compare.
 
         Args:
             prediction: Decided views.
-            truth: True views; or what the dataset gives in place of them (`Dataset.truth`).
+            truth: True views, or what `Dataset.truth` returns in their place.
         """
         return prediction, truth
 
@@ -73,31 +73,31 @@ class Domain(ABC):
 
         Args:
             stored: Samples as the dataset stores them, first axis over samples.
-            origin: Where they come from, for the message.
+            origin: Source of the samples, for the message.
 
         Raises:
-            UserError: If shape or values are not what the domain holds.
+            UserError: If shape or values do not fit the domain.
         """
 
     @abstractmethod
     def views(self, stored: NDArray[np.generic]) -> Tensor:
-        """Stored samples as a batch of views in their compact form (uint8 where possible), for keeping in memory."""
+        """Converts stored samples to a batch of compact views (uint8 where possible), which are kept in memory."""
 
     @abstractmethod
     def unpack(self, compact: Tensor) -> Tensor:
-        """Compact views as the views that a batch holds."""
+        """Converts compact views to the views that a batch holds."""
 
     @abstractmethod
     def to_input(self, view: Tensor) -> Tensor:
-        """Views as a network eats them."""
+        """Converts views to network inputs."""
 
     @abstractmethod
     def activate(self, output: Tensor) -> Tensor:
-        """A network's output in the form and range of a network input, differentiable."""
+        """Converts network outputs to the form and range of network inputs, differentiably."""
 
     @abstractmethod
     def decide(self, output: Tensor) -> Tensor:
-        """A network's output as views."""
+        """Converts network outputs to views."""
 
     @abstractmethod
     def loss(self, output: Tensor, view: Tensor) -> Tensor:
@@ -105,23 +105,23 @@ class Domain(ABC):
 
     @abstractmethod
     def metrics(self) -> list[SampleMetric]:
-        """New metrics of decided views; the first is the one that methods are selected and compared by."""
+        """New metrics of decided views; methods are selected and compared by the first metric."""
 
     @abstractmethod
     def constant(self, views: Tensor) -> Tensor:
-        """The single view, shape (1, ...), that scores best on `views` when predicted for every sample (a floor)."""
+        """The one view, shape (1, ...), that scores best if predicted for all samples of compact `views` (a floor)."""
 
     @abstractmethod
     def draw(self, views: Tensor) -> NDArray[np.uint8]:
-        """Pictures of the views, shape (B, H, W, 3)."""
+        """Draws the views, shape (B, H, W, 3)."""
 
     def overlay(self, views: Tensor, pictures: NDArray[np.uint8], truth: Tensor | None = None) -> NDArray[np.uint8]:
-        """Pictures of the views for people who compare: over the source's pictures where that shows more.
+        """Draws the views, over the source's pictures where that shows more.
 
         Args:
             views: Decided views.
-            pictures: The same samples' source views, drawn, shape (B, h, w, 3).
-            truth: The true views, where `views` are predictions.
+            pictures: Pictures of the same samples' source views, shape (B, h, w, 3).
+            truth: The true views, if `views` are predictions.
 
         Returns:
             Shape (B, H, W, 3).

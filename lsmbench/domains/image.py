@@ -52,7 +52,7 @@ class Image(Domain):
             raise UserError(f"{origin}: expected float images in [0, 1], found values from {low:g} to {high:g}.")
 
     def views(self, stored: NDArray[np.generic]) -> Tensor:
-        """Keeps uint8 as it is, and anything else as float32."""
+        """Keeps uint8; converts any other type to float32."""
         return torch.from_numpy(np.ascontiguousarray(stored if stored.dtype == np.uint8 else stored.astype(np.float32)))
 
     def unpack(self, compact: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Image(Domain):
         return view * 2.0 - 1.0 if self.signed else view
 
     def activate(self, output: Tensor) -> Tensor:
-        """Tanh or sigmoid, as the range asks."""
+        """Tanh if `signed`, else sigmoid."""
         return torch.tanh(output) if self.signed else torch.sigmoid(output)
 
     def decide(self, output: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class Image(Domain):
         return self.unpack(views).double().mean(0, keepdim=True).float()
 
     def draw(self, views: Tensor) -> NDArray[np.uint8]:
-        """Grey or RGB; further channels are left out."""
+        """Draws grey or RGB; leaves out further channels."""
         pixels = (views.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
         rgb = pixels[:, :3] if self.channels >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
         return np.ascontiguousarray(rgb.permute(0, 2, 3, 1).numpy())

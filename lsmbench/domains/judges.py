@@ -1,4 +1,4 @@
-"""Segmenters: networks of the user's own that tell what a generated photo shows."""
+"""Segmenters: networks that users bring, to classify the pixels of generated photos."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lsmbench.imagenet import MEAN, SD
 
 _HOW = (
     "Name a TorchScript file, segmenter=model.pt, or a segmentation network of torchvision with a file of its weights, "
-    "segmenter=fcn_resnet101:weights.pth. It takes (B, 3, H, W), normalised as ImageNet, and gives logits (B, K, h, w) "
-    "for the set's classes. None is shipped or chosen by default."
+    "segmenter=fcn_resnet101:weights.pth. The network takes (B, 3, H, W), normalised as ImageNet, and returns logits "
+    "(B, K, h, w) for the dataset's classes. lsmbench ships no segmenter, and none is chosen by default."
 )
 
 
@@ -25,11 +25,11 @@ _HOW = (
 class Segmenter:
     """A named segmentation network.
 
-    Two are equal if their weights are: files may be moved.
+    Two segmenters are equal if their weights are, wherever the files lie.
 
     Attributes:
         spec: `FILE.pt`, a TorchScript module; or `NAME:FILE`, a torchvision network and its state dictionary.
-        classes: Number of classes that it tells apart.
+        classes: Number of classes.
         digest: First 16 hex digits of the SHA-256 of the file.
     """
 
@@ -39,10 +39,10 @@ class Segmenter:
 
     @classmethod
     def named(cls, spec: str, classes: int) -> Segmenter:
-        """Finds a segmenter's file.
+        """Makes a segmenter and reads its file's digest.
 
         Raises:
-            UserError: If there is no such file.
+            UserError: If the file cannot be read.
         """
         path = _file(spec)
         try:
@@ -53,7 +53,7 @@ class Segmenter:
 
     @torch.no_grad()
     def labels(self, photos: Tensor) -> Tensor:
-        """What photos show.
+        """Classifies the pixels of photos.
 
         Args:
             photos: (B, 3, H, W) in [0, 1].
@@ -62,7 +62,7 @@ class Segmenter:
             Labels, uint8 (B, H, W).
 
         Raises:
-            UserError: If the network cannot be used, or tells other classes apart.
+            UserError: If the network cannot be loaded, or has another number of classes.
         """
         network = _load(self.spec, self.classes, self.digest).to(photos.device)
         mean, sd = (photos.new_tensor(v)[:, None, None] for v in (MEAN, SD))
@@ -84,7 +84,7 @@ def _file(spec: str) -> Path:
 
 @lru_cache(maxsize=1)
 def _load(spec: str, classes: int, digest: str) -> nn.Module:
-    """The network, in evaluation mode; `digest` makes a changed file another network."""
+    """The network, in evaluation mode; `digest` is in the cache's key, so that a changed file is loaded again."""
     path = _file(spec)
     name = spec.partition(":")[0] if ":" in spec else ""
     try:
@@ -104,7 +104,7 @@ def _load(spec: str, classes: int, digest: str) -> nn.Module:
             network.load_state_dict(state)
     except UserError:
         raise
-    except Exception as error:  # torch raises many kinds for files that are something else
+    except Exception as error:  # torch raises errors of many kinds for files of another format
         raise UserError(
             f"segmenter {spec}: {path} cannot be loaded ({type(error).__name__}: {error}). {_HOW}"
         ) from error

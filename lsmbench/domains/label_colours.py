@@ -1,4 +1,4 @@
-"""Label maps as colour images, and photos that are judged by the labels a segmenter sees in them."""
+"""Label maps as colour images, and photos that are scored by a segmenter's labels."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Absent = Literal["zero", "ignore"]
 
 @dataclass(frozen=True)
 class LabelColours(Image):
-    """Label maps as colour images, the way image-to-image GANs make them (Shukla et al., §4.1).
+    """Label maps as colour images, as image-to-image GANs make them (Shukla et al., §4.1).
 
-    Networks see and give colours. A prediction becomes labels by the nearest colour of a class; pixels without a class
-    (void) are shown to networks in their colour, but no prediction is void, and none is scored there.
+    Networks take and return colours. Each pixel of a prediction gets the class with the nearest colour. Pixels without
+    a class (void) have a colour for networks, but predictions have no void, and void pixels are not scored.
 
     Attributes:
         palette: The classes' colours.
-        absent: What classes count in means over classes that do not occur at all.
+        absent: How means over classes treat a class that does not occur: `zero` scores 0, `ignore` leaves it out.
     """
 
     palette: Palette = field(kw_only=True)
@@ -58,7 +58,7 @@ class LabelColours(Image):
                 )
 
     def to_labels(self, view: Tensor) -> Tensor:
-        """By the nearest colour, void included."""
+        """Labels of the nearest colours, void included."""
         return self.palette.decode(view, void=True).long()
 
     def from_labels(self, labels: Tensor) -> Tensor:
@@ -69,14 +69,14 @@ class LabelColours(Image):
     def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Labels, uint8 (B, H, W), at the truth's resolution.
 
-        Where the truth is a map of labels of another size, as in Cityscapes' full resolution, the predicted colours are
-        resized to it bilinearly before they are decoded (§4.1.2, which names no filter).
+        If the truth is a label map of another size, as at Cityscapes' full resolution, the predicted colours are
+        resized to that size bilinearly and then decoded (§4.1.2, which names no filter).
         """
         if truth.ndim == 4:
             return self.palette.decode(prediction), self.palette.decode(truth, void=True)
         decoded = []
-        for one in prediction:  # full resolution is large: one sample at a time
-            decoded.append(self.palette.decode(_resized(one[None], truth.shape[1:]))[0])
+        for colours in prediction:  # full resolution is large: one sample at a time
+            decoded.append(self.palette.decode(_resized(colours[None], truth.shape[1:]))[0])
         return torch.stack(decoded), truth
 
     def metrics(self) -> list[SampleMetric]:
@@ -92,21 +92,24 @@ class LabelColours(Image):
 
 @dataclass(frozen=True)
 class SegmentedPhoto(Image):
-    """Photos that are judged by what a segmenter sees in them: labels → photo (Shukla et al., §6.4).
+    """Photos made from labels, and scored by the labels that a segmenter gives them (Shukla et al., §6.4).
 
     Attributes:
-        segmenter: The network that tells the classes of pixels.
-        absent: What classes count in means over classes that do not occur at all.
+        segmenter: The network that classifies pixels.
+        absent: How means over classes treat a class that does not occur: `zero` scores 0, `ignore` leaves it out.
     """
 
     segmenter: Segmenter = field(kw_only=True)
     absent: Absent = field(default="zero", kw_only=True)
 
     def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """What the segmenter sees in the prediction, resized to the true labels' size; and these, uint8 (B, H, W)."""
+        """The segmenter's labels of the prediction, resized to the size of the true labels, and the true labels.
+
+        Both are uint8 (B, H, W).
+        """
         if truth.ndim != 3:
-            raise TypeError("a segmented photo is compared with labels: the dataset has to give them as its truth")
-        seen = [self.segmenter.labels(_resized(one[None], truth.shape[1:]))[0] for one in prediction]
+            raise TypeError("a segmented photo is compared with labels: Dataset.truth has to return labels")
+        seen = [self.segmenter.labels(_resized(photo[None], truth.shape[1:]))[0] for photo in prediction]
         return torch.stack(seen), truth
 
     def metrics(self) -> list[SampleMetric]:

@@ -19,8 +19,8 @@ from lsmbench.metrics import NRMSE, SampleMetric
 
 EYES = {"outer": (36, 45), "released_code": (37, 46)}
 """Points, counted from 0, whose distance is the unit of errors on faces with 68 points: the outer corners of the eyes,
-or what the LSM authors' code takes by reading the 1-based numbers 37 and 46 as 0-based. The latter is about 0.84 times
-as long, so that errors look 1.19 times as large."""
+or the points that the LSM authors' code takes by reading the 1-based numbers 37 and 46 as 0-based. The latter distance
+is about 0.84 times the former, so that errors look 1.19 times as large."""
 
 _TRUTH, _PREDICTION = (64, 190, 255), (255, 96, 32)
 
@@ -29,13 +29,13 @@ _TRUTH, _PREDICTION = (64, 190, 255), (255, 96, 32)
 class Landmarks(Domain):
     """Points: views are float (B, P, 2), x then y, in [0, 1] with the origin at the top left; stored as float32.
 
-    A network eats and gives them as one vector of 2·P numbers, x and y in turn, and ends in a sigmoid.
+    Networks take and return one vector of 2·P numbers, x and y in turn; a sigmoid activates outputs.
 
     Attributes:
         points: Number of points.
-        eyes: What the errors' unit is: the distance of the `outer` corners of the eyes or that of the `released_code`
-            (both for 68 points; the other one is reported as well), the distance of any two points, or, with `None`,
-            the diagonal of the true points' bounding box.
+        eyes: Unit of errors. `outer`: distance of the outer corners of the eyes; `released_code`: distance of the
+            points that LSM's released code takes (both for 68 points; scores in the other unit are reported too); two
+            points: their distance; `None`: the diagonal of the true points' bounding box.
     """
 
     points: int
@@ -58,16 +58,16 @@ class Landmarks(Domain):
         if not inside.all():
             bad = np.flatnonzero(~inside)
             raise UserError(
-                f"{origin}: points must lie in [0, 1], but those of {len(bad)} of {len(stored)} samples do not, the "
-                f"first being sample {bad[0]}."
+                f"{origin}: points must lie in [0, 1], but {len(bad)} of {len(stored)} samples have points outside, "
+                f"first sample {bad[0]}."
             )
         for metric in self.metrics():
             units = cast(NRMSE, metric).unit_length(torch.from_numpy(points)).numpy()
             if (units <= 0).any():
                 bad = np.flatnonzero(units <= 0)
                 raise UserError(
-                    f"{origin}: sample {bad[0]} has no size to measure errors by ({metric.unit}; it is zero). Mend or "
-                    "remove it."
+                    f"{origin}: the errors of sample {bad[0]} have no unit: {metric.unit} would divide by zero. Mend "
+                    "or remove the sample."
                 )
 
     def views(self, stored: NDArray[np.generic]) -> Tensor:
@@ -75,11 +75,11 @@ class Landmarks(Domain):
         return torch.from_numpy(np.ascontiguousarray(stored.astype(np.float32)))
 
     def unpack(self, compact: Tensor) -> Tensor:
-        """Nothing to do."""
+        """Returns the points unchanged."""
         return compact
 
     def to_input(self, view: Tensor) -> Tensor:
-        """One vector a sample."""
+        """Flattens the points to one vector per sample."""
         return view.flatten(1)
 
     def activate(self, output: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class Landmarks(Domain):
         return F.mse_loss(self.activate(output), self.to_input(view))
 
     def metrics(self) -> list[SampleMetric]:
-        """NRMSE by the chosen unit; on faces with 68 points also by the other one."""
+        """NRMSE in the chosen unit; on faces with 68 points also in the other unit."""
         if self.eyes in ("outer", "released_code"):
             named: dict[str, SampleMetric] = {
                 "outer": NRMSE(EYES["outer"]),
@@ -114,7 +114,7 @@ class Landmarks(Domain):
         return self.overlay(views, np.full((len(views), 1, 1, 3), 24, np.uint8))
 
     def overlay(self, views: Tensor, pictures: NDArray[np.uint8], truth: Tensor | None = None) -> NDArray[np.uint8]:
-        """Points over the source: the truth in blue, predictions in orange with a line to where they belong."""
+        """Points over the source: the truth in blue, predictions in orange, each with a line to its true point."""
         side, fine = 256, 2  # drawn twice as large and reduced, for smooth edges
         predicted = views.detach().cpu().numpy()
         true = None if truth is None else truth.detach().cpu().numpy()

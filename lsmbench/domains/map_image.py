@@ -14,7 +14,7 @@ from lsmbench.metrics import ColourAccuracy, SampleMetric
 
 @dataclass(frozen=True)
 class MapImage(Image):
-    """Drawn maps, which have few colours but no list of them: scored by the share of pixels of nearly the true colour.
+    """Drawn maps, which have few colours but no palette: scored by the share of pixels close to the true colour.
 
     Shukla et al., §4.2.2, after UNIT.
     """
@@ -26,7 +26,7 @@ class MapImage(Image):
         return [ColourAccuracy(), *super().metrics()]
 
     def constant(self, views: Tensor) -> Tensor:
-        """At each pixel that of the set's most frequent colours which is nearly right most often."""
+        """At each pixel, that one of the 16 most frequent colours that is most often close to the true colour."""
         coarse = torch.cat([self._steps(part)[:, :, ::4, ::4] for part in torch.split(views, 64)]).movedim(1, -1)
         kinds, counts = torch.unique(coarse.reshape(-1, self.channels) // 8, dim=0, return_counts=True)
         frequent = kinds[counts.argsort(descending=True, stable=True)[:16]] * 8 + 4

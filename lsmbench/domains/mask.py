@@ -36,8 +36,8 @@ CLASS_COLOURS = np.array(
 class Mask(Domain):
     """Segmentation masks: views are class indices, int64 (B, H, W); stored as uint8.
 
-    Two classes are one logit with binary cross-entropy (for two classes, equal to a softmax up to the parametrisation);
-    more are one logit each with cross-entropy. Nothing is ever weighted by class frequencies.
+    Two classes share one logit, with binary cross-entropy (equal to a softmax up to the parametrisation); of more
+    classes each has its logit, with cross-entropy. Losses are never weighted by class frequencies.
 
     Attributes:
         classes: Number of classes; class 0 is the background.
@@ -64,7 +64,7 @@ class Mask(Domain):
 
     @property
     def binary(self) -> bool:
-        """Whether one logit says it all."""
+        """Whether one logit decides the class."""
         return self.classes == 2
 
     @property
@@ -84,7 +84,7 @@ class Mask(Domain):
             values = sorted({int(v) for v in np.asarray(stored)[outside].tolist()})
             raise UserError(
                 f"{origin}: masks must hold the class indices 0 to {self.classes - 1}, but {len(bad)} of {len(stored)} "
-                f"hold other values ({_few(values)}), the first being sample {bad[0]}. Masks saved as 0/255 need "
+                f"hold other values ({_few(values)}), first sample {bad[0]}. Masks saved as 0/255 need "
                 "dividing by 255."
             )
 
@@ -123,15 +123,15 @@ class Mask(Domain):
     def constant(self, views: Tensor) -> Tensor:
         """The best map among thresholded class frequencies.
 
-        For each foreground class the threshold on its per-pixel frequency with the best mean IoU is found; a pixel
-        gets the class that exceeds its threshold by the greatest factor.
+        Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU; each pixel
+        gets the class whose frequency exceeds its threshold by the greatest factor.
         """
         exceeds = torch.stack([_frequency_over_threshold(views == c) for c in range(1, self.classes)])
         factor, label = exceeds.max(0)
         return torch.where(factor >= 1, label + 1, 0).unsqueeze(0)
 
     def draw(self, views: Tensor) -> NDArray[np.uint8]:
-        """Two classes as black and white, more in colours."""
+        """Draws two classes in black and white, more classes in colours."""
         labels = views.detach().cpu().numpy()
         if self.binary:
             return np.repeat((labels != 0).astype(np.uint8)[..., None] * 255, 3, axis=-1)

@@ -1,1 +1,1 @@
-"""Where runs are computed."""
+"""Where runs are computed; each launcher keeps the contract `lsmbench.launch.base.Launcher`."""

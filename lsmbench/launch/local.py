@@ -1,63 +1,95 @@
-"""Runs in child processes of this machine: a crash, a kill or a leak of one harms no other."""
+"""Runs in processes of this machine: a crash, a kill or a leak of one run harms no other run."""
 
 from __future__ import annotations
 
 import logging
 import math
 import multiprocessing
-import os
 import signal
-import threading
 import time
-import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-
-from lsmbench.errors import Elsewhere, UserError
+from lsmbench.errors import UserError
+from lsmbench.launch import child
+from lsmbench.launch.base import Event, Order
+from lsmbench.launch.child import Finished, Lost, Message, Warned
 from lsmbench.runs import ranks
-from lsmbench.runs.callbacks import Progress
-from lsmbench.runs.config import Machine, RunConfig, config_from_dict
+from lsmbench.runs.config import Machine, RunConfig
+from lsmbench.runs.context import Progress
 from lsmbench.runs.environment import cores
+from lsmbench.runs.folder import RunFolder
 from lsmbench.runs.results import Failure, Result
+from lsmbench.runs.run import RunError, data_of, execute
 from lsmbench.runs.tracking import Tracking
 
 log = logging.getLogger(__name__)
 
-_ENDING_SECONDS = 10.0
-"""How long the other processes of a run may take to end after its result is written, or to say why one gave up."""
+ENDING_SECONDS = 10.0
+"""How long the processes of a run may take to end after its result is written, or to tell why one of them gave up."""
+
+_PROGRESS_SECONDS = 0.2
+
+
+def compute(
+    config: RunConfig,
+    root: Path,
+    machine: Machine | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+    testing: bool = True,
+    tracking: Tracking | None = None,
+) -> Result:
+    """Computes one run: in this process, or in one process per device, started here if torchrun or SLURM has not.
+
+    Arguments, result and errors are those of `lsmbench.runs.run.execute`.
+    """
+    if config.training.devices == 1 or ranks.started() > 1:
+        return execute(config, root, machine, tell, testing, tracking)
+    data = data_of(config, testing)
+    identity = config.identity(data.contents)
+    order = Order(identity, config, root, machine or Machine(), testing, tracking)
+    if found := RunFolder(order.folder).result(testing):
+        return found
+    local = Local(jobs=1, every_epoch=True)
+    local.start(identity, order)
+    try:
+        while True:
+            for _, event in local.wait():
+                if isinstance(event, Progress):
+                    tell(event)
+                elif isinstance(event, Result):
+                    return event
+                else:
+                    raise UserError(event.reason) if event.kind == "user" else RunError(event, order.folder)
+    finally:
+        local.stop(identity)
 
 
 @dataclass
-class _Child:
-    """A run and its processes, one per device.
+class _Started:
+    """A run that is being computed.
 
     Attributes:
-        identity: Of the run.
-        config: What is run.
-        processes: By rank.
-        messages: Of the processes that may still tell something, by rank.
-        said: What a process said that failed because another one did.
-        until: When that counts, if the other one says nothing.
-        stood: How far the run had come.
+        order: The run.
+        processes: One per device, by rank.
+        messages: Of the processes that may still send one, by rank.
+        progress: The latest.
+        lost: What a process sent that failed because another process of the run did.
+        deadline: When `lost` becomes the reason of the failure, if the other process sends nothing.
     """
 
-    identity: str
-    config: RunConfig
+    order: Order
     processes: list[ForkServerProcess] = field(default_factory=list)
     messages: dict[int, Connection] = field(default_factory=dict)
-    said: str = ""
-    until: float = math.inf
-    stood: Progress | None = None
+    progress: Progress | None = None
+    lost: str = ""
+    deadline: float = math.inf
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         for process in self.processes:
             process.kill()
         for process in self.processes:
@@ -65,242 +97,131 @@ class _Child:
 
     def finish(self) -> None:
         for process in self.processes:
-            process.join(_ENDING_SECONDS)
-        self.stop()
+            process.join(ENDING_SECONDS)
+        self.kill()
 
 
-class Children:
-    """Child processes that compute runs, one per device of a run. They end when this process does, however it ends.
+class Local:
+    """Computes runs in processes of this machine, as `Launcher` says.
 
-    Of a run of several processes, none outlives another: if one is killed, that is noticed at once, the others are
-    stopped, and the run has failed. What several runs warn of in the same words is told once.
+    No process of a run outlives the others: if one is killed, the rest are stopped at once, and the run has failed.
 
     Args:
-        root: Folder of runs.
-        machine: Where to compute; unset `threads` shares the cores among all processes.
-        jobs: How many runs there will be at a time.
-        testing: As `execute`.
-        every_epoch: Whether each epoch's progress is told; otherwise what comes within 0.2 s of another is not.
+        jobs: How many runs there will be at a time; where an order leaves `threads` unset, all share the cores.
+        every_epoch: Whether each epoch's progress is an event; if not, progress within 0.2 s of another is left out.
 
     Raises:
-        UserError: If this process is itself one of several.
+        UserError: If this process is itself one of several that torchrun or SLURM started.
     """
 
-    def __init__(
-        self, root: Path, machine: Machine, jobs: int, testing: bool = True, every_epoch: bool = False
-    ) -> None:
+    def __init__(self, jobs: int, every_epoch: bool = False) -> None:
         ranks.check_alone()
-        self.root = root
-        self.machine = machine
         self.jobs = jobs
-        self.testing = testing
-        self.seconds = 0.0 if every_epoch else 0.2
-        self._children: dict[str, _Child] = {}
+        self.seconds = 0.0 if every_epoch else _PROGRESS_SECONDS
+        self._started: dict[str, _Started] = {}
         self._warned: set[str] = set()
-        # The server imports torch and lightning once; children are forked from it, before either has made a thread.
+        # The server imports torch and lightning once; processes are forked from it before either has made a thread.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["lsmbench.runs.run"])
+        self._context.set_forkserver_preload(["lsmbench.launch.child"])
 
     def __len__(self) -> int:
-        return len(self._children)
+        """Runs that have not ended."""
+        return len(self._started)
 
-    def start(self, key: str, identity: str, config: RunConfig, tracking: Tracking | None = None) -> None:
-        """Starts a run.
-
-        Args:
-            key: What its messages are told by.
-            identity: Of the run.
-            config: What to run.
-            tracking: As `execute`.
-
-        Raises:
-            UserError: If it asks for more devices than there are.
-        """
-        devices = config.training.devices
-        ranks.check(devices, self.machine.accelerator)
-        threads = self.machine.threads or max(1, cores() // (self.jobs * devices))
-        machine = replace(self.machine, threads=threads)
-        child = self._children[key] = _Child(identity, config)
+    def start(self, key: str, order: Order) -> None:
+        """Starts a run; as `Launcher.start`."""
+        devices, machine = order.config.training.devices, order.machine
+        ranks.check(devices, machine.accelerator)
+        threads = machine.threads or max(1, cores() // (self.jobs * devices))
+        order = replace(order, machine=replace(machine, threads=threads))
+        started = self._started[key] = _Started(order)
         for place in ranks.places(devices):
-            mine, its = self._context.Pipe()
-            order = _Order(identity, config.to_dict(), self.root, machine, self.testing, tracking, place)
-            process = self._context.Process(target=_work, args=(order, self.seconds, its), daemon=True)
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=child.work, args=(order, place, self.seconds, theirs), daemon=True)
             process.start()
-            its.close()
-            child.processes.append(process)
-            child.messages[place.rank] = mine
+            theirs.close()
+            started.processes.append(process)
+            started.messages[place.rank] = ours
 
-    def wait(self, seconds: float | None = None) -> list[tuple[str, Progress | Result | Failure]]:
-        """Waits until a child has something to tell.
-
-        Args:
-            seconds: For how long at most.
-
-        Returns:
-            The children's keys, and how they stand or how they ended. One that has ended is forgotten.
-        """
-        told: list[tuple[str, Progress | Result | Failure]] = []
-        connections = [c for child in self._children.values() for c in child.messages.values()]
-        left = min((child.until - time.monotonic() for child in self._children.values()), default=math.inf)
-        limit = min(math.inf if seconds is None else seconds, max(0.0, left))
+    def wait(self, seconds: float | None = None) -> list[tuple[str, Event]]:
+        """Waits for events; as `Launcher.wait`."""
+        events: list[tuple[str, Event]] = []
+        connections = [c for started in self._started.values() for c in started.messages.values()]
+        deadline = min((started.deadline for started in self._started.values()), default=math.inf)
+        limit = min(math.inf if seconds is None else seconds, max(0.0, deadline - time.monotonic()))
         ready = wait(connections, None if limit == math.inf else limit)
-        for key, child in list(self._children.items()):
-            for rank in [rank for rank, connection in child.messages.items() if connection in ready]:
-                message = self._receive(child, rank)
-                if message is None:
+        for key, started in list(self._started.items()):
+            for rank in [rank for rank, connection in started.messages.items() if connection in ready]:
+                event = self._received(started, rank)
+                if event is None:
                     continue
-                told.append((key, message))
-                if isinstance(message, Progress):
-                    child.stood = message
-                    continue
-                del self._children[key]
-                if isinstance(message, Result):
-                    child.finish()
-                break
-            if key in self._children and time.monotonic() >= child.until:
-                del self._children[key]
-                told.append((key, self._failed(child, child.said)))
-        return told
+                events.append((key, event))
+                if not isinstance(event, Progress):
+                    del self._started[key]
+                    break
+            if key in self._started and time.monotonic() >= started.deadline:
+                del self._started[key]
+                events.append((key, _failed(started, started.lost)))
+        return events
 
     def stop(self, key: str) -> None:
-        """Ends a run before its time, if it has not ended; it can be taken up again."""
-        child = self._children.pop(key, None)
-        if child is not None:
-            child.stop()
+        """Ends a run; as `Launcher.stop`."""
+        started = self._started.pop(key, None)
+        if started is not None:
+            started.kill()
 
-    def _receive(self, child: _Child, rank: int) -> Progress | Result | Failure | None:
-        """What a process has to tell; `None` if that ends nothing."""
-        process = child.processes[rank]
+    def _received(self, started: _Started, rank: int) -> Event | None:
+        """The event that a process's next message, or its end, amounts to; `None` if to none."""
         try:
-            message: Progress | Failure | _Warning | str | None = child.messages[rank].recv()
-        except (EOFError, OSError):  # it ended, perhaps in the middle of a word
-            process.join()
-            del child.messages[rank]
-            if rank and process.exitcode == 0:
+            message: Message = started.messages[rank].recv()
+        except (EOFError, OSError):  # the process ended, perhaps while it sent a message
+            return _ended(started, rank)
+        match message:
+            case Progress():
+                started.progress = message
+                return message
+            case Warned():
+                if message.text not in self._warned:
+                    self._warned.add(message.text)
+                    log.warning(message.text)
                 return None
-            code = process.exitcode
-            ended = f"with signal {-code}" if code and code < 0 else f"with code {code}"
-            which = f"process {rank} of its {len(child.processes)}" if len(child.processes) > 1 else "its process"
-            doubt = "; was memory short?" if code == -signal.SIGKILL else ""
-            return self._failed(child, f"{which} ended {ended}{doubt}")
-        if isinstance(message, _Warning):
-            if message.text not in self._warned:
-                self._warned.add(message.text)
-                log.warning(message.text)
-            return None
-        if isinstance(message, str):
-            child.said, child.until = message, time.monotonic() + _ENDING_SECONDS
-            del child.messages[rank]
-            return None if child.messages else self._failed(child, child.said)
-        if isinstance(message, Failure):
-            child.stop()
-        return Result.load(self.root / child.identity) if message is None else message
-
-    def _failed(self, child: _Child, reason: str) -> Failure:
-        """Records what no process has recorded, after all have ended, so that none of them has the last word."""
-        child.stop()
-        where = f"stage {child.stood.stage}, after its epoch {child.stood.epoch}" if child.stood else ""
-        failure = Failure(child.identity, "failed", reason, where, child.config.to_dict())
-        with suppress(OSError):  # a run that cannot write its folder is still told of
-            failure.save(self.root / child.identity)
-        return failure
+            case Lost():
+                started.lost, started.deadline = message.text, time.monotonic() + ENDING_SECONDS
+                del started.messages[rank]
+                return None if started.messages else _failed(started, started.lost)
+            case Finished():
+                started.finish()
+                return Result.load(started.order.folder)
+            case Failure():
+                started.kill()
+                return message
 
 
-def progress_bars(console: Console) -> Bars:
-    """Bars for several runs at a time, if the console is a terminal; tasks have a field `value` of text."""
-    return Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[value]}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+def _ended(started: _Started, rank: int) -> Failure | None:
+    """The failure that the end of a process is, if it ended before its time."""
+    process = started.processes[rank]
+    process.join()
+    del started.messages[rank]
+    if rank and process.exitcode == 0:
+        return None
+    code, devices = process.exitcode, len(started.processes)
+    how = f"with signal {-code}" if code and code < 0 else f"with code {code}"
+    which = f"process {rank} of its {devices}" if devices > 1 else "its process"
+    doubt = "; was memory short?" if code == -signal.SIGKILL else ""
+    return _failed(started, f"{which} ended {how}{doubt}")
+
+
+def _failed(started: _Started, reason: str) -> Failure:
+    """Records a failure that no process has recorded, after all of them have ended, so that none writes over it."""
+    started.kill()
+    order, progress = started.order, started.progress
+    failure = Failure(
+        id=order.identity,
+        kind="failed",
+        reason=reason,
+        where=f"stage {progress.stage}, after its epoch {progress.epoch}" if progress else "",
+        config=order.config.to_dict(),
     )
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What a child is to do."""
-
-    identity: str
-    config: dict[str, Any]
-    root: Path
-    machine: Machine
-    testing: bool
-    tracking: Tracking | None
-    place: ranks.Place
-
-
-@dataclass(frozen=True)
-class _Warning:
-    """What a run warns of."""
-
-    text: str
-
-
-class _Sender(logging.Handler):
-    """Sends warnings to the parent, which knows what else it shows."""
-
-    def __init__(self, messages: Connection) -> None:
-        super().__init__(logging.WARNING)
-        self.messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.send(_Warning(record.getMessage()))
-
-
-def _work(order: _Order, seconds: float, messages: Connection) -> None:
-    """What a child does."""
-    from lsmbench.runs.run import RunError, execute
-
-    threading.Thread(target=_end_with_parent, args=(messages,), daemon=True).start()
-    if order.place.size > 1:
-        order.place.take()
-    logging.getLogger("lsmbench").addHandler(_Sender(messages))
-    interval = _Every(seconds)
-    made = config_from_dict(order.config)
-
-    def tell(progress: Progress) -> None:
-        if interval.due():
-            messages.send(progress)
-
-    try:
-        execute(made, order.root, order.machine, tell, order.testing, order.tracking)
-        if order.place.rank == 0:
-            messages.send(None)
-    except Elsewhere as error:
-        messages.send(str(error))
-    except RunError as error:
-        messages.send(error.failure)
-    except UserError as error:
-        messages.send(Failure(order.identity, "user", str(error), "", order.config))
-    except KeyboardInterrupt:
-        os._exit(130)
-    except Exception as error:  # before the run could record it
-        reason = f"{type(error).__name__}: {error}"
-        messages.send(Failure(order.identity, "failed", reason, "", order.config, traceback.format_exc()))
-
-
-class _Every:
-    """Says when some seconds have passed since it last did."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.last = -seconds
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self.last < self.seconds:
-            return False
-        self.last = now
-        return True
-
-
-def _end_with_parent(messages: Connection) -> None:
-    """Nothing is ever sent to a child: its end of the pipe becomes readable when the parent is gone."""
-    wait([messages])
-    os._exit(1)
+    with suppress(OSError):  # the failure is told even if its run's folder cannot be written
+        failure.save(order.folder)
+    return failure

@@ -259,6 +259,12 @@ class Method(L.LightningModule):
         every = (p for group in groups for module in self.modules_of(group) for p in module.parameters())
         return list(dict.fromkeys(every))
 
+    @property
+    def size(self) -> int:
+        """Number of parameters, without the averages."""
+        averages = {id(p) for p in self.averages.parameters()}
+        return sum(p.numel() for p in self.parameters() if id(p) not in averages)
+
     def nothing(self, group: str) -> Tensor:
         """Zero, for a term without samples: it still touches the group's parameters, as several processes need."""
         return cast(Tensor, sum(p.sum() * 0.0 for module in self.modules_of(group) for p in module.parameters()))

@@ -1,4 +1,4 @@
-"""The plain convolutional encoder that LSM's released code has for faces (`native`), and its mirror."""
+"""The plain convolutional encoder of LSM's released code for faces (`native`), and the decoder that mirrors it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lsmbench.networks.init import init_normal
 from lsmbench.networks.norm import Norm, norm_layer
 
 BLOCKS = 5
-"""Each halves the side: an image of 64 pixels has a code of 1024×2×2."""
+"""Number of blocks. Each block halves the side: a 64-pixel image has a code of 1024×2×2."""
 
 
 class ConvEncoder(nn.Module):
     """Five blocks Conv3 · norm · LeakyReLU(.01) · MaxPool2; the width doubles from block to block.
 
-    The released code of LSM (Mayet et al. 2022) has 64, 126, 256, 512 and 1024 channels, of which 126 is taken for a
-    misprint of 128 here. The paper's text says ResNet for all images, which with faces of 64 pixels would need a link
-    of 67 million weights.
+    The released code of LSM (Mayet et al. 2022) has 64, 126, 256, 512 and 1024 channels; this class takes 126 for a
+    misprint of 128. The paper's text says ResNet for all images, but 64-pixel faces would then need a link of 67
+    million weights.
 
     Args:
         in_channels: Channels of the image.
@@ -62,9 +62,9 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The mirror of `ConvEncoder`: five blocks of doubling the side and Conv3, the last without norm and activation.
+    """The mirror of `ConvEncoder`: five blocks of nearest-neighbour upsampling ×2 · Conv3 · norm · LeakyReLU(.01).
 
-    Sides are doubled by repeating pixels.
+    The last block has no norm and no activation.
 
     Args:
         out_channels: Channels of the image.
@@ -87,5 +87,5 @@ class ConvDecoder(nn.Module):
         self.body = init_normal(nn.Sequential(*layers))
 
     def forward(self, code: Tensor) -> Tensor:
-        """Map codes (B, 16 * filters, h, w) to (B, out_channels, 32h, 32w), unbounded: the domain activates."""
+        """Map codes (B, 16 * filters, h, w) to (B, out_channels, 32h, 32w), unbounded; the domain activates."""
         return cast(Tensor, self.body(code))

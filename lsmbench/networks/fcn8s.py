@@ -19,21 +19,21 @@ _CONVOLUTIONS = (2, 2, 3, 3, 3)
 
 
 class FCN8s(nn.Module):
-    """VGG-16 as a fully convolutional network, whose scores at strides 32, 16 and 8 are added up.
+    """VGG-16 as a fully convolutional network that adds its scores at strides 32, 16 and 8.
 
     Five blocks of Conv3 · ReLU, each ended by a MaxPool2; fc6 and fc7 as Conv7 and Conv1, each with ReLU and Dropout ½;
-    a 1×1 score head on each of pool3, pool4 and fc7. The scores of fc7 are upsampled by two and added to those of
-    pool4, these by two and added to those of pool3, these by eight.
+    a 1×1 score head on each of pool3, pool4 and fc7. The scores of fc7 are upsampled ×2 and added to those of pool4;
+    the sum is upsampled ×2 and added to the scores of pool3; that sum is upsampled ×8.
 
-    * The heads start at zero, as in the paper's §4.3. The transposed convolutions start as bilinear interpolation of
-      each class by itself and are learnt, where the paper keeps the last one as it starts.
+    * The heads start at zero, as in the paper's §4.3. The transposed convolutions start as bilinear interpolation,
+      separate for each class, and are learnt; the paper keeps the last one fixed.
     * fc6 pads its input by 3 pixels, so that every side that is a multiple of 32 works. The paper pads the image by
       100 pixels and crops the scores.
-    * Pools are not scaled. The variant that is trained at once (Shelhamer et al. 2017) multiplies pool3 by 0.0001 and
-      pool4 by 0.01, for features of images whose values go to 255.
+    * Pools are not scaled. The variant trained in one stage (Shelhamer et al. 2017) multiplies pool3 by 0.0001 and
+      pool4 by 0.01, for images with values up to 255.
     * Without ImageNet's weights the layers below the heads start from He et al. (2015): N(0, 2/N) for N inputs.
 
-    The input is not normalised here.
+    The network does not normalise its input.
 
     Args:
         in_channels: Channels of the input image.
@@ -69,7 +69,7 @@ class FCN8s(nn.Module):
         self.up_pool3 = _bilinear(classes, 8)
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the score heads see: pool3, pool4 and fc7, at 1/8, 1/16 and 1/32 of the side.
+        """Compute the inputs of the score heads: pool3, pool4 and fc7, at 1/8, 1/16 and 1/32 of the side.
 
         Args:
             image: (B, in_channels, H, W).
@@ -99,17 +99,17 @@ class FCN8s(nn.Module):
 
     @torch.no_grad()
     def transplant(self, vgg16: Mapping[str, Tensor]) -> None:
-        """Copies the weights of a classifier, in place: all convolutions, fc6 and fc7.
+        """Copy a classifier's weights into all convolutions, fc6 and fc7, in place.
 
         Args:
             vgg16: State dictionary of torchvision's `vgg16`, without batch normalisation.
 
         Raises:
-            UserError: If layers are missing or of other shapes.
+            UserError: If layers are missing or have other shapes.
         """
         convolutions = [layer for layer in self.blocks.modules() if isinstance(layer, nn.Conv2d)]
         dense = [layer for layer in self.classifier if isinstance(layer, nn.Conv2d)]
-        # torchvision numbers the layers through: a convolution and its ReLU are two, a pool is one.
+        # torchvision numbers every layer: a convolution and its ReLU take two numbers, a pool takes one.
         numbers, number = [], 0
         for count in _CONVOLUTIONS:
             numbers += [number + 2 * i for i in range(count)]
@@ -119,7 +119,7 @@ class FCN8s(nn.Module):
         for name, layer in zip(names, [*convolutions, *dense], strict=True):
             for part, own in layer.named_parameters():
                 given = vgg16.get(f"{name}.{part}")
-                # A linear layer reads channels, then rows, then columns: as a convolution's kernel is stored.
+                # A linear layer's weights have the order of a convolution's kernel: channels, rows, columns.
                 if given is None or given.numel() != own.numel() or given.shape[0] != own.shape[0]:
                     found = "no such weights" if given is None else f"shape {tuple(given.shape)}"
                     raise UserError(
@@ -133,36 +133,36 @@ class FCN8s(nn.Module):
 
 
 def imagenet_vgg16() -> dict[str, Tensor]:
-    """VGG-16's weights from ImageNet, as torchvision has them, downloaded unless they lie in PyTorch's cache.
+    """Load torchvision's ImageNet weights of VGG-16 from PyTorch's cache; download them if the cache lacks them.
 
     Raises:
-        UserError: If they cannot be had.
+        UserError: If the weights can be neither loaded nor downloaded.
     """
     path = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(IMAGENET_URL))
     how = (
         f"Put the file of {IMAGENET_URL} there by hand (528 MB), or set method.pretrained=false to start from random "
         "weights."
     )
-    there = os.path.exists(path)
+    cached = os.path.exists(path)
     try:
         weights = torch.hub.load_state_dict_from_url(
             IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True
         )
-    except Exception as error:  # the network, the disk and torch have many kinds
-        said = f"{type(error).__name__}: {error}"
-        if there:
-            raise UserError(f"{path}: expected VGG-16's weights, but they cannot be loaded ({said}). {how}") from error
-        raise UserError(f"{path}: VGG-16's weights are not there and cannot be downloaded ({said}). {how}") from error
+    except Exception as error:  # network, disk and torch raise errors of many kinds
+        cause = f"{type(error).__name__}: {error}"
+        if cached:
+            raise UserError(f"{path}: expected VGG-16's weights, but they cannot be loaded ({cause}). {how}") from error
+        raise UserError(f"{path}: VGG-16's weights are missing and cannot be downloaded ({cause}). {how}") from error
     if not isinstance(weights, dict):
         raise UserError(f"{path}: expected VGG-16's state dictionary, found {type(weights).__name__}. {how}")
     return weights
 
 
 def load_imagenet_vgg16(network: FCN8s) -> None:
-    """Gives a network of 3 channels and 64 filters VGG-16's weights from ImageNet, in place.
+    """Load VGG-16's ImageNet weights into a network of 3 channels and 64 filters, in place.
 
     Raises:
-        UserError: If they cannot be had, or do not fit.
+        UserError: If the weights can be neither loaded nor downloaded, or do not fit the network.
     """
     network.transplant(imagenet_vgg16())
 
@@ -182,7 +182,7 @@ def _head(in_channels: int, classes: int) -> nn.Conv2d:
 
 
 def _bilinear(classes: int, factor: int) -> nn.ConvTranspose2d:
-    """Upsampling by an even factor that starts as bilinear interpolation, each class by itself."""
+    """Upsampling by an even factor that starts as bilinear interpolation, separate for each class."""
     up = nn.ConvTranspose2d(classes, classes, 2 * factor, stride=factor, padding=factor // 2, bias=False)
     distance = (torch.arange(2 * factor, dtype=torch.float32) - (factor - 0.5)).abs()
     line = 1 - distance / factor

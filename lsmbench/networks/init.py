@@ -21,17 +21,17 @@ _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def init_normal(module: M, std: float = 0.02) -> M:
-    """Draw all weights below ``module`` in place, as DCGAN (Radford et al. 2016) and after it pix2pix and CycleGAN.
+    """Draw all weights of ``module`` in place, as DCGAN (Radford et al. 2016), pix2pix and CycleGAN do.
 
     Linear, convolution and transposed-convolution weights come from N(0, ``std``²), batch-norm weights from
-    N(1, ``std``²); all their biases are 0. Other layers keep what they have. Draws from torch's global generator.
+    N(1, ``std``²); all their biases are 0. Other layers keep their weights. Uses torch's global generator.
 
     Args:
         module: A network or a single layer.
         std: Standard deviation of the weights.
 
     Returns:
-        ``module`` itself, so that a constructor can wrap what it builds.
+        ``module`` itself.
     """
     for layer in module.modules():
         if isinstance(layer, _WEIGHTED):

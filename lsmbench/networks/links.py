@@ -1,4 +1,4 @@
-"""Links: what maps one domain's latent space to another's."""
+"""Links: modules that map one domain's latent space to another's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ResnetLink(nn.Module):
 class LinearLink(nn.Module):
     """A link between latent spaces of any two shapes: flatten, one linear layer (LSM, App. B).
 
-    The released code follows it by batch normalisation and LeakyReLU; the paper does not.
+    The released code adds batch normalisation and LeakyReLU; the paper does not.
 
     Args:
         source: Shape of a source code without the batch: (C, h, w) or (F,).

@@ -13,7 +13,7 @@ from lsmbench.networks.norm import Norm, vector_norm
 
 
 def _layers(widths: Sequence[int], norm: Norm, slope: float) -> list[nn.Module]:
-    """Linear · norm · LeakyReLU from width to width; before a normalisation a bias would have no effect."""
+    """Linear · norm · LeakyReLU from width to width; a bias before a normalisation would have no effect."""
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         linear = nn.Linear(width, following, bias=norm == "none")
@@ -24,12 +24,12 @@ def _layers(widths: Sequence[int], norm: Norm, slope: float) -> list[nn.Module]:
 class VectorEncoder(nn.Module):
     """An encoder of vectors: Linear · norm · LeakyReLU(.01) from width to width.
 
-    LSM (Mayet et al. 2022, App. B) encodes 68 landmarks by the widths 136, 64, 256, 1024.
+    LSM (Mayet et al. 2022, App. B) encodes 68 landmarks with the widths 136, 64, 256, 1024.
 
     Args:
         features: Length of the vector.
         widths: Widths of the hidden layers and of the code.
-        norm: Normalisation after each layer: ``batch`` in the released code; the paper says nothing.
+        norm: Normalisation after each layer: ``batch`` in the released code; the paper names none.
     """
 
     def __init__(self, features: int, widths: Sequence[int] = (64, 256, 1024), norm: Norm = "layer") -> None:
@@ -46,7 +46,7 @@ class VectorDecoder(nn.Module):
 
     Args:
         features: Length of the vector.
-        widths: Widths of the encoder; they are gone through backwards.
+        widths: Widths of the encoder, used in reverse order.
         norm: Normalisation after each layer but the last.
     """
 
@@ -63,10 +63,10 @@ class VectorDecoder(nn.Module):
 class VectorDiscriminator(nn.Module):
     """A discriminator of vectors, or of maps taken as vectors: features, 256, 128, 64, 1, with LeakyReLU(.2).
 
-    The widths are those of LSM's released code for latent vectors; its activation is not stated in the paper.
+    LSM's released code has these widths for latent vectors; the paper does not name the activation.
 
     Args:
-        features: Numbers of one input.
+        features: Count of numbers in one input.
         widths: Widths of the hidden layers.
     """
 

@@ -35,10 +35,10 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 class VectorBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of vectors that also takes a single one in training.
+    """Batch normalisation of vectors that accepts a batch of one in training.
 
-    One vector has no variance, and PyTorch refuses it. With 1 % of pairs it happens that a step has one pair: it is
-    normalised by the running statistics, as in evaluation.
+    One vector has no variance, so PyTorch refuses it. But with 1 % of pairs, a step can have a single pair: the
+    running statistics normalise that one, as in evaluation.
     """
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -68,9 +68,9 @@ def vector_norm(norm: Norm, features: int) -> nn.Module:
 
 
 def conv_bias(norm: Norm) -> bool:
-    """Say whether a convolution followed by ``norm`` has a bias: only before instance normalisation.
+    """Whether a convolution followed by ``norm`` has a bias: only before instance normalisation.
 
-    This is the released CycleGAN and pix2pix code's rule. Instance normalisation subtracts the mean, so these
-    biases change nothing in the output; they are kept because published parameter counts include them.
+    The released CycleGAN and pix2pix code has this rule. Instance normalisation subtracts the mean, so these biases
+    do not change the output; they are kept because published parameter counts include them.
     """
     return norm == "instance"

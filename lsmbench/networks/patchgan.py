@@ -11,10 +11,10 @@ from lsmbench.networks.norm import Norm, conv_bias, norm_layer
 
 
 class PatchGAN(nn.Module):
-    """A discriminator that judges overlapping patches; three layers see 70×70 pixels each.
+    """A discriminator that judges overlapping patches; with three layers, patches are 70×70 pixels.
 
-    ``layers`` stride-2 Conv4 · norm · LeakyReLU(0.2), the first without norm, then a stride-1 one, then a stride-1
-    Conv4 to one channel. The width doubles from layer to layer up to ``8 * filters``.
+    ``layers`` times stride-2 Conv4 · norm · LeakyReLU(0.2), the first without norm; then the same once with stride 1;
+    then a stride-1 Conv4 to one channel. The width doubles from layer to layer up to ``8 * filters``.
 
     Args:
         in_channels: Channels of the input; for a conditional discriminator, of the concatenated views.
@@ -49,14 +49,14 @@ class PatchGAN(nn.Module):
 
         Args:
             x: (B, C, H, W), any range.
-            planes: (B, F): numbers that stand for F further channels, each constant over the image; C + F are the
-                ``in_channels``. The result is that of repeating them, for a fraction of the work.
+            planes: (B, F): values of F further channels, each constant over the image; C + F is ``in_channels``. The
+                result equals that of F full channels, for a fraction of the work.
 
         Returns:
             Logits (B, 1, H // 2**layers - 2, W // 2**layers - 2), no sigmoid: above 0 means real.
 
         Raises:
-            ValueError: If no patch would be left.
+            ValueError: If H or W is too small for a logit.
         """
         height, width = x.shape[-2:]
         least = 3 * 2**self.layers
@@ -70,7 +70,7 @@ class PatchGAN(nn.Module):
         return cast(Tensor, self.body[1:](self._first(x, planes)))
 
     def _first(self, x: Tensor, planes: Tensor) -> Tensor:
-        """The first convolution, that of the constant planes at one place of each kind: borders, corners, inside."""
+        """Apply the first convolution; to the constant planes, once for each kind of place: corner, edge, inside."""
         first = cast(nn.Conv2d, self.body[0])
         of_x, of_planes = first.weight[:, : x.shape[1]], first.weight[:, x.shape[1] :]
         out = nn.functional.conv2d(x, of_x, first.bias, stride=2, padding=1)
@@ -81,7 +81,7 @@ class PatchGAN(nn.Module):
 
     @staticmethod
     def _kinds(side: int, length: int) -> list[int]:
-        """For each place of the output, which place of the small one sees the same borders."""
+        """For each place of the output, the place of the small output that sees the same borders."""
         return [0, *[1] * (length - 2), 3 if side % 2 == 0 else 1]
 
 

@@ -1,4 +1,4 @@
-"""The pool of earlier fakes that steadies a discriminator (Shrivastava et al. 2017, as in CycleGAN, §4)."""
+"""The pool of earlier fakes that steadies a discriminator's training (Shrivastava et al. 2017; CycleGAN, §4)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """Keeps fakes of earlier steps and hands them out in place of new ones.
+    """Stores fakes of earlier steps and returns some of them in place of new fakes.
 
-    For each sample in turn: while the pool is not full, it is stored and returned; afterwards, with probability ½, it
-    is returned as it is, and otherwise exchanged for a random stored one. The pool is part of the state, so that it
-    survives a checkpoint. It draws from torch's global generator, apart from the exchange, so that several processes
-    can exchange by the same draws.
+    While the pool is not full, it stores and returns each new fake. A full pool returns each new fake with probability
+    ½; otherwise it returns a random stored fake and stores the new one in its place. Checkpoints hold the pool.
+    `draw` makes the random choices, from torch's global generator, and `forward` exchanges the fakes: so several
+    processes can exchange by the same draws.
 
     Args:
-        size: Samples it holds; 0 hands everything through.
-        shape: Shape of one sample.
+        size: Fakes that the pool can store; with 0, `forward` returns every new fake.
+        shape: Shape of one fake.
     """
 
     stored: Tensor
@@ -29,13 +29,13 @@ class ImagePool(nn.Module):
         self.register_buffer("count", torch.tensor(0))
 
     def draw(self, number: int) -> Tensor:
-        """Draw what becomes of the next fakes.
+        """Draw which of the next fakes are exchanged.
 
         Args:
-            number: How many there are.
+            number: Number of new fakes.
 
         Returns:
-            The place that each is exchanged with, or -1 where it is handed through or stored; int64, (number,).
+            For each new fake the place of the stored fake to exchange it with, or -1 for none; int64, (number,).
         """
         places = torch.full((number,), -1)
         for i in range(max(0, self.size - int(self.count)) if self.size else number, number):
@@ -50,20 +50,20 @@ class ImagePool(nn.Module):
 
         Args:
             fakes: (B, *shape).
-            places: What `draw` gave; drawn here if `None`.
+            places: Result of `draw`; `None`: draw now.
 
         Returns:
-            As many, of the same shape, new or old, detached.
+            B new or stored fakes, (B, *shape), detached.
         """
         fakes = fakes.detach()
         if not self.size:
             return fakes
-        handed = fakes.clone()
+        returned = fakes.clone()
         for i, place in enumerate((self.draw(len(fakes)) if places is None else places).tolist()):
             if (count := int(self.count)) < self.size:
                 self.stored[count] = fakes[i]
                 self.count += 1
             elif place >= 0:
-                handed[i] = self.stored[place]
+                returned[i] = self.stored[place]
                 self.stored[place] = fakes[i]
-        return handed
+        return returned

@@ -3,7 +3,7 @@
 LSM (Mayet et al. 2022, App. B–C) cuts ``resnet_6blocks`` in the middle: the first half is the encoder of a domain,
 the second its decoder. CycleGAN and the hybrid use the whole.
 
-None of these networks ends in an activation. The published generators end in tanh because they only know images in
+None of these networks ends in an activation. The published generators end in tanh because their images are in
 [-1, 1]; here the domain owns the output activation (sigmoid for images in [0, 1], softmax for classes, ...).
 """
 
@@ -92,7 +92,7 @@ class ResnetEncoder(nn.Module):
             Latent maps (B, 4 * filters, H / 4, W / 4), unbounded.
 
         Raises:
-            ValueError: If the decoder could not give the same H and W back, or the image is too small to pad.
+            ValueError: If the decoder could not restore H and W, or the image is too small to pad.
         """
         height, width = image.shape[-2:]
         if height % 4 or width % 4 or height < 8 or width < 8:

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 
 class SegmentationUNet(nn.Module):
-    """A contracting path, an expanding path, and each level joined to its counterpart by concatenation.
+    """A contracting path and an expanding path; concatenation joins each level to its counterpart.
 
-    A level has twice Conv3 · BN · ReLU. Down: MaxPool2, then twice as many channels. Up: ConvT2 s2 to half as many
-    channels, joined behind those of the counterpart. A 1×1 convolution makes the output. With ``filters=64`` and
-    ``levels=4`` the widths are the paper's, 64 to 1024.
+    Each level applies Conv3 · BN · ReLU twice. Down: MaxPool2, then twice as many channels. Up: ConvT2 s2 to half as
+    many channels, concatenated after the counterpart's channels. A 1×1 convolution makes the output. With
+    ``filters=64`` and ``levels=4`` the widths are the paper's, 64 to 1024.
 
-    Where the widely used implementation departs from the paper, this follows it: convolutions pad by one pixel, so that
-    sides are kept and nothing is cropped; batch normalisation, and hence no bias in the convolutions before it; no
-    dropout at the end of the contracting path. 3 → 1 channels are then 31 037 633 parameters, 3 → 2 are 31 037 698;
-    biases instead of batch normalisation, as in the paper, would be 5 888 fewer. Weights are drawn as in the paper's
+    Where the widely used implementation departs from the paper, this class follows the implementation: convolutions pad
+    by one pixel, so nothing is cropped; batch normalisation, and hence no bias in the convolutions before it; no
+    dropout at the end of the contracting path. 3 → 1 channels have 31 037 633 parameters, 3 → 2 have 31 037 698; with
+    the paper's biases instead of batch normalisation there would be 5 888 fewer. Weights are drawn as in the paper's
     §3: N(0, 2/N) for N incoming nodes.
 
     Args:
@@ -45,7 +45,7 @@ class SegmentationUNet(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 _init(layer, layer.in_channels * math.prod(layer.kernel_size))
             elif isinstance(layer, nn.ConvTranspose2d):
-                _init(layer, layer.in_channels)  # stride and kernel are equal: a pixel has one pixel above it
+                _init(layer, layer.in_channels)  # stride equals kernel: one input pixel per output pixel
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H, W), unbounded.

@@ -10,7 +10,7 @@ from lsmbench.networks.norm import Norm, conv_bias, norm_layer
 
 
 class UNetGenerator(nn.Module):
-    """An encoder of stride-2 convolutions and its mirror, each level joined to its counterpart by concatenation.
+    """An encoder of stride-2 convolutions and its mirror; concatenation joins each level to its counterpart.
 
     Down: LeakyReLU(.2) · Conv4 s2 · norm, of ``filters``, then twice, four and eight times as many channels. Up: ReLU ·
     ConvT4 s2 · norm · [Dropout ½ in the innermost levels of full width]. The outermost and innermost convolutions have
@@ -22,7 +22,7 @@ class UNetGenerator(nn.Module):
         out_channels: Channels of the output image.
         filters: Filters of the outermost convolution.
         downs: Number of times that the side is halved, at least 5.
-        norm: Normalisation of the levels between.
+        norm: Normalisation of the other convolutions.
         dropout: Whether the inner levels drop half of their values in training (the paper's only noise).
     """
 
@@ -46,7 +46,7 @@ class UNetGenerator(nn.Module):
         down: list[nn.Module] = [nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1, bias=bias)]
         for i in range(1, downs):
             layers: list[nn.Module] = [
-                # Not in place: the level above hands the same values to its counterpart.
+                # Not in place: the skip connection uses the same tensor.
                 nn.LeakyReLU(0.2),
                 nn.Conv2d(widths[i - 1], widths[i], 4, stride=2, padding=1, bias=bias),
             ]

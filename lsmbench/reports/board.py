@@ -17,7 +17,7 @@ from lsmbench.methods import METHODS
 from lsmbench.reports import contents
 from lsmbench.reports.contents import DAMAGE, RUNS, Contents, load_result
 from lsmbench.reports.table import Cell, Column, ScoreKey, Table, tabulate
-from lsmbench.runs.config import FILES, flat
+from lsmbench.runs.config import flat, setting_of
 from lsmbench.runs.results import RESULT, Failure, Result
 
 _PRUNED = {"checkpoints"}
@@ -216,25 +216,6 @@ def survey(folders: Iterable[Path]) -> Survey:
     return Survey(tuple(_named(made)), tuple(dict.fromkeys(problems)), untested)
 
 
-def setting(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's configuration without seeds, N and places of files: runs that share it may be averaged at one N."""
-    apart: dict[str, tuple[str, ...]] = {
-        "dataset": FILES,
-        "supervision": ("paired", "paired_count", "supervision_seed"),
-        "training": ("init_seed",),
-    }
-    if _section(config, "supervision").get("selection") != "k_medoids":
-        apart["supervision"] += ("features",)  # which nobody looked at
-    if _section(config, "training").get("devices") == 1:
-        apart["training"] += ("devices",)  # runs from before there were several do not say it
-    return {
-        section: {
-            name: value for name, value in _section(config, section).items() if name not in apart.get(section, ())
-        }
-        for section in config
-    }
-
-
 # --- files --------------------------------------------------------------------------------------------------------
 
 
@@ -390,7 +371,7 @@ class _Lane:
 
     def takes(self, place: Place, one: Result | Failure) -> bool:
         """Whether a run may stand here: nothing but seeds differs from those that stand there already."""
-        own = setting(one.config)
+        own = setting_of(one.config)
         # Floors depend on no seed: each number stands once.
         same = not self.floor and self.settings.get(place, own) == own
         return same and self.taken.get((place, _seeds(one.config)), one.id) == one.id
@@ -398,7 +379,7 @@ class _Lane:
     def add(self, planned: PlannedRun, place: Place, one: Result | Failure) -> None:
         """Puts a run, for which `takes` holds, at its place."""
         self.runs[one.id], self.places[one.id] = planned, place
-        self.settings.setdefault(place, setting(one.config))
+        self.settings.setdefault(place, setting_of(one.config))
         self.taken[place, _seeds(one.config)] = one.id
         if isinstance(one, Result):
             self.results[one.id] = one
@@ -458,7 +439,7 @@ def _lanes(found: Sequence[Run], plans: Sequence[tuple[Source, Contents]]) -> li
     for own_run in (run for run in found if run.source.manifest is None):
         result, place = own_run.result, _own_place(own_run.result)
         planned = PlannedRun(result.id, result.method, place and place[1], _seed(result.config))
-        own = setting(result.config)
+        own = setting_of(result.config)
         rows_of = alone.setdefault(result.method, [])
         _add(
             rows_of, [lane for lane in rows_of if own in lane.settings.values()], own_run.source, planned, place, result

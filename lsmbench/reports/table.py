@@ -12,7 +12,8 @@ import numpy as np
 
 from lsmbench.benchmarks.plan import FLOORS, Manifest, PlannedRun, Published, Span, Unit, is_floor
 from lsmbench.benchmarks.tuning import Use
-from lsmbench.runs.results import Failure, Result, Score
+from lsmbench.runs.results import Failure, Result
+from lsmbench.scores import Score
 
 
 class ScoreKey(NamedTuple):

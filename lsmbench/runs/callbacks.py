@@ -1,4 +1,4 @@
-"""What a run adds to Lightning's training loop: its log, its progress and a stop that survives a kill."""
+"""What a run adds to Lightning's training loop: its log, its progress and early stopping that survives a kill."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import lightning as L  # noqa: N812
@@ -18,43 +15,16 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from numpy.typing import NDArray
 
 from lsmbench.errors import DivergedError
+from lsmbench.runs import pictures
+from lsmbench.runs.context import Progress, Run
 from lsmbench.runs.results import write_text
-from lsmbench.runs.tracking import Tracker
 
 PANELS = 10
 """Pictures of translations that a tracked run shows, spread evenly over the most epochs that it may have."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, told after every epoch.
-
-    Attributes:
-        stage: Name of the stage.
-        epoch: Epoch of the stage, from 0.
-        done: Epochs trained, over all stages.
-        total: Epochs that could be trained at most, over all stages.
-        monitor: Name of the validation value.
-        value: Its latest value.
-        best: Its best value so far in the stage.
-    """
-
-    stage: str
-    epoch: int
-    done: int
-    total: int
-    monitor: str
-    value: float
-    best: float
-
-    @property
-    def said(self) -> str:
-        """The latest value with its name, e.g. `iou 0.412`."""
-        return f"{self.monitor.rpartition('/')[2]} {self.value:.3f}"
-
-
 class ResumableEarlyStopping(EarlyStopping):
-    """Early stopping that does not train one more epoch when it is resumed after it had stopped."""
+    """Early stopping that does not train one more epoch when a stage is resumed that had stopped."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops at once, if that was decided before the run was interrupted."""
@@ -65,37 +35,20 @@ class ResumableEarlyStopping(EarlyStopping):
 class EpochLog(Callback):
     """Writes `log.csv`, one row per epoch, and keeps its rows in the checkpoint so that a resumed log is whole.
 
-    Every process of a run keeps the rows, which differ in their seconds; the first one writes them.
+    Every process of a run keeps the rows, which differ in their seconds; the first process writes them.
 
     Args:
-        path: The file.
-        stage: Name of the stage, a column of the log.
-        offset: Epochs of the stages before.
-        total: Epochs at most, over all stages.
-        rows: Rows of the stages before.
-        tell: Called after every epoch.
-        tracker: Follows the run.
-        draw: Draws translations of the method as it is, (H, W, 3).
+        run: The run.
+        number: Of the stage, from 0.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        stage: str,
-        offset: int,
-        total: int,
-        rows: list[dict[str, Any]],
-        tell: Callable[[Progress], None],
-        tracker: Tracker,
-        draw: Callable[[], NDArray[np.uint8]],
-    ) -> None:
-        self.path = path
-        self.stage = stage
-        self.offset, self.total = offset, total
-        self.before, self.rows = rows, list[dict[str, Any]]()
-        self.tell = tell
-        self.tracker, self.draw = tracker, draw
+    def __init__(self, run: Run, number: int) -> None:
+        self.run = run
+        self.stage = run.method.stages[number].name
+        self.offset, self.total = sum(run.budgets[:number]), sum(run.budgets)
+        self.rows = list[dict[str, Any]]()
         self.picture: NDArray[np.uint8] | None = None
+        self.validated = False
         self.started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -106,20 +59,30 @@ class EpochLog(Callback):
         """Takes the rows back."""
         self.rows = list(state_dict["rows"])
 
+    def monitored(self) -> list[float]:
+        """The validation value of each epoch of this stage; NaN where it is undefined or was not computed."""
+        return [row.get(self.run.method.monitor, math.nan) for row in self.rows]
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock."""
+        """Starts the clock; the last epoch is validated in any case."""
         self.started = time.perf_counter()
+        self.validated = False
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws translations, of the weights that were scored, where that epoch is to have some."""
+        """Draws translations with the weights that were just scored, in the epochs that are to have a picture."""
+        self.validated = True
         every = ceil(self.total / PANELS)
         due = (self.offset + len(self.rows) + 1) % every == 0 and pl_module.monitor == pl_module.score_name
-        if due and self.tracker.wants_panels and trainer.is_global_zero:
-            self.picture = self.draw()
+        if due and self.run.tracker.wants_panels and trainer.is_global_zero:
+            self.picture = pictures.translations(self.run.method, self.run.data)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Adds a row. Validation of the epoch has been done by now; checkpoints are written after this."""
-        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        # Lightning keeps the values of earlier validations.
+        metrics = {n: v for n, v in trainer.callback_metrics.items() if self.validated or not n.startswith("val/")}
+        values = {name: float(value) for name, value in sorted(metrics.items())}
         monitor = str(pl_module.monitor)
         row = {
             "stage": self.stage,
@@ -129,19 +92,25 @@ class EpochLog(Callback):
             **values,
         }
         self.rows.append(row)
-        all_rows = [*self.before, *self.rows]
+        all_rows = [*self.run.rows, *self.rows]
         if trainer.is_global_zero:
-            write_text(self.path, to_csv(all_rows))
-            self.tracker.epoch(row, len(all_rows) - 1)
+            write_text(self.run.folder.log, to_csv(all_rows))
+            self.run.tracker.epoch(row, len(all_rows) - 1)
             if self.picture is not None:
-                self.tracker.panel(self.picture, len(all_rows) - 1)
+                self.run.tracker.panel(self.picture, len(all_rows) - 1)
                 self.picture = None
-        seen = [r[monitor] for r in self.rows if not math.isnan(r[monitor])]
+        seen = [value for value in self.monitored() if not math.isnan(value)] or [math.nan] * (not self.validated)
         if not seen:
             raise DivergedError(f"{monitor} is not a number in epoch {trainer.current_epoch} of stage {self.stage}")
         best = max(seen) if pl_module.higher_is_better else min(seen)
         done = self.offset + len(self.rows)
-        self.tell(Progress(self.stage, trainer.current_epoch, done, self.total, monitor, values[monitor], best))
+        latest = next((row[monitor] for row in reversed(self.rows) if monitor in row), math.nan)
+        self.run.reached(Progress(self.stage, trainer.current_epoch, done, self.total, monitor, latest, best))
+
+
+def rows_in(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the log that a loaded checkpoint holds."""
+    return list(checkpoint["callbacks"][EpochLog.__qualname__]["rows"])
 
 
 def to_csv(rows: list[dict[str, Any]]) -> str:

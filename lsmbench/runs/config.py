@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,13 @@ from jsonargparse import ArgumentError as ParserError
 from jsonargparse import ArgumentParser, Namespace
 
 from lsmbench.data.dataset import Dataset
-from lsmbench.data.features import digest
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import option, options_of
+from lsmbench.runs.identity import Kinds, hashed, shared
 
 PROTOCOL = "1"
 """Version of everything that decides a score: split, supervision, order, losses, selection. Scores of different
@@ -42,6 +40,7 @@ class TrainingConfig:
         1,
         "GPUs, or processes on a CPU, that divide each update's samples, over all nodes; batch_size is a multiple of "
         "it, and learning_rate stays as it is",
+        counts="if_changed",
     )
     steps_per_epoch: int | None = option(
         None,
@@ -54,7 +53,7 @@ class TrainingConfig:
         "stage)",
         source="LSM, App. C",
     )
-    init_seed: int = option(0, "Seed of initial weights and of random numbers in training")
+    init_seed: int = option(0, "Seed of initial weights and of random numbers in training", counts="within_row")
     augment: Literal["none", "crop_flip"] = option(
         "none",
         "What is done to training views at every draw. crop_flip: enlarged by 286/256, cropped at random to the old "
@@ -86,6 +85,10 @@ class RunConfig:
     supervision: SupervisionConfig
     training: TrainingConfig
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the plain values only, not what a dataset keeps in memory."""
+        return config_from_dict, (self.to_dict(),)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, complete with defaults, in the form of a configuration file."""
         return {
@@ -98,42 +101,43 @@ class RunConfig:
     def identity(self, contents: str) -> str:
         """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
 
-        Where files lie is left out: the fingerprint says what they hold. So is a number of devices of one, which names
-        of runs did not say when there was no other.
-
         Args:
-            contents: Fingerprint of the data, as `DataModule.contents`.
+            contents: Fingerprint of the data, as `PairDataModule.contents`.
         """
-        values, said = self.to_dict(), self.supervision
-        for files in FILES:
-            values["dataset"].pop(files, None)
-        values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
-        values["supervision"]["y_bank"] = said.bank_name
-        if self.training.devices == 1:
-            del values["training"]["devices"]
-        canonical = json.dumps([PROTOCOL, contents, _canonical(values)], sort_keys=True)
-        hashed = hashlib.sha256(canonical.encode()).hexdigest()[:10]
-        return f"{self.method_name}-{said.amount}-s{self.training.init_seed}-{hashed}"
+        values = self.to_dict()
+        digits = hashed([PROTOCOL, contents], values, _declaring(values))
+        return f"{self.method_name}-{self.supervision.amount}-s{self.training.init_seed}-{digits}"
 
-    def setting(self, searched: Iterable[str]) -> dict[str, Any]:
-        """What stays the same in a search: all but the searched options of the method, N, seeds and places of files."""
-        values, said = self.to_dict(), self.supervision
-        values["supervision"]["features"] = digest(said.features) if said.selection == "k_medoids" else ""
-        values["supervision"]["y_bank"] = said.bank_name
-        apart = {
-            "dataset": FILES,
-            "method": tuple(searched),
-            "supervision": ("paired", "paired_count", "supervision_seed"),
-            "training": ("init_seed", *(("devices",) if self.training.devices == 1 else ())),
-        }
-        return {
-            section: {name: value for name, value in inside.items() if name not in apart[section]}
-            for section, inside in values.items()
-        }
+    def setting(self, searched: Iterable[str] = ()) -> dict[str, Any]:
+        """What stays the same in a search: as `setting_of`, without the options of the method that are searched."""
+        values = self.to_dict()
+        setting: dict[str, Any] = shared(values, _declaring(values))
+        setting["method"] = {name: value for name, value in setting["method"].items() if name not in set(searched)}
+        return setting
 
 
-FILES = ("root", "segmenter", "palette")
-"""Options of datasets that say where files lie."""
+def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration without N, seeds and places of files: runs that share it may be averaged at one N.
+
+    Args:
+        config: Plain values as a result holds them, perhaps of another version of lsmbench.
+    """
+    values = {section: inside if isinstance(inside, Mapping) else {} for section, inside in config.items()}
+    return shared(values, _declaring(values), content=str)
+
+
+def _declaring(values: Mapping[str, Mapping[str, Any]]) -> Kinds:
+    """What declares a configuration's options: all datasets and methods, since its own may be unknown; its own last."""
+    known: dict[str, dict[str, type[Any]]] = {
+        "dataset": {**DATASETS},
+        "method": {name: kind.Config for name, kind in METHODS.items()},
+    }
+    kinds: dict[str, list[type[Any]]] = {"supervision": [SupervisionConfig], "training": [TrainingConfig]}
+    for section, table in known.items():
+        name = values.get(section, {}).get("name")
+        kinds[section] = [*table.values(), *(kind for word, kind in table.items() if word == name)]
+    return kinds
+
 
 SHORTCUTS = {
     "--dataset": ("--dataset.name",),
@@ -346,13 +350,6 @@ def _config(namespace: Namespace) -> RunConfig:
             f"{training.devices}; expected a multiple."
         )
     return RunConfig(method_name=values["method"]["name"], **made)
-
-
-def _canonical(value: Any) -> Any:
-    """The same for 5 and 5.0, which files and command lines do not tell apart."""
-    if isinstance(value, Mapping):
-        return {key: _canonical(inside) for key, inside in value.items()}
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _name_in(values: Mapping[str, Any], section: str) -> str:

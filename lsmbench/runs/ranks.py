@@ -1,4 +1,4 @@
-"""The processes that share one run: who started them, how they find each other, and what all of them agree on."""
+"""The processes that share one run: what started them, how they find each other, and how they act together."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from lsmbench.runs.environment import cores
 T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others: for the slowest to read its data. One that ends is noticed at once."""
+"""How long a process waits for the other processes, e.g. until the slowest has read its data. The end of a process is
+noticed at once."""
 
 OWN = "LSMBENCH_PROCESSES"
-"""Variable by which a process knows that lsmbench itself started it, and how many there are."""
+"""Environment variable that the local launcher sets in each process that it starts: how many processes the run has."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process that lsmbench starts stands among those of its run.
+    """The place of a process that the local launcher starts among the processes of its run.
 
     Attributes:
         rank: Its number, from 0.
         size: How many there are, all on this machine.
-        port: On which the first one listens.
+        port: The port on which the first process listens.
     """
 
     rank: int
@@ -45,7 +46,7 @@ class Place:
     port: int
 
     def take(self) -> None:
-        """Tells Lightning, in the process itself."""
+        """Sets the environment variables that Lightning reads, in the process itself."""
         variables = {"LOCAL_RANK": self.rank, "NODE_RANK": 0, "WORLD_SIZE": self.size, OWN: self.size}
         os.environ.update({name: str(value) for name, value in variables.items()})
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(self.port))
@@ -60,10 +61,10 @@ def places(size: int) -> list[Place]:
 
 
 def started() -> int:
-    """How many processes torchrun, SLURM or lsmbench itself has started for this run, over all nodes; 1 if none has.
+    """How many processes torchrun, SLURM or the local launcher has started for this run, over all nodes; 1 if none has.
 
     Raises:
-        UserError: If SLURM has several tasks that nobody has started.
+        UserError: If SLURM has several tasks and srun has not started them.
     """
     environment = _environment()
     if environment is None and SLURMEnvironment.detect() and (tasks := int(os.environ["SLURM_NTASKS"])) > 1:
@@ -85,10 +86,10 @@ def number() -> int:
 
 
 def check_alone() -> None:
-    """Refuses to be one of several processes.
+    """Refuses to run in one of several processes.
 
     Raises:
-        UserError: If this one is.
+        UserError: If this process is one of several.
     """
     if (several := started()) > 1:
         raise UserError(
@@ -119,30 +120,30 @@ def check(devices: int, accelerator: str) -> None:
 
 
 def strategy(devices: int) -> dict[str, Any]:
-    """What a Trainer is told of the processes of a run.
+    """The arguments of a Trainer that are about the processes of a run.
 
     Args:
         devices: Over all nodes.
 
     Returns:
-        Those of its arguments that are about processes.
+        Arguments by name.
     """
     if devices == 1:
         return {"devices": 1, "plugins": [LightningEnvironment()]}  # also as the one task of SLURM, see `_environment`
     environment = cast(ClusterEnvironment, _environment())
     here = _on_this_node(environment, devices)
-    # Neither plain ddp nor a static graph can be had where groups of parameters are updated in turn. Buffers stay what
-    # each process made them: pools of fakes are the same on all, and running statistics are averaged by the method.
+    # Neither plain ddp nor a static graph works where groups of parameters are updated in turn. Buffers are not
+    # broadcast: pools of fakes are the same in all processes, and the method averages running statistics.
     ddp = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=PATIENCE)
     return {"devices": here, "num_nodes": devices // here, "strategy": ddp, "plugins": [environment]}
 
 
 class Ranks:
-    """The processes of a run, seen from one of them. With one process everything is simply done.
+    """The processes of a run, seen from one of them. With one process, `first` and `together` only call a function.
 
     Attributes:
-        rank: This one's number, from 0.
-        size: How many there are.
+        rank: The number of this process, from 0.
+        size: The number of processes.
     """
 
     def __init__(self) -> None:
@@ -151,42 +152,43 @@ class Ranks:
         self.size = distributed.get_world_size() if joined else 1
 
     def first(self, do: Callable[[], T]) -> T:
-        """Does something in the first process alone.
+        """Calls a function in the first process alone; the other processes wait.
 
         Args:
-            do: What to do; its value has to be picklable.
+            do: The function; its value has to be picklable.
 
         Returns:
             Its value, in every process.
 
         Raises:
-            Elsewhere: In the other processes, if the first one raises.
+            Elsewhere: In the other processes, if the function raises in the first process.
         """
         if self.size == 1:
             return do()
-        told: list[Any] = [None]
+        sent: list[Any] = [None]
         problem: Exception | None = None
         if self.rank == 0:
             try:
-                told = [(do(), "")]
+                sent = [(do(), "")]
             except Exception as error:
-                problem, told = error, [(None, str(error) or type(error).__name__)]
-        distributed.broadcast_object_list(told, src=0)
+                problem, sent = error, [(None, str(error) or type(error).__name__)]
+        distributed.broadcast_object_list(sent, src=0)
         if problem:
             raise problem
-        value, said = told[0]
-        if said:
-            raise Elsewhere(said)
+        value, failure = sent[0]
+        if failure:
+            raise Elsewhere(failure)
         return cast(T, value)
 
     def together(self, do: Callable[[], T]) -> T:
-        """Does something in every process, and goes on only if all have done it.
+        """Calls a function in every process, and goes on only if it raised in none of them.
 
         Returns:
-            What this process made of it.
+            The function's value in this process.
 
         Raises:
-            Elsewhere: In the processes that it worked in, or failed in as well, if it failed in another.
+            Elsewhere: If the function raised in another process. The error itself is raised in the first process that
+                has one.
         """
         if self.size == 1:
             return do()
@@ -195,12 +197,12 @@ class Ranks:
             value = do()
         except Exception as error:
             problem = error
-        said = self.gathered("" if problem is None else str(problem) or type(problem).__name__)
-        failed = [rank for rank, text in enumerate(said) if text]
+        failures = self.gathered("" if problem is None else str(problem) or type(problem).__name__)
+        failed = [rank for rank, text in enumerate(failures) if text]
         if failed and failed[0] == self.rank:
             raise cast(Exception, problem)
         if failed:
-            raise Elsewhere(said[failed[0]])
+            raise Elsewhere(failures[failed[0]])
         return cast(T, value)
 
     def gathered(self, value: T) -> list[T]:
@@ -212,46 +214,53 @@ class Ranks:
         return values
 
     def lost(self, error: BaseException) -> str:
-        """What has become of another process, if that is all that an error says; else nothing."""
-        said = str(error).lower()
+        """What happened to another process, if an error is only the consequence of it; empty if it is not."""
+        text = str(error).lower()
         if self.size == 1 or not isinstance(error, RuntimeError):
             return ""
-        if "timeout" in said or "timed out" in said:
+        if "timeout" in text or "timed out" in text:
             return f"another process of the run did not answer for {PATIENCE.total_seconds() / 60:g} minutes"
-        if isinstance(error, distributed.DistError) or "gloo" in said or "connection closed" in said:
+        if isinstance(error, distributed.DistError) or "gloo" in text or "connection closed" in text:
             return "another process of the run ended, and left it unfinished"
         return ""
 
 
 @contextmanager
 def joined(strategy: Strategy) -> Iterator[Ranks]:
-    """Brings the processes of a run together for as long as it takes.
+    """Connects the processes of a run with each other for the time of the block.
 
     Args:
-        strategy: Of any of the run's Trainers.
+        strategy: The strategy of any Trainer of the run.
 
     Raises:
         UserError: If they were started in a way that Lightning refuses.
+        Elsewhere: In place of the error that the end of another process causes in this one.
     """
     if not isinstance(strategy, DDPStrategy):
         yield Ranks()
         return
     strategy.setup_environment()
-    yield Ranks()
-    # Not after an error: a process that waits for one that is gone would wait for long.
+    ranks = Ranks()
+    try:
+        yield ranks
+    except RuntimeError as error:
+        if lost := ranks.lost(error):
+            raise Elsewhere(lost) from error
+        raise
+    # Not after an error: the process would wait for long for processes that have ended.
     distributed.destroy_process_group()
 
 
 def _environment() -> ClusterEnvironment | None:
-    """Who started this process: lsmbench, torchrun, SLURM, or nobody of these."""
+    """What started this process: the local launcher, torchrun or SLURM; `None` if none of these."""
     if OWN in os.environ:
         return LightningEnvironment()
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    # One task, or one outside any step of srun, is a batch script itself, and nobody has started its processes.
+    # A single task, or one outside any step of srun, is a batch script itself, whose processes are not started yet.
     if SLURMEnvironment.detect() and int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_STEP_ID" in os.environ:
         try:
-            # Lightning's own checkpoints at SLURM's signals would be taken up in place of the run's.
+            # Else Lightning writes checkpoints of its own at SLURM's signals, and resumes from those.
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:  # it says which of SLURM's options is the right one
             raise UserError(str(error)) from error
@@ -259,7 +268,7 @@ def _environment() -> ClusterEnvironment | None:
 
 
 def threads(devices: int) -> int | None:
-    """CPU threads of each process, so that all of a node's share its cores; `None` where the user has said it."""
+    """CPU threads of each process, so that the processes of a node share its cores; `None` where the user set them."""
     if devices == 1 or "OMP_NUM_THREADS" in os.environ:
         return None
     here = _on_this_node(cast(ClusterEnvironment, _environment()), devices)

@@ -12,47 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lsmbench.errors import UserError
+from lsmbench.scores import Score
 
 SCHEMA = 1
 RESULT, FAILURE = "result.json", "failure.json"
 PANEL = "panel.npz"
 CHOSEN = "chosen.png"
-
-
-@dataclass
-class Score:
-    """One metric's value for every test sample.
-
-    Attributes:
-        metric: The metric's word, e.g. `iou`.
-        source: View that was given.
-        target: View that was predicted and scored.
-        unit: What the number means.
-        higher_is_better: Direction.
-        indices: Sample numbers in the dataset, ascending.
-        values: The score of each; NaN where the metric is undefined (`null` in JSON).
-        pooled: The value over all samples together, of a metric that is no mean of the samples' scores.
-    """
-
-    metric: str
-    source: str
-    target: str
-    unit: str
-    higher_is_better: bool
-    indices: list[int]
-    values: list[float]
-    pooled: float | None = None
-
-    @property
-    def value(self) -> float:
-        """The score of the run: `pooled` if there is one, else the mean over the samples."""
-        return self.mean if self.pooled is None else self.pooled
-
-    @property
-    def mean(self) -> float:
-        """Mean over the samples for which the metric is defined."""
-        defined = [v for v in self.values if not math.isnan(v)]
-        return sum(defined) / len(defined) if defined else math.nan
 
 
 @dataclass
@@ -111,7 +76,8 @@ class Result:
 
     def save(self, folder: Path) -> None:
         """Writes `result.json` atomically."""
-        write_json(folder / RESULT, dataclasses.asdict(self))
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        write_json(folder / RESULT, values | {"scores": [score.model_dump(mode="json") for score in self.scores]})
 
     @classmethod
     def load(cls, folder: Path) -> Result:
@@ -128,11 +94,9 @@ class Result:
                 "Read it with the version that wrote it, or move the folder away and run again."
             )
         try:
-            scores = [
-                Score(**{**s, "values": [math.nan if v is None else v for v in s["values"]]}) for s in raw.pop("scores")
-            ]
+            scores = [Score(**score) for score in raw.pop("scores")]
             return cls(scores=scores, **raw)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: is not a complete result ({error}). Move it away and run again.") from error
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import math
 import os
-import shutil
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,38 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L  # noqa: N812
-import numpy as np
 import torch
-import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lsmbench.data.module import PairDataModule
+from lsmbench.data.pools import TEST
 from lsmbench.datasets.bank import bank_of
 from lsmbench.errors import DivergedError, Elsewhere, UserError
-from lsmbench.launch.local import Children
+from lsmbench.evaluations import Predict
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
-from lsmbench.methods.phases import Stage
-from lsmbench.runs import environment, pictures, ranks
-from lsmbench.runs.callbacks import EpochLog, Progress, ResumableEarlyStopping
+from lsmbench.runs import environment, pictures, stage
+from lsmbench.runs.checks import check_same, check_started, check_supervision
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
-from lsmbench.runs.ranks import Ranks
-from lsmbench.runs.results import (
-    FAILURE,
-    RESULT,
-    Failure,
-    Result,
-    Score,
-    read_json,
-    write_json,
-    write_text,
-)
+from lsmbench.runs.context import Progress, Run, trainer
+from lsmbench.runs.folder import FULL_DISK, RunFolder
+from lsmbench.runs.ranks import joined, threads
+from lsmbench.runs.results import FAILURE, Failure, Result
 from lsmbench.runs.tracking import Tracker, Tracking, tracker
-
-_LOOK_SECONDS = 2.0
-CHECKPOINTS = "checkpoints"
-LAST, FINISHED = "last.ckpt", "finished.json"
+from lsmbench.scores import Score
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +73,8 @@ def execute(
     Everything is written to `root/<identity>/`. Interrupted at any moment, the same call continues from the last
     finished epoch, and ends with the same scores, bit for bit on a CPU with the same number of threads.
 
-    A run on several devices has a process for each. They are started here, unless torchrun or SLURM has started them
-    and all of them make this call; then the first one alone writes.
+    A run on several devices has a process for each. All of them make this call; the first process alone writes.
+    `lsmbench.launch.local.compute` starts them, if torchrun or SLURM has not.
 
     Args:
         config: What to run.
@@ -106,231 +89,143 @@ def execute(
         The result.
 
     Raises:
-        UserError: If something has to be mended by the user; nothing finished is lost.
+        UserError: If something has to be mended by the user, such as another number of started processes than of
+            devices; nothing finished is lost.
         RunError: If the run diverged or broke; the reason is in `failure.json`.
         Elsewhere: If another process of the run failed, which says why.
     """
     machine, tracking = machine or Machine(), tracking or Tracking()
-    devices, started = config.training.devices, ranks.started()
-    if devices != started > 1:
-        raise UserError(
-            f"training.devices: {devices} were asked for, and torchrun or SLURM has started {started} processes; say "
-            f"--devices {started}."
-        )
-    if devices != started:
-        return _in_processes(config, root, machine, tell, testing, tracking)
-    machine = replace(machine, threads=machine.threads or ranks.threads(devices))
+    devices = config.training.devices
+    check_started(devices)
+    machine = replace(machine, threads=machine.threads or threads(devices))
     if devices > 1 and machine.threads:
         os.environ["OMP_NUM_THREADS"] = str(machine.threads)  # else Lightning would set another number
-    with ranks.joined(_trainer(config, machine).strategy) as crew:
-        try:
-            return _execute(config, root, machine, tell, testing, tracking, crew)
-        except RuntimeError as error:
-            if lost := crew.lost(error):
-                raise Elsewhere(lost) from error
-            raise
+    with joined(trainer(config, machine).strategy) as ranks:
+        run = Run(config, machine, ranks, data_of(config, testing), tell)
+        folder = run.folder = RunFolder(root / _identity(run))
+        tracked = ranks.first(lambda: tracking.track != "csv")
+        with folder.disk_errors():
+            ranks.first(folder.make)
+            ranks.together(folder.check_seen)
+            with folder.lock(ranks):
+                if found := ranks.first(lambda: folder.result(testing)):
+                    return found
+                ranks.first(lambda: folder.begin(config, run.data.fingerprint))
+                run.tracker = ranks.together(lambda: _tracker(run, tracking))
+                with _failures_recorded(run):
+                    result = _train_and_test(run, tracked)
+                    if ranks.rank == 0:
+                        folder.end(result, testing)
+                    return result
 
 
-def _in_processes(
-    config: RunConfig, root: Path, machine: Machine, tell: Callable[[Progress], None], testing: bool, tracking: Tracking
-) -> Result:
-    """Computes a run of several devices in as many processes of this machine."""
-    data = data_of(config, testing)
-    identity = config.identity(data.contents)
-    if found := _found(root / identity, testing):
-        return found
-    children = Children(root, machine, jobs=1, testing=testing, every_epoch=True)
-    children.start(identity, identity, config, tracking)
-    try:
-        while True:
-            for _, message in children.wait():
-                if isinstance(message, Progress):
-                    tell(message)
-                elif isinstance(message, Result):
-                    return message
-                else:
-                    raise UserError(message.reason) if message.kind == "user" else RunError(message, root / identity)
-    finally:
-        children.stop(identity)
+def _identity(run: Run) -> str:
+    """The identity that all processes agree on."""
+    data = run.data
+    run.ranks.first(lambda: data.fingerprint)  # then the other processes find the data decoded
+    identity = run.ranks.together(lambda: run.config.identity(data.contents))
+    check_same(run, identity)
+    return identity
 
 
-def _execute(
-    config: RunConfig,
-    root: Path,
-    machine: Machine,
-    tell: Callable[[Progress], None],
-    testing: bool,
-    tracking: Tracking,
-    crew: Ranks,
-) -> Result:
-    data = data_of(config, testing)
-    crew.first(lambda: data.fingerprint)  # then the others find the data decoded
-    identity = crew.together(lambda: config.identity(data.contents))
-    folder = root / identity
-    same = crew.gathered(f"{identity}, {machine.accelerator}, {'with' if testing else 'without'} a test")
-    crew.together(lambda: _check_same(same))
-    tracked = crew.first(lambda: tracking.track != "csv")
-    with _disk_errors(folder):
-        crew.first(lambda: folder.mkdir(parents=True, exist_ok=True))
-        crew.together(lambda: _check_shared(folder))
-        with _lock(folder, crew):
-            if found := crew.first(lambda: _found(folder, testing)):
-                return found
-            crew.first(lambda: _begin(config, data, folder))
-            where: list[Progress] = []
-
-            def remember(progress: Progress) -> None:
-                where[:] = [progress]
-                if crew.rank == 0:
-                    tell(progress)
-
-            follower = crew.together(lambda: _tracker(config, tracking, folder.name, crew))
-            failed = True
-            try:
-                result = _run(config, data, folder, machine, crew, remember, follower, tracked)
-                if crew.rank == 0:
-                    _end(result, folder, testing)
-                failed = False
-            except (UserError, Elsewhere):
-                raise
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise _failure(error, config, folder, where, crew) from error
-            finally:
-                follower.close(failed)
-            return result
-
-
-def _tracker(config: RunConfig, tracking: Tracking, identity: str, crew: Ranks) -> Tracker:
-    """The run's tracker, in the first process; the others have one that does nothing."""
-    if crew.rank:
+def _tracker(run: Run, tracking: Tracking) -> Tracker:
+    """The run's tracker, in the first process; the other processes have one that does nothing."""
+    if run.ranks.rank:
         return Tracker()
-    said = config.supervision
-    tags = [config.dataset.name, config.method_name, said.amount, said.protocol, f"protocol-{PROTOCOL}"]
-    return tracker(tracking, identity, config.to_dict(), tags, log.warning)
+    config, supervision = run.config, run.config.supervision
+    tags = [config.dataset.name, config.method_name, supervision.amount, supervision.protocol, f"protocol-{PROTOCOL}"]
+    return tracker(tracking, run.folder.id, config.to_dict(), tags, log.warning)
 
 
-def _found(folder: Path, testing: bool) -> Result | None:
-    """The result, if the run was finished before."""
-    if not (folder / RESULT).exists():
-        return None
-    found = Result.load(folder)
-    return found if found.scores or not testing else None
+@contextmanager
+def _failures_recorded(run: Run) -> Iterator[None]:
+    """Turns what breaks a run into a RunError with a record in the run's folder, and ends the tracker."""
+    failed = True
+    try:
+        yield
+        failed = False
+    except (UserError, Elsewhere):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise
+        raise _failure(error, run) from error
+    finally:
+        run.tracker.close(failed)
 
 
-def _begin(config: RunConfig, data: PairDataModule, folder: Path) -> None:
-    _claim(folder, folder.name, data.fingerprint)
-    write_text(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
-    (folder / FAILURE).unlink(missing_ok=True)
+def _failure(error: Exception, run: Run) -> RunError | Elsewhere:
+    """Records why a run has no result; of several processes, the one that knows the cause records it."""
+    folder, diverged, lost = run.folder, isinstance(error, DivergedError), run.ranks.lost(error)
+    reason = lost or (str(error) if diverged else f"{type(error).__name__}: {error}")
+    if ((diverged or lost) and run.ranks.rank) or (lost and (folder.path / FAILURE).exists()):
+        return Elsewhere(reason)
+    failure = Failure(
+        id=folder.id,
+        kind="diverged" if diverged else "failed",
+        reason=reason,
+        where=(
+            f"stage {run.progress.stage}, after its epoch {run.progress.epoch}"
+            if run.progress
+            else "before the first epoch ended"
+        ),
+        config=run.config.to_dict(),
+        detail="" if diverged or lost else "".join(traceback.format_exception(error)),
+    )
+    failure.save(folder.path)
+    return Elsewhere(reason) if lost else RunError(failure, folder.path)
 
 
-def _end(result: Result, folder: Path, testing: bool) -> None:
-    result.save(folder)
-    if not testing:
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+def _train_and_test(run: Run, tracked: bool) -> Result:
+    """The protocol itself: method and supervision → stages → select → test once.
 
-
-def _check_same(tasks: list[str]) -> None:
-    """Refuses processes that were started with different configurations or data."""
-    if len(set(tasks)) > 1:
-        said = "\n".join(f"- process {rank}: {task}" for rank, task in enumerate(tasks))
-        raise UserError(
-            f"the processes of this run were started with different configurations or data:\n{said}\nStart all of them "
-            "with the same command on the same data."
-        )
-
-
-def _check_shared(folder: Path) -> None:
-    if not folder.exists():
-        raise UserError(
-            f"{folder}: the first process made this folder, and another one does not see it. All nodes of a run have "
-            "to share the folder of runs; name one that they do with --output."
-        )
-
-
-def _run(
-    config: RunConfig,
-    data: PairDataModule,
-    folder: Path,
-    machine: Machine,
-    crew: Ranks,
-    tell: Callable[[Progress], None],
-    follower: Tracker,
-    tracked: bool,
-) -> Result:
+    Args:
+        run: The run.
+        tracked: Whether the first process has a tracker.
+    """
     began = time.perf_counter()
-    if machine.threads:
-        torch.set_num_threads(machine.threads)
-    dataset, supervision = config.dataset, crew.together(lambda: data.supervision)
-    method = data.learner = crew.together(lambda: _method(config))
-    crew.together(lambda: _check_supervision(method, data, config, crew.size))
-    crew.together(lambda: method.learn(data))
-    crew.first(lambda: _save_supervision(data, folder))
-    if crew.size > 1 and any(isinstance(module, _BatchNorm) for module in method.modules()):
+    if run.machine.threads:
+        torch.set_num_threads(run.machine.threads)
+    prepare(run)
+    if run.ranks.rank == 0:
+        run.tracker.start(stage.history(run))
+    stages = []
+    for number in range(len(run.method.stages)):
+        trained = stage.train(run, number)
+        stages.append(trained.summary)
+        run.rows.extend(trained.rows)
+    final = run.trainer()
+    validation = _validation(run, stages, final)
+    scores = _test_once(run, final)
+    if tracked:
+        run.tracker.finish(_summary(scores, validation) | _floor(run.data, final))
+    return _result(run, stages, validation, scores, final, began)
+
+
+def prepare(run: Run) -> None:
+    """Makes the run's method, and writes down its supervision.
+
+    Raises:
+        UserError: If the method cannot learn from the data.
+    """
+    data, ranks = run.data, run.ranks
+    ranks.together(lambda: data.supervision)
+    method = run.method = data.learner = ranks.together(lambda: method_of(run.config))
+    ranks.together(lambda: check_supervision(run))
+    ranks.together(lambda: method.learn(data))
+    ranks.first(lambda: run.folder.save_supervision(data))
+    if ranks.size > 1 and any(isinstance(module, _BatchNorm) for module in method.modules()):
         method.remarks.append(
             "batch normalisation has the statistics of each device's part of a batch, not of all of it"
         )
 
-    stages: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    if crew.rank == 0:
-        follower.start(_history(method, folder))
-    for number, stage in enumerate(method.stages):
-        method.stage = stage
-        done = _train_stage(method, data, config, machine, crew, folder, number, stage, rows, tell, follower)
-        stages.append(done["summary"])
-        rows.extend(done["rows"])
 
-    trainer = _trainer(config, machine)
-    validation = next((s["value"] for s in reversed(stages) if s["monitor"] == method.score_name), None)
-    if not stages:
-        validation = float(trainer.validate(method, datamodule=data, verbose=False)[0][method.score_name])
-    scores = _test(method, data, trainer) if data.testing else []
-    if scores and not math.isfinite(scores[0].value):
-        raise DivergedError(f"the test score {scores[0].metric} is not a number")
-    if data.testing:
-        crew.first(lambda: pictures.save_panel(method, data, folder))
-    if tracked:
-        follower.finish(_summary(scores, validation) | _floor(data, trainer))
+def method_of(config: RunConfig) -> Method:
+    """The method of a run, with its initial weights.
 
-    counts, device = supervision.counts(), trainer.strategy.root_device.type
-    trained = sum(row["seconds"] for row in rows)
-    return Result(
-        id=folder.name,
-        protocol=PROTOCOL,
-        config=config.to_dict(),
-        dataset={
-            "name": dataset.name,
-            "fingerprint": data.fingerprint,
-            "views": {view: repr(domain) for view, domain in data.domains.items()},
-            "train": len(data.train),
-            "val": len(data.val),
-            **{name: len(numbers) for name, numbers in data.test_sets.items()},
-        },
-        supervision={**counts, "val_pairs": len(data.val)},
-        selection={"rule": config.training.selection, "stages": stages},
-        scores=scores,
-        validation=validation,
-        cost={
-            "wall_s": round(time.perf_counter() - began + sum(s["seconds_before"] for s in stages), 3),
-            "train_s": round(trained, 3),
-            "epochs": len(rows),
-            "updates": len(rows) * data.steps,
-            "parameters": sum(p.numel() for p in method.parameters()),
-            "peak_memory_mb": round(max(crew.gathered(environment.peak_memory_mb(device))), 1),
-        },
-        environment={
-            **environment.describe(),
-            "device": device,
-            "nodes": trainer.num_nodes,
-            "threads": torch.get_num_threads(),
-        },
-        warnings=method.remarks,
-    )
-
-
-def _method(config: RunConfig) -> Method:
+    Raises:
+        UserError: If the method cannot be trained on the dataset.
+    """
     kind, dataset = METHODS[config.method_name], config.dataset
     supported, reason = kind.supports(dataset, config.method)
     if not supported:
@@ -339,20 +234,15 @@ def _method(config: RunConfig) -> Method:
     return kind(dataset.domains, config.method, dataset.source, dataset.target, seed, dataset.truths)
 
 
-def _test(method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Score]:
-    trainer.test(method, datamodule=data, verbose=False)
-    scores = []
-    for direction, metric in method.all_metrics():
-        source, target = direction.split("->")
-        indices, values = metric.per_sample()
-        better = bool(metric.higher_is_better)
-        scores.append(Score(metric.name, source, target, metric.unit, better, indices, values, metric.pooled()))
-    return scores
+def _name(score: Score) -> str:
+    """A score's name for trackers, e.g. `x->y/iou`; with that of its test set, if it is not the usual one."""
+    place = "" if score.test_set == TEST else f"{score.test_set}/"
+    return f"{place}{score.source}->{score.target}/{score.metric}"
 
 
 def _summary(scores: list[Score], validation: float | None) -> dict[str, float | str]:
     """The final values, of the selected weights: on the test samples as in the log, and on the validation pairs."""
-    final: dict[str, float | str] = {f"test/{s.source}->{s.target}/{s.metric}": s.value for s in scores}
+    final: dict[str, float | str] = {f"test/{_name(score)}": score.value for score in scores}
     return final | ({"validation": validation} if validation is not None else {})
 
 
@@ -363,241 +253,68 @@ def _floor(data: PairDataModule, trainer: L.Trainer) -> dict[str, float | str]:
     floor.learn(data)
     if not data.testing:
         return {"floor/validation": trainer.validate(floor, datamodule=data, verbose=False)[0][floor.score_name]}
-    return {
-        f"floor/{score.source}->{score.target}/{score.metric}": score.value for score in _test(floor, data, trainer)
-    }
+    return {f"floor/{_name(score)}": score.value for score in Predict()(floor, data, trainer)}
 
 
-def _place(folder: Path, number: int, stage: Stage) -> Path:
-    """Where a stage keeps its checkpoints."""
-    return folder / CHECKPOINTS / f"{number}-{stage.name}"
+def _validation(run: Run, stages: list[dict[str, Any]], trainer: L.Trainer) -> float | None:
+    """The validation score of the selected weights; `None` without validation samples."""
+    name = run.method.score_name
+    if stages and stages[-1]["monitor"] == name:
+        return float(stages[-1]["value"])
+    if not len(run.data.val):
+        return None
+    return float(trainer.validate(run.method, datamodule=run.data, verbose=False)[0][name])
 
 
-def _rows_in(checkpoint: Path) -> list[dict[str, Any]]:
-    """The rows of the log that a checkpoint holds."""
-    return list(_readable(checkpoint)["callbacks"][EpochLog.__qualname__]["rows"])
+def _test_once(run: Run, trainer: L.Trainer) -> list[Score]:
+    """The test scores of the selected weights, and pictures of them; none without a test."""
+    if not run.data.testing:
+        return []
+    scores = Predict()(run.method, run.data, trainer)
+    if not math.isfinite(scores[0].value):
+        raise DivergedError(f"the test score {scores[0].metric} is not a number")
+    run.ranks.first(lambda: pictures.save_panel(run.method, run.data, run.folder.path))
+    return scores
 
 
-def _history(method: Method, folder: Path) -> list[dict[str, Any]]:
-    """The rows of all epochs that need not be trained again."""
-    rows: list[dict[str, Any]] = []
-    for number, stage in enumerate(method.stages):
-        place = _place(folder, number, stage)
-        if (place / FINISHED).exists():
-            rows += read_json(place / FINISHED)["rows"]
-        elif (place / LAST).exists():
-            rows += _rows_in(place / LAST)
-    return rows
-
-
-def _train_stage(
-    method: Method,
-    data: PairDataModule,
-    config: RunConfig,
-    machine: Machine,
-    crew: Ranks,
-    folder: Path,
-    number: int,
-    stage: Stage,
-    rows: list[dict[str, Any]],
-    tell: Callable[[Progress], None],
-    follower: Tracker,
-) -> dict[str, Any]:
-    """Trains one stage, or takes it up where it was left; afterwards the method holds the selected weights."""
-    training = config.training
-    place = _place(folder, number, stage)
-    best, last, finished = place / "best.ckpt", place / LAST, place / FINISHED
-    selected = best if training.selection == "best_validation" else last
-    if not crew.first(finished.exists):
-        mode = "max" if method.higher_is_better else "min"
-        budgets = [s.epochs(training.epochs) for s in method.stages]
-        epochs = budgets[number]
-        epoch_log = EpochLog(
-            folder / "log.csv", stage.name, sum(budgets[:number]), sum(budgets), rows, tell, follower,
-            lambda: pictures.translations(method, data),
-        )  # fmt: skip
-        stops_early = training.selection == "best_validation" and not stage.full_budget
-        patience = training.patience if stops_early else epochs
-        stopping = ResumableEarlyStopping(
-            method.monitor, patience=patience, mode=mode, check_finite=False, check_on_train_epoch_end=False
-        )
-        keep_best = ModelCheckpoint(
-            place, "best", method.monitor, save_top_k=1, mode=mode, save_weights_only=True,
-            enable_version_counter=False, save_on_train_epoch_end=False,
-        )  # fmt: skip
-        keep_last = ModelCheckpoint(
-            place, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
-        )
-        trainer = _trainer(config, machine, [epoch_log, stopping, keep_best, keep_last], epochs)
-        before, resumed = 0.0, crew.first(last.exists)
-        if resumed:
-            before = sum(row["seconds"] for row in _rows_in(last))
-        try:
-            trainer.fit(method, datamodule=data, ckpt_path=last if resumed else None, weights_only=True)
-        except SystemExit as error:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from error
-        monitored = [row[method.monitor] for row in epoch_log.rows]
-        chosen = len(monitored) - 1
-        if training.selection == "best_validation":
-            chosen = int(np.nanargmax(monitored) if method.higher_is_better else np.nanargmin(monitored))
-        summary = {
-            "stage": stage.name,
-            "monitor": method.monitor,
-            "higher_is_better": method.higher_is_better,
-            "epoch": chosen,
-            "value": monitored[chosen],
-            "last": monitored[-1],
-            "budget": "full" if stage.full_budget else "early stopping",
-            "epochs": len(monitored),
-            "stopped_early": len(monitored) < epochs,
-            "seconds_before": round(before, 3),
-        }
-        crew.first(lambda: write_json(finished, {"summary": summary, "rows": epoch_log.rows}))
-    method.load_state_dict(_readable(selected)["state_dict"])
-    done: dict[str, Any] = crew.first(lambda: read_json(finished))
-    return done
-
-
-def _trainer(
-    config: RunConfig, machine: Machine, callbacks: list[Callback] | None = None, epochs: int = 1
-) -> L.Trainer:
-    # Lightning advises on loaders, loggers and accelerators; none of it is for the user of a benchmark.
-    trained_on = ranks.strategy(config.training.devices)
-    ranks.check(trained_on["devices"], machine.accelerator)
-    for part in ("pytorch", "fabric"):
-        logging.getLogger(f"lightning.{part}").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning.*")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
-    return L.Trainer(
-        accelerator=machine.accelerator,
-        **trained_on,
-        max_epochs=epochs,
-        precision=config.training.precision,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=bool(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+def _result(
+    run: Run,
+    stages: list[dict[str, Any]],
+    validation: float | None,
+    scores: list[Score],
+    trainer: L.Trainer,
+    began: float,
+) -> Result:
+    data, method, device = run.data, run.method, trainer.strategy.root_device.type
+    return Result(
+        id=run.folder.id,
+        protocol=PROTOCOL,
+        config=run.config.to_dict(),
+        dataset={
+            "name": data.dataset.name,
+            "fingerprint": data.fingerprint,
+            "views": {view: repr(domain) for view, domain in data.domains.items()},
+            "train": len(data.train),
+            "val": len(data.val),
+            **{name: len(numbers) for name, numbers in data.test_sets.items()},
+        },
+        supervision={**data.supervision.counts(), "val_pairs": len(data.val)},
+        selection={"rule": run.config.training.selection, "stages": stages},
+        scores=scores,
+        validation=validation,
+        cost={
+            "wall_s": round(time.perf_counter() - began + sum(s["seconds_before"] for s in stages), 3),
+            "train_s": round(sum(row["seconds"] for row in run.rows), 3),
+            "epochs": len(run.rows),
+            "updates": len(run.rows) * data.steps,
+            "parameters": method.size,
+            "peak_memory_mb": round(max(run.ranks.gathered(environment.peak_memory_mb(device))), 1),
+        },
+        environment={
+            **environment.describe(),
+            "device": device,
+            "nodes": trainer.num_nodes,
+            "threads": torch.get_num_threads(),
+        },
+        warnings=method.remarks,
     )
-
-
-def _split(data: PairDataModule) -> dict[str, list[int]]:
-    parts = {"train": data.train, "val": data.val, **data.test_sets}
-    return {part: numbers.tolist() for part, numbers in parts.items()}
-
-
-def _check_supervision(method: Method, data: PairDataModule, config: RunConfig, devices: int) -> None:
-    """Refuses supervision that leaves a stage nothing to learn from, or a device nothing to do.
-
-    Raises:
-        UserError: Naming what is missing.
-    """
-    parts = {"validation": data.val} | (data.test_sets if data.testing else {})
-    for part, samples in parts.items():
-        if len(samples) < devices:
-            raise UserError(
-                f"training.devices: {devices} divide the {part} samples, and there are only {len(samples)}. Ask for "
-                "fewer."
-            )
-    first = method.stage
-    for stage in method.stages:
-        method.stage = stage
-        if not set(method.uses) & data.supervision.groups.keys():
-            needs = " or ".join("pairs" if len(shown) > 1 else f"{shown[0]}-only samples" for shown in method.uses)
-            which = f"stage {stage.name} of " if len(method.stages) > 1 else ""
-            said = config.supervision
-            amount = (
-                f"N = {said.paired:g} %" if said.paired_count is None else f"a number of pairs of {said.paired_count}"
-            )
-            raise UserError(
-                f"{which}method {config.method_name} learns from {needs}, and {amount} leaves none (protocol "
-                f"{said.protocol})."
-            )
-        data.sampler(0, devices)  # it refuses a batch that cannot be divided
-    method.stage = first
-
-
-def _save_supervision(data: PairDataModule, folder: Path) -> None:
-    """Writes which samples show what, and draws those that are pairs."""
-    said = {"selection": data.config.selection, "y_bank": data.config.y_bank}
-    write_json(folder / "supervision.json", {"split": _split(data), "groups": data.supervision.to_json(), **said})
-    pictures.save_chosen(data, folder)
-
-
-def _readable(path: Path) -> dict[str, Any]:
-    """Loads a checkpoint, which holds tensors and plain values only."""
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(
-            f"{path}: the checkpoint is damaged ({type(error).__name__}). Delete the folder {path.parent} to train "
-            "this stage again; finished runs are not touched."
-        ) from error
-    return checkpoint
-
-
-def _claim(folder: Path, identity: str, fingerprint: str) -> None:
-    """Notes what the folder is for, or refuses a folder that is for something else."""
-    mine = {"id": identity, "protocol": PROTOCOL, "fingerprint": fingerprint}
-    note = folder / "run.json"
-    if note.exists():
-        found = read_json(note)
-        if found != mine:
-            raise UserError(
-                f"{folder} was begun as {found}, this is {mine}. Move the folder away, or name another with --output."
-            )
-    write_json(note, mine)
-
-
-def _failure(
-    error: Exception, config: RunConfig, folder: Path, where: list[Progress], crew: Ranks
-) -> RunError | Elsewhere:
-    """Records why a run has no result; of several processes, the one that knows."""
-    diverged, lost = isinstance(error, DivergedError), crew.lost(error)
-    reason = lost or (str(error) if diverged else f"{type(error).__name__}: {error}")
-    if ((diverged or lost) and crew.rank) or (lost and (folder / FAILURE).exists()):
-        return Elsewhere(reason)
-    place = f"stage {where[0].stage}, after its epoch {where[0].epoch}" if where else "before the first epoch ended"
-    detail = "" if diverged or lost else "".join(traceback.format_exception(error))
-    failure = Failure(folder.name, "diverged" if diverged else "failed", reason, place, config.to_dict(), detail)
-    failure.save(folder)
-    return Elsewhere(reason) if lost else RunError(failure, folder)
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Turns a full or unwritable disk into a message."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"{folder}: no space left on the disk. Free some and repeat the command; it goes on from the last "
-                "finished epoch."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(f"{error.filename or folder}: cannot be written ({error.strerror}).") from error
-        raise
-
-
-@contextmanager
-def _lock(folder: Path, crew: Ranks) -> Iterator[None]:
-    """Keeps others from computing the same run: they wait, then find the result. Freed by any exit."""
-    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
-
-    def taken() -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if crew.size > 1 else 0))
-        except BlockingIOError:
-            return False
-        return True
-
-    try:
-        # The first process holds it for all, and tells the others that it waits, who would else lose patience.
-        while not crew.first(taken):
-            time.sleep(_LOOK_SECONDS)
-        yield
-    finally:
-        os.close(handle)

@@ -1,4 +1,4 @@
-"""What one sweep searches: the hyper-parameters of one row of a benchmark at one N, by the validation score."""
+"""The search of one sweep: the hyper-parameters of a benchmark's row at one N, compared by the validation score."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from lsmbench.runs.run import data_of
 from lsmbench.sweeps.space import Space, start
 
 SEED = 1000
-"""Seed of all trials of a sweep; benchmarks have seeds of their own, so that nothing is tuned to these."""
+"""Seed of all trials of a sweep; benchmarks use other seeds, so that parameters are not tuned to their seeds."""
 NEW_SEEDS = (1001, 1002, 1003)
-"""Seeds on which the best trials are run again."""
+"""Seeds on which the best trials are repeated."""
 
 _TINY = 1e-6  # an error of zero has no logarithm
 _STARTUP = 10
@@ -36,15 +36,15 @@ class Search:
 
     Attributes:
         benchmark: The benchmark.
-        row: Row of its table.
+        row: Row of the benchmark's table.
         amount: N, or the number of pairs; `None` if the method uses no pairs.
-        space: What is searched.
-        default: The parameters of trial 0: those that the row has without a sweep.
+        space: The search space.
+        default: The parameters of trial 0: the row's parameters without a sweep.
         off: Parameters of the space that the row switches off.
         config: The row's configuration with the sweep's seed.
-        fingerprint: Of the dataset.
+        fingerprint: The dataset's fingerprint.
         contents: Fingerprint of all data, that of a bank of y-only samples included.
-        metric: What is searched by.
+        metric: The metric that trials are compared by.
     """
 
     benchmark: Benchmark
@@ -70,11 +70,11 @@ class Search:
         return f"val/{self.config.dataset.source}->{self.config.dataset.target}/{self.metric.name}"
 
     def run(self, parameters: Mapping[str, float], seed: int = SEED) -> RunConfig:
-        """The configuration with other parameters and another seed."""
+        """The configuration of a run with some parameters and a seed."""
         return run_config(self.benchmark, self.row, self.amount or 0, seed, parameters)
 
     def floor(self) -> RunConfig:
-        """The trivial predictor of the same data, with the same validation pairs."""
+        """The configuration of the floor, on the same data and the same validation pairs."""
         values = self.config.to_dict()
         values["training"]["init_seed"] = values["supervision"]["supervision_seed"] = 0
         return config_from_dict({**values, "method": {"name": "floor"}})
@@ -84,13 +84,13 @@ class Search:
         return config.identity(self.contents)
 
     def objective(self, validation: float) -> float:
-        """What is minimised: the logarithm of the validation error."""
+        """The value that a sweep minimises: the logarithm of the validation error."""
         return math.log(max(self.metric.error(validation), _TINY))
 
     def sampler(self, trials: int) -> Callable[[int], BaseSampler]:
-        """Makes a sampler from a seed, for a sweep of so many trials.
+        """Returns a function that makes a sampler from a seed, for a sweep of `trials` trials.
 
-        Random trials come first: ten of forty, and a quarter of a shorter sweep.
+        The first trials are random: ten of forty, and a quarter of a shorter sweep.
         """
         startup = max(1, min(_STARTUP, trials // 4))
 
@@ -106,7 +106,7 @@ class Search:
         return make
 
     def pruner(self) -> BasePruner:
-        """What ends hopeless trials."""
+        """The pruner, which ends hopeless trials."""
         match self.space.pruner:
             case "none":
                 return NopPruner()
@@ -117,7 +117,7 @@ class Search:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What makes this search another than others: two searches with one name must agree in all of it."""
+        """Identifies the search: all searches of one study must have the same definition."""
         better = bool(self.metric.higher_is_better)
         values = {
             "benchmark": self.benchmark.name,
@@ -144,13 +144,13 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
     """The searches of some rows of a benchmark: one for each N, or one in all for a method without pairs.
 
     Args:
-        benchmark: The benchmark, with its rows multiplied by the ways to select pairs.
-        rows: Rows of its table.
-        spaces: What is searched for each method.
+        benchmark: The benchmark, with one row for each method and way to select pairs.
+        rows: Rows of the benchmark's table.
+        spaces: The search space of each method.
 
     Raises:
-        UserError: If there is no such row, it cannot be trained on the dataset, it starts outside of its space, or N
-            leaves no pair.
+        UserError: If the benchmark has no such row, the row cannot be trained on the dataset, its parameters lie
+            outside of the space, or N leaves no pair.
     """
     found, prints = [], dict[str | None, tuple[str, str, int]]()
     for row in rows:
@@ -166,7 +166,7 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
 
 
 def obstacle(benchmark: Benchmark, row: str) -> str:
-    """Why a row cannot be tuned, e.g. because its method cannot be trained on the dataset; empty if it can."""
+    """Why a row cannot be tuned, e.g. because its method cannot be trained on the dataset; empty if it can be."""
     config = run_config(benchmark, row, 0, SEED)
     kind = METHODS[config.method_name]
     supported, reason = kind.supports(config.dataset, config.method)
@@ -188,7 +188,7 @@ def _search(
     bank = config.supervision.y_bank
     if amount == 0:
         raise UserError(f"{row} cannot be tuned at N = 0: that leaves no pair.")
-    if bank not in prints:  # large data takes its time
+    if bank not in prints:  # reading large data takes long: only once
         data = data_of(config, testing=False)
         prints[bank] = (data.fingerprint, data.contents, len(data.train))
     fingerprint, contents, samples = prints[bank]
@@ -198,23 +198,23 @@ def _search(
 
 
 def agree(study: optuna.Study, search: Search) -> None:
-    """Notes what a new study is of, or refuses one that is of something else.
+    """Stores the search's definition in a new study, or compares it with the study's.
 
     Raises:
-        UserError: Naming the study and how it differs.
+        UserError: If the definitions differ, with each difference.
     """
-    mine, its = search.definition, study.user_attrs.get("definition")
-    if its is None:
+    wanted, stored = search.definition, study.user_attrs.get("definition")
+    if stored is None:
         if study.get_trials(deepcopy=False):
             raise UserError(
                 f"study {study.study_name!r} was not made by lsmbench. Name another by --study, or another storage."
             )
-        study.set_user_attr("definition", mine)
+        study.set_user_attr("definition", wanted)
         return
-    if its == mine:
+    if stored == wanted:
         return
-    said = [f"- {key}: {then} there, {now} now" for key, (now, then) in differences(mine, its).items()]
+    lines = [f"- {key}: {then} there, {now} now" for key, (now, then) in differences(wanted, stored).items()]
     raise UserError(
-        f"study {study.study_name!r} was made with another space, objective or setting:\n" + "\n".join(said) + "\n"
-        "Go back to that, or begin a new study with --study NAME (or in another folder with --output)."
+        f"study {study.study_name!r} was made with another space, objective or setting:\n" + "\n".join(lines) + "\n"
+        "Use the study's values, or begin a new study with --study NAME (or in another folder with --output)."
     )

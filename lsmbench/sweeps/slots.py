@@ -1,10 +1,10 @@
-"""The places of a study's trials: each is filled exactly once, however many workers there are and whichever die.
+"""Slots: the planned trials of a study. Each slot is filled exactly once, by any number of workers, even if some die.
 
-Optuna only knows trials. A slot is a place for one: it waits in the study's queue under its name, is taken by one
-worker (the storage lets only one have it), and is filled by a trial that finishes. When a worker dies, its trial is
-given up, and the slot is the next to wait, with the same parameters, so that the run goes on where it was left.
+Optuna only knows trials. A slot is a planned trial: it waits in the study's queue under its key, one worker takes it
+(the storage gives it to one worker only), and a finished trial fills it. When a worker dies, another worker fails its
+trial and queues the slot again, first and with the same parameters, so that the run resumes from its checkpoint.
 
-Facts about Optuna 5 that this file relies on, each with a test: a waiting trial is given to one asker only; a finished
+This file relies on three facts about Optuna 5, each with a test: a waiting trial is given to one asker only; a finished
 trial cannot be told again; a killed worker's trial stays running for ever in any storage, since heartbeats need
 `study.optimize`.
 """
@@ -29,22 +29,22 @@ from lsmbench.methods.base import seed_of
 SLOT, WORKER, REASON = "slot", "worker", "reason"
 
 BEAT_SECONDS = 60.0
-"""How often a worker says that it lives."""
+"""Time between a worker's heartbeats."""
 SILENCE_SECONDS = 600.0
-"""After so long without a word, a worker of another machine is taken for dead. Clocks may differ by minutes."""
+"""A worker of another machine counts as dead after this time without a heartbeat. Clocks may differ by minutes."""
 CLAIM_SECONDS = 30.0
-"""A trial that nobody claims for so long lost its worker in the moment between taking and claiming it."""
+"""A trial that no worker claims in this time has lost its worker between taking and claiming it."""
 
 FILLED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one trial.
+    """A planned trial.
 
     Attributes:
-        key: Its name, unique in the study.
-        parameters: Values that are given; the others are sampled.
+        key: The slot's name, unique in the study.
+        parameters: Fixed parameters; the other parameters are sampled.
     """
 
     key: str
@@ -57,9 +57,9 @@ class Slots:
     Args:
         study: The study.
         wanted: The slots, in the order in which they are taken.
-        space: What each parameter is drawn from.
+        space: The distribution of each parameter.
         sampler: Makes the sampler of a slot from a seed.
-        seed: Each slot draws by a seed made of this one and its key.
+        seed: The seed of a slot's sampler is made of this seed and the slot's key.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Slots:
         study.sampler = _SlotSampler(sampler, seed)
 
     def take(self) -> optuna.Trial | None:
-        """Takes the first slot that has no trial, after giving up those of dead workers; `None` if all have one."""
+        """Fails the trials of dead workers, then takes the first slot without a trial; `None` if all have trials."""
         self._give_up_stale()
         while self._queue():
             try:
                 trial = self.study.ask(self.space)
             except optuna.exceptions.UpdateFinishedTrialError:
-                continue  # given up before it was claimed, by a worker that took this one for dead
+                continue  # another worker took this one for dead and failed the trial before it was claimed
             refusal = self._refusal(trial)
             if not refusal:
                 return trial
@@ -91,16 +91,16 @@ class Slots:
         return None
 
     def filled(self) -> dict[str, FrozenTrial]:
-        """The trial of every slot that is filled, in the order of the slots."""
+        """The finished trial of every filled slot, in the order of the slots."""
         found = {trial.user_attrs[SLOT]: trial for trial in self._trials() if trial.state in FILLED}
         return {key: found[key] for key in self.wanted if key in found}
 
     def running(self) -> list[FrozenTrial]:
-        """The trials that workers are busy with."""
+        """The trials that workers are running."""
         return [trial for trial in self._trials() if trial.state is TrialState.RUNNING]
 
     def beat(self, trial: optuna.Trial) -> bool:
-        """Says that a trial's worker lives; `False` if the trial was given up and belongs to another."""
+        """Stores a heartbeat of a trial's worker; `False` if another worker has failed the trial."""
         try:
             trial.set_user_attr(WORKER, _myself())
         except optuna.exceptions.UpdateFinishedTrialError:
@@ -108,19 +108,19 @@ class Slots:
         return True
 
     def fill(self, trial: optuna.Trial, value: float | None, attributes: Mapping[str, Any]) -> bool:
-        """Ends a trial with the value of its objective, or, without one, as pruned.
+        """Ends a trial as complete, with the value of its objective, or without a value as pruned.
 
         Returns:
-            `False` if the trial had been given up: another worker has the slot.
+            `False` if another worker has failed the trial: then the slot is not filled.
         """
         return self._tell(trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE, attributes)
 
     def fail(self, trial: optuna.Trial | FrozenTrial, reason: str, attributes: Mapping[str, Any] | None = None) -> bool:
-        """Gives a trial up; its slot waits again, with the same parameters."""
+        """Ends a trial as failed; its slot is queued again with the same parameters."""
         return self._tell(trial, None, TrialState.FAIL, {REASON: reason, **(attributes or {})})
 
     def before(self, trial: optuna.Trial) -> dict[int, float]:
-        """What earlier trials of the same slot had reported when they were given up, by epoch."""
+        """The values by epoch that earlier, failed trials of the same slot have reported."""
         key = trial.user_attrs[SLOT]
         return {
             step: value
@@ -151,9 +151,9 @@ class Slots:
                 self.fail(trial, "its worker died")
 
     def _queue(self) -> bool:
-        """Lets the first slot without a trial wait, unless one waits already; `False` if all have a trial.
+        """Queues the first slot without a trial, unless a slot is queued; `False` if all slots have trials.
 
-        One at a time, so that a slot that was given up comes before those that were never begun.
+        Only one slot is queued at a time, so that a slot whose trial failed comes before slots without any trial yet.
         """
         trials = self._trials()
         if any(trial.state is TrialState.WAITING for trial in trials):
@@ -169,7 +169,7 @@ class Slots:
     def _stale(self, trial: FrozenTrial) -> bool:
         worker = trial.user_attrs.get(WORKER)
         if worker is None:
-            # By this process's own clock: the time that Optuna notes has no zone.
+            # By this process's own clock: Optuna's times have no zone.
             first_seen = self._unclaimed.setdefault(trial.number, time.monotonic())
             return time.monotonic() - first_seen > CLAIM_SECONDS
         if worker["place"] == _place():
@@ -177,23 +177,23 @@ class Slots:
         return time.time() - float(worker["beat"]) > SILENCE_SECONDS
 
     def _refusal(self, trial: optuna.Trial) -> str:
-        """Why a trial must not be run; empty if it must."""
+        """The reason not to run a trial; empty if it is to be run."""
         key = trial.user_attrs.get(SLOT)
         if key is None:
-            return "another worker took the last slot that waited"
+            return "another worker took the last queued slot"
         if key not in self.wanted:
-            return "no longer wanted"
+            return "its slot is no longer wanted"
         # Two workers that start at the same moment may both queue a slot: the first of its trials counts.
         others = [t for t in self._trials() if t.user_attrs[SLOT] == key and t.state is not TrialState.FAIL]
         return "its slot has another trial" if any(t.number < trial.number for t in others) else ""
 
 
 class _SlotSampler(BaseSampler):
-    """Samples each slot by random numbers of its own, and writes down who does.
+    """Samples each slot with a seed of its own, and stores which worker runs the trial.
 
-    A sampler that lives through a search starts its numbers again after an interruption, and tries again what it has
-    tried. Here parameters depend on the slot and on the finished trials only, so that an interrupted search of one
-    worker ends with the same trials.
+    A single sampler would start its random numbers again after an interruption and repeat trials. Here parameters
+    depend on the slot and on the finished trials only, so that one worker's search ends with the same trials, whether
+    interrupted or not.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
@@ -208,25 +208,25 @@ class _SlotSampler(BaseSampler):
         self.inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the sampler does; nothing for a trial without a slot, which is not run."""
+        """Asks the slot's sampler; a trial without a slot, which is not run, needs no parameters."""
         return self.inner.infer_relative_search_space(study, trial) if SLOT in trial.user_attrs else {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As the sampler does."""
+        """Asks the slot's sampler."""
         return self.inner.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the sampler does."""
+        """Asks the slot's sampler."""
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """As the sampler does, whichever trial it sampled last: those that are used here do nothing."""
+        """Tells the last slot's sampler, whichever trial ended: the samplers in use ignore it."""
         self.inner.after_trial(study, trial, state, values)
 
 
@@ -235,13 +235,13 @@ def _myself() -> dict[str, Any]:
 
 
 def _place() -> str:
-    """Where process numbers mean the same: a machine between two starts, and a container of it."""
+    """Identifies where process numbers are unique: a machine, its boot, and a container on it."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{platform.node()}, {boot}, {os.readlink('/proc/self/ns/pid')}"
 
 
 def _born(pid: int) -> str | None:
-    """When a process started, since numbers are used again; `None` if it has ended."""
+    """When a process started, since process numbers are reused; `None` if the process has ended."""
     try:
         state, *others = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What is searched: the ranges and the budget of one method's sweep, read from a YAML file."""
+"""The search space and the budget of one method's sweep, read from a YAML file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ KEYS = ("method", "space", "trials", "sampler", "pruner")
 
 @dataclass(frozen=True)
 class Space:
-    """What a sweep's YAML says.
+    """The content of a sweep's YAML file.
 
     Attributes:
         method: Name of the method.
         ranges: For each searched option of the method its least and greatest value; all on a log scale.
         trials: Finished trials after which the sweep ends.
-        sampler: What proposes values: `gp` is Bayesian optimisation by a Gaussian process.
-        pruner: What ends hopeless trials early.
+        sampler: How values are proposed: `gp` is Bayesian optimisation by a Gaussian process.
+        pruner: How hopeless trials are ended early.
         path: The file.
     """
 
@@ -54,14 +54,14 @@ def available() -> dict[str, Path]:
 def load(method: str, path: Path | None = None) -> Space:
     """Reads a method's search space.
 
-    A range of the user's own may be wider than the one that the option suggests.
+    A range may be wider than the range that the option suggests.
 
     Args:
         method: Name of the method.
-        path: A file of the user's own; the package's if `None`.
+        path: The user's file; `None`: the package's.
 
     Raises:
-        UserError: If there is no such file, the method has nothing to tune, or the file says something impossible.
+        UserError: If there is no such file, the method has nothing to tune, or the file holds a wrong value.
     """
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}{nearest(method, METHODS)} Known: {', '.join(METHODS)}.")
@@ -71,7 +71,7 @@ def load(method: str, path: Path | None = None) -> Space:
         path = available().get(method)
         if path is None:
             raise UserError(
-                f"{method} has no search space: no file sweeps/{method}.yaml. Methods with one: {_known()}. "
+                f"{method} has no search space: no file sweeps/{method}.yaml. Methods with a space: {_known()}. "
                 "Write such a file, or name one by --space."
             )
     values = load_yaml(path)
@@ -80,7 +80,7 @@ def load(method: str, path: Path | None = None) -> Space:
             raise UserError(f"{path}: unknown key {key}{nearest(str(key), KEYS)} Known: {', '.join(KEYS)}.")
     absent = [key for key in KEYS if key not in values and key != "pruner"]
     if absent:
-        raise UserError(f"{path}: says nothing of {', '.join(absent)}.")
+        raise UserError(f"{path}: missing: {', '.join(absent)}. Expected keys: {', '.join(KEYS)}.")
     if values["method"] != method:
         raise UserError(
             f"{path}: method is {values['method']!r}, but the sweep is of {method}; name the file of {method}."
@@ -89,7 +89,7 @@ def load(method: str, path: Path | None = None) -> Space:
     if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
         raise UserError(f"{path}: trials: expected a whole number of at least 1, found {trials!r}.")
     sampler = _choice(path, "sampler", values["sampler"], get_args(Sampler))
-    # YAML has a word of its own for nothing: `pruner: null`, or a key without a value.
+    # YAML has two ways to write "no value": `pruner: null`, or a key without a value.
     pruner = _choice(path, "pruner", values.get("pruner") or "none", get_args(Pruner))
     if sampler == "gp" and pruner != "none":
         raise UserError(
@@ -100,18 +100,18 @@ def load(method: str, path: Path | None = None) -> Space:
 
 
 def start(space: Space, config: MethodConfig) -> tuple[dict[str, float], list[str]]:
-    """The configuration that a benchmark has without a sweep, as the first trial of one.
+    """The parameters of a sweep's first trial: those that the benchmark's row has without a sweep.
 
     Args:
-        space: What is searched.
+        space: The search space.
         config: The method's options in the benchmark's row.
 
     Returns:
-        The value of each searched parameter, and the names of those that are 0: these are switched off in the benchmark
-        (a logarithm has no place for them), so that they are not searched.
+        The value of each searched parameter, and the names of parameters that are 0. The benchmark switches those off,
+        and a log scale has no 0, so that they are not searched.
 
     Raises:
-        UserError: If a value lies outside its range, or nothing is left to search.
+        UserError: If a value lies outside its range, or no parameter is left to search.
     """
     values: dict[str, float] = {}
     off: list[str] = []
@@ -136,7 +136,7 @@ def start(space: Space, config: MethodConfig) -> tuple[dict[str, float], list[st
 
 
 def distributions(space: Space, names: Iterable[str]) -> dict[str, FloatDistribution]:
-    """What Optuna draws the named parameters from, on a log scale."""
+    """Optuna's distributions of the named parameters, on a log scale."""
     return {name: FloatDistribution(*space.ranges[name], log=True) for name in names}
 
 
@@ -173,14 +173,14 @@ def _range(path: Path, option: Option, interval: Any) -> tuple[float, float]:
     if option.default != 0 and not low <= option.default <= high:
         raise UserError(
             f"{path}: {option.name}: the default {option.default:g} lies outside of [{low:g}, {high:g}], so that a "
-            "sweep could miss what needs no search; widen the range."
+            "sweep could not find the default; widen the range."
         )
     return low, high
 
 
 def _number(path: Path, key: str, value: Any) -> float:
     try:
-        # YAML 1.1 reads 1e-6 as text, and 1.0e-6 as a number; people mean the same by both.
+        # YAML 1.1 reads 1e-6 as text, and 1.0e-6 as a number; users mean a number by both.
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     except ValueError:
         number = math.nan

@@ -1,9 +1,9 @@
-"""Where a sweep keeps its trials: a journal file, for one machine or a shared file system, or a database.
+"""The storage of a sweep's trials: a journal file, on one machine or a shared file system, or a database.
 
-Facts about Optuna that this file relies on, each with a test: a journal's last line that a killed process left torn is
-overlooked, but the next record is written onto it and lost, and the file cannot be read any more after the one that
-follows; a journal's lock, named by a relative path, is waited for without a pause and for ever once its owner is dead;
-processes that open an empty database at once all make its tables, and all but one can fail.
+This file works around three faults of Optuna, each with a test. If a killed process leaves an unfinished last line in a
+journal, Optuna ignores the line, but appends the next record to it, which loses that record; after one more record the
+file is unreadable. If a journal's path is relative and the owner of its lock is dead, Optuna waits for the lock for
+ever, without a pause. If processes open an empty database at once, all of them make its tables, and all but one fail.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 from lsmbench.errors import UserError
 
 CONNECT_SECONDS = 10
-"""How long a database may take to answer; without a limit, one behind a firewall is waited for for minutes."""
+"""Time limit for a database to answer; without it, a database behind a firewall would block for minutes."""
 
 LIMITS = dict.fromkeys(("psycopg", "psycopg2", "mysqldb", "pymysql"), "connect_timeout") | {"pysqlite": "timeout"}
-"""What drivers call this limit."""
+"""The drivers' names for this limit."""
 
 IDLE_SECONDS = 300
-"""Connections idle for longer are replaced: between trials of hours, firewalls drop them without a word."""
+"""Connections idle for longer are replaced: during trials of hours, firewalls drop them without an error."""
 
 OPENING_ATTEMPTS = 10
-"""How often making tables is tried while other processes make them too."""
+"""Number of attempts to make a database's tables, which other processes may make at the same time."""
 
 PACKAGES = {
     "psycopg": "psycopg[binary]",
@@ -46,7 +46,7 @@ PACKAGES = {
     "MySQLdb": "mysqlclient",
     "mysql": "mysql-connector-python",
 }
-"""The package that holds a database driver's module, where it has another name."""
+"""The packages of database drivers whose module has another name."""
 
 EXPECTED = (
     "expected a path of a journal file, or a URL such as postgresql://user:password@host:5432/database "
@@ -55,19 +55,19 @@ EXPECTED = (
 
 
 def quiet() -> None:
-    """Keeps Optuna from talking: what matters of it, lsmbench says."""
+    """Silences Optuna's log below warnings, and its warnings about experimental features."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
 def open_storage(where: str | Path) -> BaseStorage:
-    """Opens the place where trials are kept, and makes it if need be.
+    """Opens a storage of trials, and makes it if it does not exist.
 
     Args:
         where: A path, or `journal:` and a path, is a journal file; anything with `://` is the URL of a database.
 
     Raises:
-        UserError: If it cannot be opened. No message ever shows a password.
+        UserError: If the storage cannot be opened. No message ever shows a password.
     """
     quiet()
     path = _journal_path(where)
@@ -75,7 +75,7 @@ def open_storage(where: str | Path) -> BaseStorage:
 
 
 def shown(where: str | Path) -> str:
-    """The place without its password, for messages and records."""
+    """A storage's path or URL without its password, for messages and records."""
     text = str(where)
     if _is_journal(where):
         return text.removeprefix("journal:")
@@ -90,10 +90,10 @@ def shown(where: str | Path) -> str:
 
 
 def file_of(where: str | Path) -> Path | None:
-    """The file in which trials are kept: a journal, or an SQLite database; `None` for a server.
+    """The file of a storage, a journal or an SQLite database; `None` for a database server.
 
     Raises:
-        UserError: If the place cannot be one.
+        UserError: If `where` can be no storage.
     """
     path = _journal_path(where)
     if path is None and (url := _url(str(where))).get_backend_name() == "sqlite":
@@ -103,12 +103,12 @@ def file_of(where: str | Path) -> Path | None:
 
 @contextmanager
 def database_errors(where: str | Path) -> Iterator[None]:
-    """Turns a database's errors in later use, such as a lost connection, into the messages of `open_storage`.
+    """Turns a database's later errors, such as a lost connection, into a `UserError`, as `open_storage` does.
 
-    A journal raises these messages by itself.
+    A journal raises a `UserError` by itself.
 
     Raises:
-        UserError: For an error of the database. Others pass as they are.
+        UserError: For an error of the database. Other errors pass unchanged.
     """
     try:
         yield
@@ -127,10 +127,10 @@ def _journal_path(where: str | Path) -> Path | None:
         return None
     text = str(where)
     path = text.removeprefix("journal:")
-    # A URL that lost a slash is no wish for a file of that name; and it may hold a password.
+    # A URL with a slash missing is not meant as the name of a file, and it may hold a password.
     broken = r"(postgres\w*|mysql|mariadb|sqlite|oracle|mssql)(\+\w+)?:|[^/]*:[^/]*@"
     if not path or (path == text and re.match(broken, path)):
-        raise UserError(f"{_masked(text)!r} is no place for trials: {EXPECTED}.")
+        raise UserError(f"{_masked(text)!r} is no storage of trials: {EXPECTED}.")
     # Absolute, since the lock is a symbolic link to the file: a relative one would dangle.
     return Path(path).expanduser().absolute()
 
@@ -139,7 +139,7 @@ def _journal_path(where: str | Path) -> Path | None:
 
 
 class _Lock(JournalFileSymlinkLock):
-    """The journal's lock; who gets it first removes a record that a killed process has left unfinished."""
+    """The journal's lock; acquiring it removes the unfinished record that a killed process may have left."""
 
     def acquire(self) -> bool:
         taken = super().acquire()
@@ -171,7 +171,7 @@ def _open_journal(path: Path) -> JournalStorage:
     with _journal_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         backend = _Journal(path)
-        # Before the first trial is spent, and not after it: whether the file can be written to.
+        # Check that the file can be written to before the first trial is computed, not after.
         with path.open("ab"):
             pass
         _check_journal(path)
@@ -201,7 +201,7 @@ def _damaged(path: Path, what: str) -> UserError:
 
 
 def _check_journal(path: Path) -> None:
-    """Optuna overlooks a damaged last line until another one follows."""
+    """Refuses a damaged journal; Optuna would ignore a damaged last line until another line follows."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n") and _unfinished(line):
@@ -215,7 +215,7 @@ def _check_journal(path: Path) -> None:
 
 
 def _remove_torn_end(path: Path) -> None:
-    """Removes an unfinished last record. The lock must be held: nobody else is writing then."""
+    """Removes an unfinished last record. The caller holds the lock, so that no other process is writing."""
     with path.open("rb+") as file:
         if not file.seek(0, os.SEEK_END):
             return
@@ -231,7 +231,7 @@ def _remove_torn_end(path: Path) -> None:
 
 
 def _unfinished(end: bytes) -> bool:
-    """Whether a file's end without a line feed is the beginning of a record, and not somebody's text."""
+    """Whether a file's last line, without a line feed, is the beginning of a record and not other text."""
     start = b'{"op_code":'
     return end[: len(start)] == start[: len(end)]
 
@@ -284,14 +284,14 @@ def _url(where: str) -> URL:
 
 def _parsed(where: str) -> URL:
     url = make_url(where)
-    # SQLAlchemy would end the password at the first @, and show the rest of it as the host.
+    # SQLAlchemy would end the password at the first @, and show the rest of the password as the host.
     if url.host and where.count("@") > 1:
         raise ValueError
     return url
 
 
 def _missing_driver(where: str, url: URL, error: ImportError) -> UserError:
-    # Optuna's own error says nothing of the module.
+    # Optuna's own error does not name the module.
     missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
     module = (missing.name or url.get_driver_name()).partition(".")[0]
     return UserError(
@@ -301,15 +301,15 @@ def _missing_driver(where: str, url: URL, error: ImportError) -> UserError:
 
 
 def _database_error(where: str, error: BaseException) -> UserError:
-    """What the driver said, without the statement that it was asked and without the password."""
+    """The driver's error message, without the SQL statement and without the password."""
     while error.__cause__ is not None and not getattr(error, "orig", None):
         error = error.__cause__
-    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    cause = " ".join(str(getattr(error, "orig", None) or error).split())
     if where.startswith("sqlite"):
         cure = "Check that the file's folder exists and can be written to; four slashes begin an absolute path."
     else:
-        cure = "Check that it runs, can be reached and exists, that the password is right and the user may make tables."
-    return UserError(f"{shown(where)}: the database cannot be used: {_scrubbed(said, where)} {cure}")
+        cure = "Check that it exists, runs and can be reached, that the password is right and the user may make tables."
+    return UserError(f"{shown(where)}: the database cannot be used: {_scrubbed(cause, where)} {cure}")
 
 
 def _scrubbed(text: str, where: str) -> str:
@@ -324,7 +324,7 @@ def _scrubbed(text: str, where: str) -> str:
 
 
 def _masked(text: str) -> str:
-    """Text that should have been a URL, without anything that could be a password."""
+    """A malformed URL, without anything that could be a password."""
     text = re.sub(r"(?i)(pass\w*=)[^&]*", r"\1***", text)
     text = re.sub(r"^([^:/]*:(?://)?).*@", r"\1***@", text)
     return re.sub(r"(://[^:/@]*:).*", r"\1***", text)

@@ -1,4 +1,4 @@
-"""The protocol of a sweep, once: try, keep the best, run them again on new seeds, choose by the mean, write it down."""
+"""The protocol of a sweep: run trials, repeat the best on new seeds, choose the best mean, return the outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 
 from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, Best, Candidate, Trial
 from lsmbench.errors import UserError
-from lsmbench.launch.local import Children
+from lsmbench.launch.base import Launcher, Order
+from lsmbench.launch.local import Local
 from lsmbench.runs import environment
 from lsmbench.runs.config import PROTOCOL, Machine
 from lsmbench.runs.results import RESULT, Failure, Result
@@ -31,25 +32,25 @@ from lsmbench.sweeps.worker import (
 )
 
 AGAIN = "/new seeds"
-"""What the name of the study ends in that runs the best trials again."""
+"""End of the name of the study that repeats the best trials."""
 
 RUNS = "runs"
 _BEST = 3
 
 
 class Sweep:
-    """One sweep, done by this process alone or beside others on the same storage.
+    """One sweep, run by this process alone or by several that share a storage.
 
     Args:
-        search: What is searched.
-        storage: Where trials are kept.
-        folder: For the runs of trials.
+        search: The search.
+        storage: The storage of trials.
+        folder: Folder of the sweep's files; trials' runs are stored below it.
         machine: Where to compute; unset `threads` shares the cores among the jobs.
-        jobs: Trials at a time. With more than one, what is tried depends on which of them ends first.
+        jobs: Parallel trials. With several, later parameters depend on which trial ends first.
         trials: Finished trials after which the search ends.
-        console: Where progress is shown.
-        study: Name that the study begins with, in place of the benchmark's.
-        tracking: Where each trial is followed, in the group of its study.
+        console: Where to print progress.
+        study: Beginning of the study's name; empty: the benchmark's name.
+        tracking: Tracker of the trials, whose group is the study.
     """
 
     def __init__(
@@ -74,13 +75,13 @@ class Sweep:
         self.tracking = tracking
 
     def run(self) -> Best:
-        """Does what remains of the sweep.
+        """Runs the sweep's remaining trials and repeats.
 
         Returns:
             The outcome.
 
         Raises:
-            UserError: If the study is of something else, or more trials are finished than are asked for.
+            UserError: If the study has another definition, or more finished trials than are asked for.
             SweepError: If a trial fails twice for a reason that is not its parameters.
         """
         search = self.search
@@ -131,19 +132,19 @@ class Sweep:
         return Slots(study, wanted, space, self.search.sampler(self.trials), SEED)
 
     def _floor(self) -> float:
-        """The trivial predictor's score on the validation pairs."""
+        """The floor's score on the validation pairs."""
         config = self.search.floor()
         identity = self.search.identity(config)
         if (self.root / identity / RESULT).exists():
             return validation(Result.load(self.root / identity))
-        children = Children(self.root, self.machine, 1, testing=False)
-        children.start("floor", identity, config)
-        while children:
-            for _, message in children.wait():
-                if isinstance(message, Result):
-                    return validation(message)
-                if isinstance(message, Failure):
-                    raise (UserError if message.kind == "user" else SweepError)(f"the floor: {message.reason}")
+        launcher: Launcher = Local(jobs=1)
+        launcher.start("floor", Order(identity, config, self.root, self.machine, testing=False))
+        while launcher:
+            for _, event in launcher.wait():
+                if isinstance(event, Result):
+                    return validation(event)
+                if isinstance(event, Failure):
+                    raise (UserError if event.kind == "user" else SweepError)(f"the floor: {event.reason}")
         raise AssertionError
 
     def _best(
@@ -161,8 +162,8 @@ class Sweep:
             runs = [repeated[f"{key}{SLOT_SEED}{seed}"].user_attrs for seed in NEW_SEEDS]
             diverged = sum(run[STATE] == DIVERGED for run in runs)
             candidates.append(Candidate(int(key), [run[VALIDATION] for run in runs], diverged))
-        # Where little is learnt the floor's score is a good one: what diverges must not win by it. Of equal means the
-        # first trial's counts: the default's, if it is among them.
+        # A diverged run counts with the floor's score, which is good where little is learnt: a candidate with diverged
+        # runs must not win by it. Of equal means the first trial wins: the default, if it is among them.
         winner = min(candidates, key=lambda c: (c.diverged > 0, -c.mean if better else c.mean, c.trial))
         seconds = [t.user_attrs.get(SECONDS, 0.0) for s in (study, again) for t in s.get_trials(deepcopy=False)]
         return Best(
@@ -203,7 +204,7 @@ class Sweep:
 
 
 def conclusion(best: Best) -> str:
-    """Whether the search beat the default configuration, and the floor, in sentences."""
+    """Sentences that say whether the search beat the default configuration and the floor."""
     winner, default = best.candidate(best.trial), best.candidate(0)
     seeds = f"mean of {len(best.seeds)} new seeds"
     where = f"{best.row} at {best.said}"
@@ -234,7 +235,7 @@ def importance(study: optuna.Study) -> dict[str, float]:
 
 
 def _candidates(done: dict[str, FrozenTrial]) -> list[str]:
-    """The slots of the best trials, and of the default configuration."""
+    """The slots of the best trials and of the default configuration."""
     finished = {key: trial for key, trial in done.items() if trial.user_attrs[STATE] == FINISHED}
     best = sorted(finished, key=lambda key: (finished[key].value, int(key)))[:_BEST]
     return list(dict.fromkeys([*best, "0"]))

@@ -1,4 +1,4 @@
-"""How sweeps stand, from their studies alone: a table of each for the terminal."""
+"""Tables for the terminal that show the progress of sweeps, from their studies alone."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lsmbench.sweeps.worker import SECONDS, SLOT_SEED, STATE, VALIDATION
 
 
 def overview(storage: BaseStorage, name: str | None = None) -> list[Table]:
-    """Tables of a storage's sweeps.
+    """One table for each sweep of a storage.
 
     Args:
-        storage: Where trials are kept.
-        name: Of the dataset or the benchmark; all if `None`.
+        storage: The storage of trials.
+        name: Name of a dataset, a benchmark or a study; `None`: all.
     """
     studies = {study.study_name: study for study in _load(storage)}
     tables = []
     for study_name, study in studies.items():
-        said = study.user_attrs.get("definition")
-        if said is None or study_name.endswith(AGAIN):
+        definition = study.user_attrs.get("definition")
+        if definition is None or study_name.endswith(AGAIN):
             continue
-        names = {said["benchmark"], said["setting"]["dataset"]["name"], study_name.partition("/")[0]}
+        names = {definition["benchmark"], definition["setting"]["dataset"]["name"], study_name.partition("/")[0]}
         if name is None or name in names:
             tables.append(_table(study, studies.get(study_name + AGAIN)))
     return tables
@@ -42,8 +42,8 @@ def _load(storage: BaseStorage) -> list[optuna.Study]:
 
 
 def _table(study: optuna.Study, again: optuna.Study | None) -> Table:
-    said = study.user_attrs["definition"]
-    metric, better = said["objective"]["metric"], said["objective"]["higher_is_better"]
+    definition = study.user_attrs["definition"]
+    metric, better = definition["objective"]["metric"], definition["objective"]["higher_is_better"]
     trials = {t.user_attrs[SLOT]: t for t in _filled(study)}
     states = [t.user_attrs[STATE] for t in trials.values()]
     planned = study.user_attrs.get("trials", 0)
@@ -60,10 +60,10 @@ def _table(study: optuna.Study, again: optuna.Study | None) -> Table:
     for column in ("parameter", "searched", "default", "best" if top is None else f"trial {top}", "importance"):
         table.add_column(column, justify="left" if column == "parameter" else "right")
     weights = importance(study)
-    for name, (low, high) in said["space"].items():
+    for name, (low, high) in definition["space"].items():
         value = f"{trials[top].params[name]:.3g}" if top is not None else "–"
         share = f"{weights[name]:.2f}" if name in weights else "–"
-        table.add_row(name, f"{low:g} – {high:g}", f"{said['default'][name]:.3g}", value, share)
+        table.add_row(name, f"{low:g} – {high:g}", f"{definition['default'][name]:.3g}", value, share)
     table.add_section()
     table.add_row(metric, "", _score(trials.get("0")), _score(trials.get(str(top))), "")
     if again is not None:
@@ -88,7 +88,7 @@ def _score(trial: FrozenTrial | None) -> str:
 
 
 def _means(again: optuna.Study) -> dict[str, float]:
-    """Of each trial that was run again on all new seeds, the mean of its scores."""
+    """The mean score of each trial that was repeated on all new seeds."""
     values: dict[str, list[float]] = {}
     for trial in _filled(again):
         values.setdefault(trial.user_attrs[SLOT].partition(SLOT_SEED)[0], []).append(trial.user_attrs[VALIDATION])

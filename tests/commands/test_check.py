@@ -61,9 +61,9 @@ def test_good_files(how: str, faces: Path, capsys: pytest.CaptureFixture[str], m
         monkeypatch.setenv("LSMBENCH_DATA", str(faces))
     assert run("data", "check", "--dataset.size", "32", "300w", *words, "--output", "sheets/faces.png") == 0
     shown = in_one_line(capsys.readouterr().out)
-    for said in ("samples of 01_Indoor 20", "samples 40", "least / median / most 48 / 48 / 48",
+    for text in ("samples of 01_Indoor 20", "samples 40", "least / median / most 48 / 48 / 48",
                  "notes (1) - 40 cut to less than 32 px", "sheets/faces.png", "No problems"):  # fmt: skip
-        assert said in shown
+        assert text in shown
     assert Path("sheets/faces.png").exists()
 
 
@@ -73,10 +73,10 @@ def test_bad_files_are_all_named_and_the_good_ones_drawn(faces: Path, capsys: py
     (faces / "02_Outdoor" / "outdoor_001.pts").write_text("1 1\n" * 67)
     assert run("data", "check", "300w", str(faces)) == 2
     shown = in_one_line(capsys.readouterr().out)
-    for said in ("problems (3)", "there is no indoor_001.pts beside it", "indoor_002.png: cannot be read",
+    for text in ("problems (3)", "there is no indoor_001.pts beside it", "indoor_002.png: cannot be read",
                  "expected 68 points, found 67", "samples of 01_Indoor 18", "samples 37", "data-check-300w.png",
                  "until the problems are mended"):  # fmt: skip
-        assert said in shown
+        assert text in shown
     assert Path("data-check-300w.png").exists()
 
 
@@ -153,7 +153,7 @@ def test_every_dataset_can_be_inspected_and_drawn(name: str, tmp_path: Path) -> 
 
 @dataclass
 class Broken(SIT):
-    """Says that its masks hold two classes, and gives three."""
+    """A dataset whose domain has two classes, and whose masks hold three."""
 
     def load(self) -> Arrays:
         arrays = super().load()

@@ -29,7 +29,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command; gives the lines on stdout, and what stands on stderr."""
+    """Runs the command; returns the lines on stdout, and the text on stderr."""
 
     def ran(*words: object) -> tuple[list[str], str]:
         capsys.readouterr()
@@ -53,7 +53,7 @@ def draw(path: Path, colour: tuple[int, int, int], seed: int = 0, size: tuple[in
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """3 red, 5 green, 4 blue photos, in folders and of several types, and what is to be left out."""
+    """3 red, 5 green, 4 blue photos, in folders and of several types, and files that are to be left out."""
     folder = tmp_path / "a rather long name of a folder that would be broken by a console 80 wide" / "wood"
     seed = 0
     for (colour, values), count in zip(COLOURS.items(), (3, 5, 4), strict=True):

@@ -1,4 +1,4 @@
-"""The command, with real runs: found, used, killed, shared."""
+"""`lsmbench sweep` with real runs: parameters are found and used, workers are killed and share a storage."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def started(*more: str) -> subprocess.Popen[str]:
 
 
 def finished(where: str | Path, study: str = STUDY) -> list[Any]:
-    """The finished trials; checks that none of them is there twice. The search may try the end of a range again."""
+    """The finished trials, each there once. Their parameters may repeat: a search may try the end of a range again."""
     trials = optuna.load_study(study_name=study, storage=open_storage(where)).trials
     done = [t for t in trials if t.state.is_finished() and t.state is not TrialState.FAIL]
     assert len({t.user_attrs[SLOT] for t in done}) == len(done)
@@ -70,9 +70,9 @@ def test_what_a_sweep_finds_is_written_shown_and_used(capsys: pytest.CaptureFixt
     assert code_of("bench", "small.yaml", "--tuned", "--accelerator", "cpu") == 2
     assert "no sweep has found parameters for dataset sit" in capsys.readouterr().err
     assert code_of(*words("--trials", "4")) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "baseline at 50 %: " in said
-    assert "default configuration on validation" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "baseline at 50 %: " in output
+    assert "default configuration on validation" in output
     (best,) = bests.load(Path("benchmarks/best/sit/baseline.yaml"))
     assert len(best.trials) == 4
     # No trial had a test set.
@@ -117,7 +117,7 @@ def test_another_setting_than_the_sweeps_is_told(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--trials", "0"], "--trials: expected at least 1, found 0."),
         (["--jobs", "0"], "--jobs: expected at least 1, found 0."),
@@ -129,10 +129,12 @@ def test_another_setting_than_the_sweeps_is_told(capsys: pytest.CaptureFixture[s
         (["--method", ","], "no row to tune"),
     ],
 )
-def test_bad_input_is_told_without_a_traceback(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_told_without_a_traceback(
+    more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert code_of(*words(*more)) == 2
     shown = capsys.readouterr()
-    assert said in " ".join(shown.err.split())
+    assert message in " ".join(shown.err.split())
     assert "Traceback" not in shown.err
     assert "cret" not in shown.out + shown.err
     assert not Path("benchmarks").exists()
@@ -156,7 +158,7 @@ def test_a_longer_search_is_not_lost_to_a_shorter_one(capsys: pytest.CaptureFixt
     assert "keeps the outcome of 2 trials (study small/baseline/N50)" in " ".join(capsys.readouterr().out.split())
     assert bests.load(Path("benchmarks/best/sit/baseline.yaml")) == [long]
     assert code_of(*words("--trials", "2", "--study", "again")) == 0
-    assert "They replace those of study small/baseline/N50." in " ".join(capsys.readouterr().out.split())
+    assert "They replace the parameters of study small/baseline/N50." in " ".join(capsys.readouterr().out.split())
     (again,) = bests.load(Path("benchmarks/best/sit/baseline.yaml"))
     assert again.study == "again/baseline/N50"
 

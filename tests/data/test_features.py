@@ -43,7 +43,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def downloads(untrained: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stands for the download; the weights are random."""
+    """Replaces the downloaded network; its weights are random."""
     asked: list[str] = []
 
     def load(url: str, **options: Any) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_points_that_are_no_text(tmp_path: Path) -> None:
         ((2, 30), (12, 70), 0, (0, 30, 40)),  # moved in from the left
         ((90, 30), (98, 70), 0, (60, 30, 40)),  # and from the right
         ((40, 2), (60, 42), 0.5, (10, 0, 80)),
-        ((-10, 30), (10, 70), 0, (-10, 30, 40)),  # points outside stay inside the square
+        ((-10, 30), (10, 70), 0, (-10, 30, 40)),  # points outside the picture stay inside the square
         ((10, 10), (90, 70), 1, (0, 0, 240)),  # larger than the picture
         ((5, 5), (5, 5), 0.5, (5, 5, 0)),
     ],

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import PairDataModule, truth_of
+from lsmbench.data.module import PairDataModule
 from lsmbench.data.selection import k_medoids
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
+from lsmbench.datasets.bank import bank_of
 from lsmbench.errors import UserError
 from lsmbench.runs.config import config_from_dict
 from lsmbench.runs.run import data_of
@@ -28,19 +29,21 @@ def example(name: str, folder: Path) -> Dataset:
 
 def module(dataset: Dataset, augment: str = "none", **supervision: Any) -> PairDataModule:
     options: dict[str, Any] = {"protocol": "shared", "paired_count": 4, **supervision}
-    return PairDataModule(dataset, SupervisionConfig(**options), 4, 3, augment)
+    config = SupervisionConfig(**options)
+    return PairDataModule(dataset, config, 4, 3, augment, bank=bank_of(config, dataset))
 
 
 def test_y_only_samples_come_from_the_bank_and_nothing_else_does(tmp_path: Path) -> None:
     bank = example("gta", tmp_path)
-    data = module(example("cityscapes", tmp_path), y_bank=f"gta:{tmp_path / 'gta'}", unpaired=10)
+    dataset = example("cityscapes", tmp_path)
+    data = module(dataset, y_bank=f"gta:{tmp_path / 'gta'}", unpaired=10)
     assert data.supervision.counts() == {"pairs": 4, "x": 10, "y": 10}
     targets = bank.targets()
     for batch in data.train_dataloader():
         shown = (batch[Y]["y"] * 255).round().numpy().astype(np.uint8)
         assert all(any(np.array_equal(one, target) for target in targets) for one in shown)
         own = (batch[XY]["y"] * 255).round().numpy().astype(np.uint8)
-        assert all(any(np.array_equal(one, target) for target in data.arrays["y"]) for one in own)
+        assert all(any(np.array_equal(one, target) for target in dataset.load()["y"]) for one in own)
 
 
 def test_a_bank_is_part_of_a_runs_identity_and_its_place_is_not(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_a_bank_is_part_of_a_runs_identity_and_its_place_is_not(tmp_path: Path) 
         said = {"protocol": "shared", "paired_count": 2, **supervision}
         config = config_from_dict({"dataset": dataset, "method": {"name": "hybrid"}, "supervision": said})
         data = data_of(config)
-        return config.identity(data.fingerprint, data.bank_fingerprint)
+        return config.identity(data.contents)
 
     here, there = (identity(y_bank=f"gta:{tmp_path / place / 'gta'}") for place in ("here", "there"))
     assert here == there
@@ -86,7 +89,7 @@ def test_k_medoids_sees_the_photos_of_the_training_set_only(tmp_path: Path) -> N
     rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     np.save(file, rows)
     data = module(dataset, selection="k_medoids", features=str(file))
-    train = np.sort(data.split.train)
+    train = np.sort(data.train)
     assert data.supervision.pairs.tolist() == train[k_medoids(rows[train], 4)].tolist()
     by_pixels = module(dataset, selection="k_medoids", features="pixels").supervision.pairs
     again = module(dataset, selection="k_medoids", features="pixels", supervision_seed=5).supervision.pairs
@@ -122,7 +125,8 @@ def test_augmented_batches_are_a_function_of_the_epoch_and_pairs_stay_aligned(tm
 def test_evaluation_holds_what_predictions_are_compared_with(tmp_path: Path) -> None:
     data = module(example("cityscapes", tmp_path))
     batch = next(iter(data.test_dataloader()))
-    assert batch[truth_of("y")].shape == (8, 24, 48)
-    assert batch[truth_of("y")].dtype == torch.uint8
-    assert truth_of("x") not in batch
-    assert truth_of("y") not in next(iter(module(example("facades", tmp_path)).test_dataloader()))
+    assert data.dataset.truths == {"y": "labels"}
+    assert batch["labels"].shape == (8, 24, 48)
+    assert batch["labels"].dtype == torch.uint8
+    assert all("labels" not in shown for shown in data.supervision.groups), "no method is shown it"
+    assert set(next(iter(module(example("facades", tmp_path)).test_dataloader()))) == {"x", "y", "index"}

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
 import pytest
 
-from lsmbench.data.samplers import ShardSampler, SupervisionSampler, Turns, shares
+from lsmbench.data.module import ShardSampler
+from lsmbench.data.samplers import SupervisionSampler, Turns, shares
 from lsmbench.errors import UserError
 
 X, Y, XY = ("x",), ("y",), ("x", "y")
@@ -145,10 +145,11 @@ def test_draws_are_counted_from_the_start_of_training() -> None:
         assert all(draws == list(range(len(draws))) for draws in counted.values())
 
 
-@pytest.mark.parametrize(("size", "ranks"), [(10, 1), (10, 3), (2, 4)])
-def test_evaluation_shards_hold_every_sample_exactly_once(size: int, ranks: int) -> None:
-    samplers = [ShardSampler(size, 4, rank, ranks) for rank in range(ranks)]
+@pytest.mark.parametrize(("sizes", "ranks"), [([10], 1), ([10], 3), ([2], 4), ([10, 7], 2), ([1, 5], 3)])
+def test_evaluation_shards_hold_every_sample_exactly_once(sizes: list[int], ranks: int) -> None:
+    samplers = [ShardSampler(sizes, 4, rank, ranks) for rank in range(ranks)]
     batches = [list(sampler) for sampler in samplers]
     assert [len(b) for b in batches] == [len(s) for s in samplers]
-    everything = np.concatenate([positions for shard in batches for positions in shard])
-    assert sorted(everything.tolist()) == list(range(size))
+    for pool, size in enumerate(sizes):
+        everything = [i for shard in batches for at in shard if at.pool == pool for i in at.positions.tolist()]
+        assert sorted(everything) == list(range(size))

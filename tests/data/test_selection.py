@@ -60,7 +60,7 @@ def test_every_medoid_is_the_one_of_its_cluster(k: int, blurred: Features) -> No
         sums = cdist(blurred[inside], blurred[inside]).sum(1)
         assert medoid in inside
         assert sums[inside == medoid][0] == pytest.approx(sums.min(), rel=1e-12)
-        if len(inside) > 2:  # of two, either is as near to the other
+        if len(inside) > 2:  # with two, both have the same sum of distances
             assert medoid == inside[brute_force(blurred[inside])]
     assert k_medoids(blurred, k).tolist() == sorted(found.medoids)
 

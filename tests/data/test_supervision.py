@@ -3,11 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lsmbench.data.pools import Pool, Pools
 from lsmbench.data.selection import k_medoids
-from lsmbench.data.supervision import SupervisionConfig, supervise
+from lsmbench.data.supervision import Features, Supervision, SupervisionConfig
+from lsmbench.data.supervision import supervise as supervise_pools
 from lsmbench.errors import UserError
 
 X, Y, XY = ("x",), ("y",), ("x", "y")
+
+
+def supervise(
+    train: np.ndarray, config: SupervisionConfig, features: Features | None = None, bank: int = 0
+) -> Supervision:
+    """Supervises one pool of samples with two views, and one that gives y-only samples."""
+    rows = np.zeros((int(train.max()) + 1, 1))
+    pools = [Pool("samples", {"x": rows, "y": rows}, {"train": train})]
+    if bank:
+        pools.append(Pool(config.bank_name, {"y": np.zeros((bank, 1))}, {"train": np.arange(bank)}))
+    return supervise_pools(Pools(pools), config, features)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +162,8 @@ def test_a_bank_gives_the_y_only_samples() -> None:
     config = SupervisionConfig(paired_count=5, unpaired=10, protocol="shared", y_bank="gta")
     supervision = supervise(np.arange(100), config, bank=500)
     assert supervision.counts() == {"pairs": 5, "x": 10, "y": 10}
-    assert max(supervision.groups[Y]) > 100
-    assert set(supervision.to_json()) == {"x+y", "x", "bank"}
+    assert min(supervision.groups[Y]) >= 100, "numbered after the dataset's own"
+    assert supervision.ranges == {"samples": (0, 100), "gta": (100, 600)}
+    assert set(supervision.to_json()) == {"x+y", "x", "y"}
     with pytest.raises(UserError, match="10 of the 9 samples of gta"):
         supervise(np.arange(100), config, bank=9)

@@ -10,13 +10,13 @@ import torch
 from PIL import Image as Picture
 from torch import nn
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import streets
 from lsmbench.datasets.cityscapes import Cityscapes
 from lsmbench.datasets.streets import IDS
 from lsmbench.domains import Image, LabelColours, SegmentedPhoto
 from lsmbench.errors import UserError
 from lsmbench.palettes import CITYSCAPES
+from tests.conftest import fingerprint, truth_of
 
 FIRST = "aachen_000000_000019"
 
@@ -61,11 +61,11 @@ def refused(match: str, **options: object) -> str:
     dataset = Cityscapes(**{"size": 32, **options})  # type: ignore[arg-type]
     with pytest.raises(UserError, match=match) as caught:
         dataset.load()
-    said = str(caught.value)
+    message = str(caught.value)
     problems = dataset.inspect().findings.problems
     assert problems
-    assert all(problem in said for problem in problems), "inspect says the same"
-    return said
+    assert all(problem in message for problem in problems), "inspect says the same"
+    return message
 
 
 # What is read
@@ -92,7 +92,7 @@ def test_contents(root: Path) -> None:
 def test_the_example_is_the_same_every_time(root: Path, tmp_path: Path) -> None:
     first, second = Cityscapes.example(root), Cityscapes.example(tmp_path / "b")
     assert first == Cityscapes(root=str(root), size=32, scoring="full")
-    assert fingerprint(first, first.load()) == fingerprint(second, second.load())
+    assert fingerprint(first) == fingerprint(second)
     labels_of(root).unlink()
     Cityscapes.example(root)
     assert not labels_of(root).exists(), "files that are there are kept"
@@ -133,7 +133,7 @@ def test_train_ids_where_label_ids_are_missing(root: Path) -> None:
     labels_of(root).unlink()
     dataset = Cityscapes(size=32)
     assert np.array_equal(dataset.load()["y"], wanted)
-    truth = dataset.truth("y", np.array([0]))
+    truth = truth_of(dataset, "y", np.array([0]))
     assert truth is not None
     assert np.array_equal(truth[0], read(labels_of(root, kind="labelTrainIds")))
     assert f"1 without labelIds, read from labelTrainIds: train/aachen/{FIRST}." in dataset.inspect().findings.notes
@@ -145,7 +145,7 @@ def test_train_ids_where_label_ids_are_missing(root: Path) -> None:
 def test_full_truth_and_perfect_predictions(root: Path) -> None:
     dataset = Cityscapes(size=32)
     indices = np.array([30, 2, 0])
-    truth = dataset.truth("y", indices)
+    truth = truth_of(dataset, "y", indices)
     assert truth is not None
     assert (truth.shape, truth.dtype) == ((3, 24, 48), np.uint8)
     assert np.array_equal(truth[2], IDS.classes[read(labels_of(root))])
@@ -174,7 +174,7 @@ def test_void_stays_void(root: Path) -> None:
     labels = CITYSCAPES.decode(y, void=True)
     assert (labels[..., :16] == 255).all()
     assert CITYSCAPES.names.index("truck") not in labels
-    assert dataset.truth("y", np.array([0])) is None, "the view itself"
+    assert truth_of(dataset, "y", np.array([0])) is None, "the view itself"
 
 
 def test_label_maps_of_two_sizes(root: Path) -> None:
@@ -183,7 +183,7 @@ def test_label_maps_of_two_sizes(root: Path) -> None:
     dataset = Cityscapes(size=32)
     dataset.load()
     with pytest.raises(UserError, match=r"is of 48×24 px, but .* of 48×20 px.*scoring=network"):
-        dataset.truth("y", np.array([0, 1]))
+        truth_of(dataset, "y", np.array([0, 1]))
 
 
 class Nearest(nn.Module):
@@ -203,7 +203,7 @@ class Nearest(nn.Module):
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     path = tmp_path / "model.pt"
-    with warnings.catch_warnings():  # TorchScript is to be replaced one day
+    with warnings.catch_warnings():  # torch warns that TorchScript is deprecated
         warnings.simplefilter("ignore")
         torch.jit.trace(Nearest(), torch.zeros(1, 3, 8, 8)).save(str(path))
     return str(path)
@@ -221,8 +221,8 @@ def test_directions(root: Path) -> None:
     assert forth.domains == back.domains == expected
     assert type(back.domains["x"]) is Image
     assert [m.name for m in back.domains["x"].metrics()] == ["mse", "l1"]
-    assert back.truth("x", np.array([0])) is None
-    assert back.truth("y", np.array([0])) is not None
+    assert truth_of(back, "x", np.array([0])) is None
+    assert truth_of(back, "y", np.array([0])) is not None
     mse = Cityscapes(size=32, reconstruction="mse", absent="ignore").domains
     assert mse == {"x": Image(3, 32), "y": LabelColours(3, 32, palette=CITYSCAPES, absent="ignore")}
 
@@ -234,7 +234,7 @@ def test_photos_judged_by_a_segmenter(scoring: str, root: Path, model: str) -> N
     assert isinstance(domain, SegmentedPhoto)
     assert (domain.segmenter.classes, domain.absent, domain.reconstruction) == (19, "zero", "l1")
     indices = np.array([3, 29])
-    truth = dataset.truth("x", indices)
+    truth = truth_of(dataset, "x", indices)
     assert truth is not None
     side = (24, 48) if scoring == "full" else (32, 32)
     assert (truth.shape, truth.dtype) == ((2, *side), np.uint8)
@@ -266,10 +266,10 @@ def test_segmenters_that_cannot_be_used(tmp_path: Path, model: str) -> None:
 def test_one_city_on_one_side_is_one_problem(root: Path) -> None:
     shutil.rmtree(root / "gtFine" / "train" / "ulm")
     shutil.rmtree(root / "leftImg8bit" / "val" / "lindau")
-    said = refused("2 problems")
-    assert "leftImg8bit has 14 photos of ulm. Unpack gtFine_trainvaltest.zip" in said
-    assert f"or remove {root / 'leftImg8bit' / 'train' / 'ulm'}." in said
-    assert "gtFine has 4 label maps of lindau. Unpack leftImg8bit_trainvaltest.zip" in said
+    message = refused("2 problems")
+    assert "leftImg8bit has 14 photos of ulm. Unpack gtFine_trainvaltest.zip" in message
+    assert f"or remove {root / 'leftImg8bit' / 'train' / 'ulm'}." in message
+    assert "gtFine has 4 label maps of lindau. Unpack leftImg8bit_trainvaltest.zip" in message
     shutil.rmtree(root / "leftImg8bit" / "train" / "ulm")
     shutil.rmtree(root / "gtFine" / "val" / "lindau")
     dataset = Cityscapes(size=32)
@@ -287,9 +287,9 @@ def test_files_without_counterpart(root: Path) -> None:
     labels_of(root).unlink()
     photo = photo_of(root, "lindau_000001_000019")
     photo.unlink()
-    said = refused("2 problems")
-    assert f"{photo_of(root)}: there is no {labels_of(root)}." in said
-    assert f"there is no {photo}." in said
+    message = refused("2 problems")
+    assert f"{photo_of(root)}: there is no {labels_of(root)}." in message
+    assert f"there is no {photo}." in message
 
 
 def test_files_with_something_else_in_them(root: Path) -> None:
@@ -301,13 +301,15 @@ def test_files_with_something_else_in_them(root: Path) -> None:
     labels_of(root, stems[3]).unlink()
     save(np.full((12, 24), 7), labels_of(root, stems[4]))
     photo_of(root, stems[5]).write_bytes(photo_of(root, stems[5]).read_bytes()[:100])
-    said = refused("6 problems")
-    assert f"{labels_of(root, stems[0])}: holds the value 34. Expected label ids of Cityscapes, 0 to 33" in said
-    assert f"{labels_of(root, stems[1])}: is a colour picture (mode RGBA). Expected the file of label ids" in said
-    assert f"{labels_of(root, stems[2])}: is a palette picture (mode P)" in said
-    assert f"{stems[3]}_gtFine_labelIds.jpg: is a JPEG file. Expected a PNG" in said
-    assert f"{labels_of(root, stems[4])}: is of 24×12 px, but its photo {photo_of(root, stems[4])} of 48×24 px" in said
-    assert f"{photo_of(root, stems[5])}: cannot be read as a picture" in said
+    message = refused("6 problems")
+    assert f"{labels_of(root, stems[0])}: holds the value 34. Expected label ids of Cityscapes, 0 to 33" in message
+    assert f"{labels_of(root, stems[1])}: is a colour picture (mode RGBA). Expected the file of label ids" in message
+    assert f"{labels_of(root, stems[2])}: is a palette picture (mode P)" in message
+    assert f"{stems[3]}_gtFine_labelIds.jpg: is a JPEG file. Expected a PNG" in message
+    assert (
+        f"{labels_of(root, stems[4])}: is of 24×12 px, but its photo {photo_of(root, stems[4])} of 48×24 px" in message
+    )
+    assert f"{photo_of(root, stems[5])}: cannot be read as a picture" in message
     assert sum(Cityscapes(size=32).inspect().counts.values()) == 30
 
 
@@ -324,11 +326,11 @@ def test_pictures_of_other_names_are_passed_over_and_noted(root: Path) -> None:
 def test_missing_parts(root: Path) -> None:
     for name in ("leftImg8bit", "gtFine"):
         (root / name / "val").rename(root / name / "test")
-    said = refused("no cities in leftImg8bit/val and gtFine/val; needed is val, to test with")
-    assert "test cannot stand in for it: its published labels are void only" in said
+    message = refused("no cities in leftImg8bit/val and gtFine/val; needed is val, to test with")
+    assert "test cannot stand in for it: its published labels are void only" in message
     for name in ("leftImg8bit", "gtFine"):
         (root / name / "train").rename(root / name / "val")
-    said = refused("no cities in leftImg8bit/train and gtFine/train; needed is train, to train and validate with")
+    message = refused("no cities in leftImg8bit/train and gtFine/train; needed is train, to train and validate with")
     for name in ("leftImg8bit", "gtFine"):
         shutil.rmtree(root / name / "val")
     refused("needed is train, to train and validate with and val, to test with")
@@ -351,9 +353,9 @@ def test_nothing_there(data: Path, tmp_path: Path) -> None:
         ("holds no folder leftImg8bit and no folder gtFine; it holds: cache/?, data/", {"root": str(tmp_path)}),
     ):
         (tmp_path / "cache").mkdir(exist_ok=True)
-        said = refused(match, **options)
-        assert "https://www.cityscapes-dataset.com/" in said
-        assert "gtFine/train/CITY/*_gtFine_labelIds.png" in said
+        message = refused(match, **options)
+        assert "https://www.cityscapes-dataset.com/" in message
+        assert "gtFine/train/CITY/*_gtFine_labelIds.png" in message
 
 
 # Label maps alone, and the cache

@@ -13,6 +13,7 @@ from lsmbench.domains import Image, LabelColours, SegmentedPhoto
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
 from lsmbench.palettes import FACADES
+from tests.conftest import truth_of
 
 REAL_DATA = os.environ.get("LSMBENCH_DATA")
 WHERE = r"efrosgans\.eecs\.berkeley\.edu/pix2pix/datasets/"
@@ -55,7 +56,7 @@ def test_the_example(tmp_path):
     domain.check(arrays["y"], "y")
     labels = domain.to_labels(domain.unpack(domain.views(arrays["y"])))
     assert len(labels.unique()) == 12, "every class occurs"
-    # The photo tells the classes: their mean colours differ, whatever the light.
+    # The photo shows the classes: their mean colours differ in any light.
     means = [arrays["x"].transpose(0, 2, 3, 1)[labels.numpy() == c].mean(0) for c in (0, 1, 2, 3, 11)]
     assert min(np.abs(a - b).max() for i, a in enumerate(means) for b in means[:i]) > 20
     inspection = dataset.inspect()
@@ -73,7 +74,7 @@ def test_a_perfect_prediction(tmp_path):
     for metric in domain.metrics():
         metric.update(*domain.comparable(batch["y"], batch["y"]), batch["index"])
         assert metric.compute() == 1
-    constant = domain.constant(domain.unpack(data.compact("y", data.split.train)))
+    constant = domain.constant(domain.unpack(data.compact("y", data.train)))
     accuracy = domain.metrics()[0]
     accuracy.update(*domain.comparable(constant.expand_as(batch["y"]), batch["y"]), batch["index"])
     assert 0.3 < accuracy.compute() < 0.9
@@ -125,10 +126,10 @@ def test_a_segmenter_judges_photos(tmp_path):
     domain = judged.domains["x"]
     assert isinstance(domain, SegmentedPhoto)
     assert domain.segmenter.classes == 12
-    truth = judged.truth("x", np.array([3, 1]))
+    truth = truth_of(judged, "x", np.array([3, 1]))
     colours = np.array(FACADES.colours)[truth].transpose(0, 3, 1, 2)
     assert np.array_equal(colours, judged.load()["y"][[3, 1]])
-    assert dataset.truth("x", np.array([3, 1])) is None
+    assert truth_of(dataset, "x", np.array([3, 1])) is None
     with pytest.raises(UserError, match=r"segmenter gone\.pt"):
         Facades(dataset.root, size=32, segmenter="gone.pt").load()
 

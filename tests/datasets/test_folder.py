@@ -19,6 +19,7 @@ from lsmbench.errors import UserError
 from lsmbench.metrics import ForegroundIoU
 from lsmbench.options import options_of
 from lsmbench.palettes import FACADES, IGNORED, Palette
+from tests.conftest import truth_of
 
 REAL_DATA = os.environ.get("LSMBENCH_DATA")
 
@@ -186,7 +187,7 @@ def parts_in(root, **counts):
 
 
 def shown(root, seed=None):
-    """The parts' grey values, which tell where samples come from: 0 to 49 the first folder, 50 to 99 the second …"""
+    """The parts' grey values, by the samples' folder: 0 to 49 in the first folder, 50 to 99 in the second …"""
     dataset = Folder(str(root), size=32)
     x = dataset.load()["x"][:, 0, 0, 0]
     split = dataset.split(len(x), seed)
@@ -610,7 +611,7 @@ def test_wrong_landmarks(root):
         "1.pts: has 2 points, most others have 3",
         "2.pts: line 1: expected two numbers",
         "3.pts: point 2 (counted from 0) lies outside its picture 3.png of 40×36 px",
-        "4.pts, 4.png: sample 0 has no size",
+        "4.pts, 4.png: the errors of sample 0 have no unit",
         "5.png: has no .pts file",
         "99.pts: has no picture",
     )
@@ -625,7 +626,7 @@ def test_landmarks_and_eyes(root):
         write_pts(root / "landmarks" / f"{i}.pts", [(3, 4), (9, 9), (3, 4)])
     refused(root, "eyes=outer needs 68 points, found 3", eyes="outer")
     refused(root, "eyes=1,3; there are 3 points, numbered from 0 to 2", eyes="1,3")
-    refused(root, "10 problems", "0.pts, 0.png: sample 0 has no size", eyes="0,2")
+    refused(root, "10 problems", "0.pts, 0.png: the errors of sample 0 have no unit", eyes="0,2")
 
 
 def test_wrong_csv(root):
@@ -831,7 +832,7 @@ def test_label_maps_of_other_modes(root, palette, mode):
     expected = Folder(str(root), size=40, palette=palette).load()["y"]
     for path in (root / "masks").iterdir():
         picture = Picture.open(path)
-        # Cityscapes' colour maps have a fourth channel; what a palette PNG shows is what counts.
+        # Cityscapes' colour maps have a fourth channel; of a palette PNG the shown colours count, not the indices.
         save(path, picture.convert("RGBA") if mode == "RGBA" else picture.quantize(8, dither=Picture.Dither.NONE))
     assert Picture.open(root / "masks" / "03.png").mode == mode
     assert np.array_equal(Folder(str(root), size=40, palette=palette).load()["y"], expected)
@@ -843,7 +844,7 @@ def test_void_stays_void_and_is_not_scored(root, palette):
     y = domain.unpack(domain.views(dataset.load()["y"]))
     labels = np.stack([classes_in(40, i) for i in range(10)])
     assert np.array_equal(domain.to_labels(y).numpy(), np.where(labels == 3, IGNORED, labels))
-    # Right where there is a class; whatever it shows where there is none, nobody counts it.
+    # Right where there is a class; pixels without a class are not counted, whatever the prediction.
     prediction = torch.where(torch.from_numpy(labels == 3)[:, None], torch.rand(10, 3, 40, 40), y)
     metrics = domain.metrics()
     for metric in metrics:
@@ -968,8 +969,8 @@ def test_palettes_by_name(root):
     ("options", "message"),
     [
         ({"palette": "facades", "classes": 3}, "classes=3 and palette=facades"),
-        ({"segmenter": "model.pt"}, r"segmenter=model\.pt says something of label maps in colours"),
-        ({"absent": "ignore"}, "absent=ignore says something of label maps"),
+        ({"segmenter": "model.pt"}, r"segmenter=model\.pt applies only to label maps in colours"),
+        ({"absent": "ignore"}, "absent=ignore applies only to label maps"),
         ({"absent": "skip", "palette": "facades"}, "absent=skip.*zero, ignore"),
         ({"direction": "both"}, "direction=both.*x_to_y, y_to_x"),
     ],
@@ -1012,11 +1013,11 @@ def test_any_folder_can_be_turned(root):
     dataset = Folder(str(root), size=32, direction="y_to_x")
     assert (dataset.source, dataset.target) == ("y", "x")
     assert dataset.domains == {"x": Image(1, 32), "y": Mask(3, 32)}
-    assert dataset.truth("x", np.array([0])) is None
+    assert truth_of(dataset, "x", np.array([0])) is None
 
 
 class Sees(torch.nn.Module):
-    """Tells the class whose colour, halved, lies nearest: what the photos of `coloured` are made of."""
+    """Returns the class whose halved colour is nearest: the photos of `coloured` are made of halved colours."""
 
     def __init__(self):
         super().__init__()
@@ -1045,18 +1046,18 @@ def test_photos_that_a_segmenter_judges(root, palette, segmenter):
     domain = dataset.domains["x"]
     assert domain == SegmentedPhoto(3, 40, segmenter=seen, absent="ignore")
     indices = np.array([7, 2, 3])
-    truth = dataset.truth("x", indices)
+    truth = truth_of(dataset, "x", indices)
     labels = np.stack([classes_in(40, i) for i in indices])
     assert truth.dtype == np.uint8
     assert np.array_equal(truth, np.where(labels == 3, 255, labels))
-    assert dataset.truth("y", indices) is None
+    assert truth_of(dataset, "y", indices) is None
     photos = domain.unpack(domain.views(dataset.load()["x"][indices]))
     for metric in domain.metrics():
         metric.update(*domain.comparable(photos, torch.from_numpy(truth)), torch.from_numpy(indices))
         assert metric.compute() == 1
     without = Folder(str(root), size=40, palette=palette, direction="y_to_x")
     assert without.domains["x"] == Image(3, 40)
-    assert without.truth("x", indices) is None
+    assert truth_of(without, "x", indices) is None
 
 
 def test_segmenters_that_cannot_be_used(root, palette, segmenter):

@@ -10,6 +10,7 @@ from lsmbench.datasets.maps import Maps
 from lsmbench.domains import Image, MapImage
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
+from tests.conftest import truth_of
 
 WHERE = r"efrosgans\.eecs\.berkeley\.edu/pix2pix/datasets/"
 
@@ -20,7 +21,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 def as_distributed(root, train=16, val=6, test=0):
-    """JPEGs twice as wide as high; the satellite photo is dark and says which part it is of, the map is light."""
+    """JPEGs twice as wide as high; the photo is dark, with a grey value by its part; the map is light."""
     for part, count, grey in (("train", train, 20), ("val", val, 60), ("test", test, 100)):
         for i in range(count):
             pixels = np.full((60, 120, 3), grey + i, np.uint8)
@@ -32,7 +33,7 @@ def as_distributed(root, train=16, val=6, test=0):
 
 
 def shown(dataset, seed=None):
-    """The parts' grey values, which tell where samples come from: 20 and up train/, 60 and up val/ …"""
+    """The parts' grey values, by the samples' folder: from 20 on in train/, from 60 on in val/ …"""
     x = dataset.load()["x"].mean((1, 2, 3)).round().astype(int)
     split = dataset.split(len(x), seed)
     return [sorted(x[getattr(split, part)].tolist()) for part in ("train", "val", "test")]
@@ -62,7 +63,7 @@ def test_a_perfect_prediction(tmp_path):
     accuracy = domain.metrics()[0]
     accuracy.update(*domain.comparable(batch["y"], batch["y"]), batch["index"])
     assert (accuracy.name, accuracy.compute()) == ("accuracy", 1)
-    constant = domain.constant(data.compact("y", data.split.train))
+    constant = domain.constant(data.compact("y", data.train))
     accuracy = domain.metrics()[0]
     accuracy.update(*domain.comparable(constant.expand_as(batch["y"]), batch["y"]), batch["index"])
     assert 0.3 < accuracy.compute() < 0.9
@@ -95,7 +96,7 @@ def test_as_distributed(tmp_path, monkeypatch):
     assert "val/ is the test part" in " ".join(inspection.findings.notes)
     turned = Maps(size=32, direction="y_to_x")
     assert (turned.source, turned.target, turned.photo) == ("y", "x", "x")
-    assert turned.truth("x", np.array([0])) is None
+    assert truth_of(turned, "x", np.array([0])) is None
     assert shown(turned) == [train, val, test]
 
 
@@ -136,8 +137,8 @@ def test_all_mistakes_are_named(tmp_path):
     with pytest.raises(UserError) as caught:
         Maps(str(tmp_path), size=32).load()
     text = str(caught.value)
-    for said in ("3 problems", "2.jpg: cannot be read", "3.jpg: is 121 px wide", "4.jpg: has 60×60 px"):
-        assert said in text
+    for problem in ("3 problems", "2.jpg: cannot be read", "3.jpg: is 121 px wide", "4.jpg: has 60×60 px"):
+        assert problem in text
     assert len(Maps(str(tmp_path), size=32).inspect().findings.problems) == 3
 
 

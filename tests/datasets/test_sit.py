@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import sit
 from lsmbench.datasets.sit import SIT
 from lsmbench.domains import Image, Mask
 from lsmbench.errors import UserError
 from lsmbench.metrics import ForegroundIoU
 from lsmbench.options import options_of
+from tests.conftest import fingerprint
 
 REAL_DATA = os.environ.get("LSMBENCH_DATA")
 
@@ -31,7 +31,7 @@ def iou(predicted, true):
 
 
 def floors(dataset):
-    y, copies = np.array(dataset.load()["y"]), np.array(dataset.copies())
+    y, copies = np.array(dataset.load()["y"]), np.array(dataset.evaluation_views()["copy"])
     constant = Mask(2, dataset.size).constant(torch.from_numpy(y)).numpy()
     return iou(copies, y), iou(np.broadcast_to(constant, y.shape).copy(), y)
 
@@ -62,7 +62,7 @@ def test_contents():
     for view, domain in dataset.domains.items():
         domain.check(arrays[view], view)
     assert SIT(reconstruction="l1").domains["x"] == Image(1, 128, reconstruction="l1")
-    assert np.unique(dataset.copies()).tolist() == [0, 1]
+    assert np.unique(dataset.evaluation_views()["copy"]).tolist() == [0, 1]
 
 
 def inside(masks):
@@ -84,7 +84,7 @@ def rings_of(masks):
 
 def test_the_parameters_are_swapped():
     dataset = SIT(samples=600)
-    y, copies = np.array(dataset.load()["y"]), np.array(dataset.copies())
+    y, copies = np.array(dataset.load()["y"]), np.array(dataset.evaluation_views()["copy"])
 
     whole = inside(y) & inside(copies)
     assert whole.sum() > 200
@@ -94,7 +94,7 @@ def test_the_parameters_are_swapped():
     assert np.abs((cy - 40) / 48 - (t_inner - 10) / 20).max() < 0.12
     assert np.abs((tx - 40) / 48 - (thickness - 6) / 25).max() < 0.1
     assert np.abs((ty - 40) / 48 - (inner - 10) / 20).max() < 0.12
-    # Nothing else leaks: within the source, position does not tell the size (the target's would be needed).
+    # Within the source, position does not determine size: only the target's size depends on the source's position.
     assert np.abs(np.corrcoef(cx, thickness)[0, 1]) < 0.3
 
 
@@ -111,7 +111,7 @@ def test_parameters_cover_their_ranges():
 def test_the_ring_shows_the_one_texture_and_the_ground_the_other(data):
     write_textures(data / "brodatz")
     dataset = SIT(samples=20, textures="brodatz")
-    x, ring = dataset.load()["x"][:, 0], np.array(dataset.copies()) == 1
+    x, ring = dataset.load()["x"][:, 0], np.array(dataset.evaluation_views()["copy"]) == 1
     assert (x[ring] < 100).all()
     assert (x[~ring] >= 100).all()
     assert len(np.unique([i[0, 0] for i in x])) > 3, "crops move"
@@ -129,15 +129,12 @@ def test_a_larger_set_begins_with_the_smaller_one():
     small, large = SIT(samples=20, size=32), SIT(samples=300, size=32)
     for view in ("x", "y"):
         assert np.array_equal(small.load()[view], large.load()[view][:20])
-    assert np.array_equal(small.copies(), large.copies()[:20])
+    assert np.array_equal(small.evaluation_views()["copy"], large.evaluation_views()["copy"][:20])
 
 
 def test_determinism_and_seeds(monkeypatch, tmp_path):
     first = SIT(samples=20, size=32).load()
-    fingerprints = {
-        fingerprint(SIT(samples=20, size=32, data_seed=s), SIT(samples=20, size=32, data_seed=s).load())
-        for s in range(3)
-    }
+    fingerprints = {fingerprint(SIT(samples=20, size=32, data_seed=s)) for s in range(3)}
     assert len(fingerprints) == 3
     monkeypatch.setenv("LSMBENCH_CACHE", str(tmp_path / "other"))
     again = SIT(samples=20, size=32).load()
@@ -163,7 +160,7 @@ def test_the_cache_is_used(monkeypatch):
     dataset = SIT(samples=20, size=32)
     first = dataset.load()
     second = SIT(samples=20, size=32, reconstruction="l1").load()
-    dataset.copies()
+    dataset.evaluation_views()["copy"]
     assert len(calls) == 1
     assert all(np.array_equal(first[v], second[v]) for v in first)
     SIT(samples=21, size=32).load()
@@ -292,7 +289,7 @@ def test_released_files(data, layout, folder):
     assert np.array_equal(arrays["x"][:, 0], x)
     assert np.array_equal(arrays["y"], y)
     assert {a.dtype for a in arrays.values()} == {np.dtype(np.uint8)}
-    assert dataset.copies() is None
+    assert not dataset.evaluation_views()
 
 
 def write_npz(data, **arrays):
@@ -400,7 +397,7 @@ def test_the_authors_pairs(monkeypatch):
     score = ForegroundIoU(2).score(constant.expand(100, -1, -1), y[-100:]).mean().item()
     assert score == pytest.approx(0.372, abs=0.005)
     assert arrays["y"].mean() == pytest.approx(0.209, abs=0.001)
-    # The rings are drawn as ours are: of like thickness, and centred where they may be.
+    # The rings are drawn like generated ones: of similar thickness, with centres in the same range.
     cx, cy, inner, thickness = rings_of(arrays["y"][inside(arrays["y"])])
     assert cx.min() >= 39.5
     assert cy.min() >= 39.5

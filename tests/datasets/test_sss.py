@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import DATASETS, sss
 from lsmbench.datasets.sss import SSS
 from lsmbench.domains import Image, Mask
 from lsmbench.errors import UserError
 from lsmbench.metrics import ForegroundIoU
 from lsmbench.options import options_of
+from tests.conftest import fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_a_larger_set_begins_with_the_smaller_one():
 
 def test_determinism_and_seeds(monkeypatch, tmp_path):
     sets = [SSS(samples=10, size=32, data_seed=seed) for seed in range(3)]
-    assert len({fingerprint(s, s.load()) for s in sets}) == 3
+    assert len({fingerprint(s) for s in sets}) == 3
     first = sets[0].load()
     monkeypatch.setenv("LSMBENCH_CACHE", str(tmp_path / "other"))
     again = SSS(samples=10, size=32).load()
@@ -85,7 +85,7 @@ def test_it_looks_like_ct():
 
 
 def test_intensity_alone_does_not_tell_the_classes():
-    """Both fats are alike in density, and organs like muscle: where a pixel lies has to be known."""
+    """Both fats have one density, and organs that of muscle: a pixel's class depends on its position."""
     arrays = SSS(samples=40, size=64).load()
     x, y = arrays["x"][:, 0], np.array(arrays["y"])
     table = np.stack([np.bincount(x[y == label], minlength=256) for label in range(4)])

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import streets
 from lsmbench.datasets.gta import GTA
 from lsmbench.datasets.streets import IDS, IDS_IN_PALETTES, IDS_WITH_PLATES, LABEL_IDS, TRAIN_IDS, read_labels
@@ -16,6 +15,7 @@ from lsmbench.datasets.synscapes import Synscapes
 from lsmbench.domains import Image, LabelColours
 from lsmbench.errors import UserError
 from lsmbench.palettes import CITYSCAPES
+from tests.conftest import fingerprint, truth_of
 
 KINDS = [GTA, Synscapes]
 LABELS = {GTA: "labels/00002.png", Synscapes: "img/class/2.png"}
@@ -41,13 +41,13 @@ def save(array: object, path: Path, palette: np.ndarray | None = None, **options
 
 
 def both_refuse(dataset: GTA | Synscapes, match: str) -> str:
-    """What load says; inspect has to say it as well."""
+    """The message of `load`, which `inspect` has to report as well."""
     with pytest.raises(UserError, match=match) as caught:
         dataset.load()
-    said = str(caught.value)
+    message = str(caught.value)
     for problem in dataset.inspect().findings.problems:
-        assert problem in said
-    return said
+        assert problem in message
+    return message
 
 
 # The tables
@@ -124,7 +124,7 @@ def test_example(kind: type[GTA | Synscapes], tmp_path: Path) -> None:
     labels = CITYSCAPES.decode(torch.from_numpy(np.array(arrays["y"])), void=True)
     assert {0, 13, 10, 255} <= set(labels.unique().tolist())
     again = kind.example(tmp_path / "b")
-    assert fingerprint(again, again.load()) == fingerprint(dataset, arrays)
+    assert fingerprint(again) == fingerprint(dataset, arrays)
     stamp = (tmp_path / "a" / LABELS[kind]).stat().st_mtime_ns
     kind.example(tmp_path / "a")
     assert (tmp_path / "a" / LABELS[kind]).stat().st_mtime_ns == stamp
@@ -224,11 +224,11 @@ def test_all_that_is_wrong_is_said_at_once(kind: type[GTA | Synscapes], tmp_path
     photo.write_bytes(b"broken")
     third = Path(str(labels).replace("2.png", "3.png"))
     save(np.full((24, 40), 7), third)
-    said = both_refuse(dataset, f"^dataset {dataset.name}: 3 problems")
-    assert f"{labels}: holds the value 77" in said
-    assert f"{photo}: cannot be read as a picture" in said
-    assert f"{third}: is of 40×24 px, but its photo" in said
-    assert "remove both" in said
+    message = both_refuse(dataset, f"^dataset {dataset.name}: 3 problems")
+    assert f"{labels}: holds the value 77" in message
+    assert f"{photo}: cannot be read as a picture" in message
+    assert f"{third}: is of 40×24 px, but its photo" in message
+    assert "remove both" in message
     inspection = dataset.inspect()
     assert len(inspection.findings.problems) == 3
     assert sum(inspection.counts.values()) == len(inspection.samples["x"]) == len(inspection.names) == 34
@@ -244,9 +244,9 @@ def test_files_without_counterpart(kind: type[GTA | Synscapes], tmp_path: Path) 
     (tmp_path / LABELS[kind]).unlink()
     for number in (3, 4):
         Path(str(tmp_path / PHOTO[kind]).replace("2.png", f"{number}.png")).unlink()
-    said = both_refuse(dataset, "2 problems")
-    assert "2 of 35 have no photo: " in said
-    assert "1 of 34 have no label map: " in said
+    message = both_refuse(dataset, "2 problems")
+    assert "2 of 35 have no photo: " in message
+    assert "1 of 34 have no label map: " in message
 
 
 def test_missing_sets_say_where_they_come_from(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,8 +313,8 @@ def test_full_resolution_of_maps_that_differ(tmp_path: Path) -> None:
     save(np.full((25, 48), 7), tmp_path / LABELS[GTA])
     save(np.zeros((25, 48, 3)), tmp_path / PHOTO[GTA])
     dataset.load()
-    truth = dataset.truth("y", np.array([1]))
+    truth = truth_of(dataset, "y", np.array([1]))
     assert truth is not None
     assert truth.shape == (1, 25, 48)
     with pytest.raises(UserError, match=r"00002\.png: is of 48×25 px, but .*00001.png of 48×24 px.*scoring=network"):
-        dataset.truth("y", np.array([0, 1]))
+        truth_of(dataset, "y", np.array([0, 1]))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data.dataset import fingerprint
 from lsmbench.datasets import three_hundred_w
 from lsmbench.datasets.three_hundred_w import ThreeHundredW
 from lsmbench.domains import Image, Landmarks
 from lsmbench.errors import UserError
 from lsmbench.options import options_of
+from tests.conftest import fingerprint
 
 REAL_DATA = os.environ.get("LSMBENCH_DATA")
 OFFICIAL = (
@@ -96,7 +96,7 @@ def test_contents(example: Path) -> None:
 
 def test_the_example_is_small_mixed_and_the_same_every_time(tmp_path: Path) -> None:
     first, second = (ThreeHundredW.example(tmp_path / name) for name in ("a", "b"))
-    assert fingerprint(first, first.load()) == fingerprint(second, second.load())
+    assert fingerprint(first) == fingerprint(second)
     assert len(first.load()["x"]) == 40
     texts = [path.read_text() for path in (tmp_path / "a").glob("*/*.pts")]
     assert sorted({text.startswith("version") for text in texts}) == [False, True]
@@ -297,7 +297,7 @@ def test_every_option_is_described() -> None:
 
 
 def spoil(root: Path) -> list[str]:
-    """Makes one mistake of each kind; returns what has to be said of each."""
+    """Makes one mistake of each kind; returns the message expected for each."""
     indoor, outdoor = root / "01_Indoor", root / "02_Outdoor"
     points = np.random.default_rng(0).uniform(5, 40, (68, 2))
     write_pts(indoor / "indoor_001.pts", points[:67])
@@ -343,13 +343,13 @@ def spoil(root: Path) -> list[str]:
 
 
 def test_all_mistakes_are_named_at_once(example: Path) -> None:
-    said = spoil(example)
-    message = refused(f"dataset 300w: {len(said)} problems", root=str(example))
-    for words in said:
+    problems = spoil(example)
+    message = refused(f"dataset 300w: {len(problems)} problems", root=str(example))
+    for words in problems:
         assert words in message
         line = next(line for line in message.splitlines() if words in line)
         assert str(example) in line, "the file can be found"
-    assert len(message.splitlines()) == len(said) + 1
+    assert len(message.splitlines()) == len(problems) + 1
 
 
 def test_inspecting_and_loading_agree(example: Path) -> None:

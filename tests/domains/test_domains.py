@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.domains import Domain, Image, LabelColours, Landmarks, MapImage, Mask
+from lsmbench.domains import Category, Domain, Image, LabelColours, Landmarks, MapImage, Mask
 from lsmbench.errors import UserError
 from lsmbench.metrics import ColourAccuracy
 from lsmbench.palettes import CITYSCAPES, FACADES, Palette, read_palette
@@ -23,6 +23,7 @@ DOMAINS: list[Domain] = [
     Mask(4, 8),
     Landmarks(68),
     Landmarks(5, eyes=None),
+    Category(("cat", "dog", "owl")),
 ]
 
 
@@ -34,6 +35,8 @@ def stored(domain: Domain, count: int = 5) -> np.ndarray:
         return rng.integers(0, 256, (count, domain.channels, 8, 8), dtype=np.uint8)
     if isinstance(domain, Landmarks):
         return rng.random((count, domain.points, 2), dtype=np.float32)
+    if isinstance(domain, Category):
+        return rng.integers(0, len(domain.names), count)
     assert isinstance(domain, Mask)
     return rng.integers(0, domain.classes, (count, 8, 8), dtype=np.uint8)
 
@@ -179,7 +182,7 @@ def test_the_constant_image_is_the_mean() -> None:
         (Landmarks(68), np.zeros((3, 68, 2), np.int64), r"here: .*floats.*int64"),
         (Landmarks(2, eyes=None), np.full((3, 2, 2), 1.5, np.float32), r"here: .*\[0, 1\].*3 of 3.*sample 0"),
         (Landmarks(2, eyes=None), np.full((3, 2, 2), np.nan, np.float32), r"here: .*\[0, 1\]"),
-        (Landmarks(68), np.full((3, 68, 2), 0.5, np.float32), r"here: sample 0 has no size.*36 and 45"),
+        (Landmarks(68), np.full((3, 68, 2), 0.5, np.float32), r"here: the errors of sample 0 have no unit.*36 and 45"),
     ],
 )
 def test_unexpected_values_are_refused_by_name(domain: Domain, array: np.ndarray, message: str) -> None:
@@ -278,3 +281,21 @@ def test_palettes_are_read_from_files_and_mistakes_are_named(tmp_path: Path) -> 
             read_palette(file)
     with pytest.raises(UserError, match="cannot be read as a palette"):
         read_palette(tmp_path / "none.csv")
+
+
+def test_categories_by_hand() -> None:
+    domain = Category(("cat", "dog", "owl"))
+    view, output = torch.tensor([0, 2, 2, 1]), torch.randn(4, 3)
+    by_hand = -torch.log_softmax(output, 1)[torch.arange(4), view].mean()
+    assert torch.allclose(domain.loss(output, view), by_hand)
+    assert domain.constant(view).tolist() == [2]
+    (accuracy,) = domain.metrics()
+    accuracy.update(torch.tensor([0, 2, 1, 1]), view, torch.arange(4))
+    assert accuracy.compute() == 0.75
+    assert accuracy.per_sample()[1] == [1, 1, 0, 1]
+    drawn = domain.overlay(torch.tensor([0, 1]), np.zeros((2, 8, 8, 3), np.uint8), torch.tensor([0, 2]))
+    assert np.ptp(drawn[0].astype(int), axis=2).max() == 0, "a right answer is grey"
+    assert np.ptp(drawn[1].astype(int), axis=2).max() > 100, "a wrong one is red"
+    for wrong, why in ((np.array([0, 3]), r"sample 1 with 3"), (np.array([0.5]), "one integer a sample")):
+        with pytest.raises(UserError, match=why):
+            domain.check(wrong, "here")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import lightning as L  # noqa: N812
 import pytest
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from lsmbench.data.module import Batch
 from lsmbench.domains import Image
 from lsmbench.errors import DivergedError, UserError
-from lsmbench.methods.base import Method, MethodConfig, Stage, Terms, seed_of
+from lsmbench.methods.base import Method, MethodConfig, Terms, seed_of
+from lsmbench.methods.phases import Optimizer, Phase, Stage
 from lsmbench.options import option
 from tests.conftest import loader
 
@@ -127,3 +128,117 @@ def test_a_checkpoint_of_another_stage_is_refused() -> None:
     method.stage = Stage("other", ("a",))
     with pytest.raises(UserError, match="stage train; expected Two, other"):
         method.on_load_checkpoint(checkpoint)
+
+
+class Lazy(Two):
+    """A phase every 3 updates that shares an optimiser, a second optimiser on the same network, and an average."""
+
+    averaged: ClassVar = {"a": 0.75}
+    shared = Optimizer("shared", learning_rate=0.1, beta1=0.0)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return (
+            Stage(
+                "train",
+                (
+                    Phase("penalty", ("a",), "a", every=3, optimizer=self.shared, clip=1e-3),
+                    Phase("a", optimizer=self.shared),
+                    Phase("again", ("a", "b"), "b", optimizer=Optimizer("own", learning_rate=0.01)),
+                ),
+            ),
+        )
+
+    def _loss(self, group: str, views: Batch) -> Tensor:
+        self.seen.append(group)
+        return self.translate(views["x", "y"]["x"], "x", "y").square().mean()
+
+
+def test_a_lazy_phase_is_due_every_few_updates_over_all_epochs() -> None:
+    method = Lazy(DOMAINS)
+    trainer = fit(method, 2)
+    assert method.seen == [*"aab", *"ab", *"ab"] * 3 + [*"aab"]
+    assert trainer.global_step == 10, "updates are counted, not optimisers' steps"
+    assert len(trainer.optimizers) == 2
+
+
+def test_phases_share_an_optimiser_by_its_name_and_have_rates_of_their_own() -> None:
+    method = Lazy(DOMAINS)
+    shared, own = method.configure_optimizers()
+    assert [group["lr"] for o in (shared, own) for group in o.param_groups] == [0.1, 0.01]
+    assert shared.param_groups[0]["betas"] == (0.0, 0.999)
+    assert [len(o.param_groups[0]["params"]) for o in (shared, own)] == [2, 4]
+
+
+def test_the_average_follows_every_update_and_predicts() -> None:
+    method = Lazy(DOMAINS)
+    expected = method.a.weight.detach().clone()
+    values: list[Tensor] = []
+    method.on_train_batch_end = lambda *_: values.append(method.a.weight.detach().clone())  # type: ignore[method-assign]
+    fit(method)
+    assert len(values) == 5
+    for value in values:
+        expected = 0.75 * expected + 0.25 * value
+    (average, _) = method.averages["a"].parameters()
+    assert torch.allclose(average, expected)
+    assert not average.requires_grad
+    batch = {"x": torch.rand(2, 1, 4, 4), "index": torch.arange(2)}
+    live = method.predict(batch, "x", "y")
+    assert not torch.allclose(method.predictions(batch, "x", "y"), live)
+    with method.averages_in_use():
+        assert torch.allclose(method.a.weight, expected)
+    assert torch.equal(method.predict(batch, "x", "y"), live), "the networks' own parameters are back"
+
+
+@pytest.mark.parametrize(
+    ("phases", "why"),
+    [
+        ([Phase("a", every=2)], "no phase takes part in every update"),
+        ([Phase("a"), Phase("a")], "different names"),
+        ([Phase("a", every=0)], "every ≥ 1"),
+        (
+            [Phase("a", optimizer=Optimizer("o", 0.1)), Phase("b", optimizer=Optimizer("o", 0.2))],
+            "two different optimisers",
+        ),
+    ],
+)
+def test_stages_that_contradict_themselves_are_refused(phases: list[Phase], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Stage("train", phases)
+
+
+def test_terms_without_a_weight_and_weights_without_a_term_are_refused() -> None:
+    class Misspelt(Two):
+        weights: ClassVar = {"secnd": 1.0}
+
+    @dataclass
+    class MoreConfig(TwoConfig):
+        w_frist: float = option(2.0, "weight", source="test")
+
+    with pytest.raises(TypeError, match="no weight is declared for second"):
+        Misspelt(DOMAINS)
+    with pytest.raises(TypeError, match="no loss term has the weight w_frist"):
+        Two(DOMAINS, MoreConfig())
+
+
+def test_random_predictions_depend_on_the_sample_and_not_on_its_batch() -> None:
+    class Noisy(Two):
+        random_at_test = True  # type: ignore[assignment]
+
+        def predict(self, views: dict[str, Tensor], source: str, target: str) -> Tensor:
+            assert set(views) == {"x"}, "the target is not given"
+            return views["x"] + torch.rand_like(views["x"])
+
+    method = Noisy(DOMAINS, init_seed=3)
+    x = torch.rand(5, 1, 4, 4)
+
+    def predicted(*numbers: int) -> Tensor:
+        at = torch.tensor(numbers)
+        return method.predictions({"x": x[at], "y": x[at], "index": at}, "x", "y")
+
+    together: Any = predicted(0, 1, 2, 3, 4)
+    assert torch.equal(together, torch.cat([predicted(0, 1), predicted(2, 3, 4)]))
+    assert torch.equal(together.flip(0), predicted(4, 3, 2, 1, 0))
+    assert not torch.equal(together[0] - x[0], together[1] - x[1])
+    method.test_seed = 4
+    assert not torch.equal(together, predicted(0, 1, 2, 3, 4))

@@ -11,7 +11,7 @@ import yaml
 
 from lsmbench.benchmarks.plan import Unit
 from lsmbench.errors import UserError
-from lsmbench.reports.board import boards, setting, survey
+from lsmbench.reports.board import boards, survey
 from lsmbench.reports.contents import read
 from lsmbench.runs.results import Failure, Result, Score
 
@@ -356,22 +356,3 @@ def test_a_score_that_is_undefined_for_a_sample_is_left_out_of_its_mean(disk):
 def test_folder_that_is_missing(disk):
     with pytest.raises(UserError, match="nothing: no such folder"):
         disk.boards("nothing")
-
-
-def test_setting_leaves_out_seeds_n_and_files():
-    config = {
-        "dataset": {"name": "sit", "root": "/a"},
-        "method": {"name": "lsm"},
-        "supervision": {
-            "paired": 5.0,
-            "paired_count": None,
-            "supervision_seed": 3,
-            "features": "pixels",
-            "val_pairs": 4,
-        },
-        "training": {"init_seed": 3, "epochs": 2},
-    }
-    plain = {"dataset": {"name": "sit"}, "method": {"name": "lsm"}, "training": {"epochs": 2}}
-    assert setting(config) == plain | {"supervision": {"val_pairs": 4}}
-    config["supervision"]["selection"] = "k_medoids"
-    assert setting(config)["supervision"] == {"features": "pixels", "val_pairs": 4, "selection": "k_medoids"}

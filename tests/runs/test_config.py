@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from lsmbench.runs.config import (
     names_in,
     run_parser,
     sections,
+    setting_of,
 )
 from lsmbench.runs.run import data_of
 
@@ -117,10 +119,32 @@ def test_a_moved_folder_is_the_same_run_and_another_split_of_it_is_not(tmp_path:
         config = config_from_dict(
             {"dataset": {"name": "folder", "root": str(root), "size": 32}, "method": {"name": "baseline"}}
         )
-        return config.identity(data_of(config).fingerprint)
+        return config.identity(data_of(config).contents)
 
     before = identity(first)
     assert before == identity(second)
     for view in ("images", "masks"):  # the last of train becomes the first of val: the values and their order stay
         (second / "train" / view / "19.png").rename(second / "val" / view / "19.png")
     assert before != identity(second)
+
+
+def test_setting_leaves_out_seeds_n_files_and_unused_features() -> None:
+    config: dict[str, Any] = {
+        "dataset": {"name": "sit", "root": "/a"},
+        "method": {"name": "lsm"},
+        "supervision": {
+            "paired": 5.0,
+            "paired_count": None,
+            "supervision_seed": 3,
+            "features": "pixels",
+            "val_pairs": 4,
+        },
+        "training": {"init_seed": 3, "epochs": 2},
+    }
+    plain = {"dataset": {"name": "sit"}, "method": {"name": "lsm"}, "training": {"epochs": 2}}
+    assert setting_of(config) == plain | {"supervision": {"features": "", "val_pairs": 4}}
+    config["supervision"]["selection"] = "k_medoids"
+    assert setting_of(config)["supervision"] == {"features": "pixels", "val_pairs": 4, "selection": "k_medoids"}
+    config |= {"dataset": {"name": "of a later version", "root": "/b"}, "method": "damaged"}
+    assert setting_of(config)["dataset"] == {"name": "of a later version"}
+    assert setting_of(config)["method"] == {}

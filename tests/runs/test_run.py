@@ -9,8 +9,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import product
@@ -25,16 +23,18 @@ from PIL import Image
 
 from lsmbench.data.module import PairDataModule
 from lsmbench.errors import UserError
+from lsmbench.launch.local import compute
 from lsmbench.methods import LSM, METHODS, Baseline
 from lsmbench.methods.floor import FloorConfig
 from lsmbench.runs import run as run_module
-from lsmbench.runs.callbacks import Progress
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
+from lsmbench.runs.context import Progress
 from lsmbench.runs.results import Failure, Result
 from lsmbench.runs.run import RunError, data_of, execute
 from lsmbench.runs.tracking import Tracking
 from tests import wandb_file
 from tests.conftest import Make, each_form
+from tests.ranks import commanded
 
 CPU = Machine("cpu", 1)
 
@@ -160,15 +160,16 @@ def test_a_killed_process_continues_to_the_same_bits(make: Make, tmp_path: Path)
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
     whole = execute(config, tmp_path / "whole", CPU)
-    command = [sys.executable, "-m", "lsmbench", "train", "--config", str(file), "--output", str(tmp_path / "runs"),
-               "--machine.accelerator", "cpu", "--machine.threads", "1"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    words = ["train", "--config", str(file), "--output", str(tmp_path / "runs"),
+             "--machine.accelerator", "cpu", "--machine.threads", "1"]  # fmt: skip
+    process = commanded(words, {}, tmp_path / "output.txt")
     log = tmp_path / "runs" / whole.id / "log.csv"
     deadline = time.monotonic() + 120
-    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not log.exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
     assert not (log.parent / "result.json").exists()
     resumed = execute(config, tmp_path / "runs", CPU)
     assert comparable(resumed) == comparable(whole)
@@ -188,11 +189,11 @@ def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
 ) -> None:
     """Also when it is interrupted: the second file then has all of it."""
     config = make("ioda", training={"epochs": 3, "patience": 3, "batch_size": 12, "devices": devices})
-    plain = execute(config, tmp_path / "plain", CPU)
+    plain = compute(config, tmp_path / "plain", CPU)
     tracking = Tracking("wandb", group="small", folder=str(tmp_path / "followed"))
     with pytest.raises(Interrupted):
-        execute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
-    tracked = execute(config, tmp_path / "tracked", CPU, tracking=tracking)
+        compute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
+    tracked = compute(config, tmp_path / "tracked", CPU, tracking=tracking)
     assert comparable(tracked) == comparable(plain)
     assert [score.values for score in tracked.scores] == [score.values for score in plain.scores]
     (file,) = (tmp_path / "followed" / "wandb").glob("offline-run-*/*.wandb")
@@ -214,7 +215,7 @@ def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
             assert picture.size == (3 * 32, 4 * 32), "input, truth and prediction of the validation samples"
     assert logged.summary["test/x->y/iou"] == tracked.primary.value
     assert logged.summary["validation"] == tracked.validation
-    floor = execute(make("floor"), tmp_path, CPU)
+    floor = compute(make("floor"), tmp_path, CPU)
     assert logged.summary["floor/x->y/iou"] == floor.primary.value
 
 
@@ -430,8 +431,7 @@ def test_the_copy_floor_is_the_inputs_own_mask(make: Make, tmp_path: Path) -> No
     config = make("floor")
     config.method = FloorConfig(network="tiny", kind="copy")
     result = execute(config, tmp_path, CPU)
-    copies, arrays = config.dataset.copies(), config.dataset.load()
-    assert copies is not None
+    copies, arrays = config.dataset.evaluation_views()["copy"], config.dataset.load()
     for index, value in zip(result.primary.indices, result.primary.values, strict=True):
         a, b = copies[index] > 0, arrays["y"][index] > 0
         assert value == pytest.approx((a & b).sum() / (a | b).sum())
@@ -451,7 +451,7 @@ def test_photos_made_from_labels_are_judged_by_the_segmenter_that_is_named(make:
     assert all(s.pooled is not None and 0 <= s.pooled <= 1 for s in result.scores)
     moved = model.rename(tmp_path / "moved.pt")
     config.dataset = dataclasses.replace(config.dataset, segmenter=str(moved))  # type: ignore[call-arg]
-    assert config.identity(data_of(config).fingerprint) == result.id
+    assert config.identity(data_of(config).contents) == result.id
 
 
 def test_lsm_scores_both_directions(make: Make, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import queue
 import re
 import sys
 import threading
@@ -19,9 +20,8 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from lsmbench.errors import UserError
-from lsmbench.runs import tracking
 from lsmbench.runs.config import add_options
-from lsmbench.runs.tracking import Tracker, Tracking, tracker, unsent, wandb_run
+from lsmbench.runs.tracking import Tracker, Tracking, _threaded, base, tracker, unsent, wandb_run
 from tests import wandb_file
 
 CONFIG = {"dataset": {"name": "sit"}, "method": {"name": "lsm", "learning_rate": 0.002}, "training": {"epochs": 5}}
@@ -285,7 +285,7 @@ def test_with_a_key_a_run_is_online_and_continues_as_itself(tmp_path: Path, serv
 def test_a_server_that_falls_silent_is_told_of_once(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "FINISH_S", 0.5)
+    monkeypatch.setattr(base, "FINISH_S", 0.5)
     run = Run(tmp_path)
     begun = threading.Event()
     start = run.tracker._inner.start  # type: ignore[attr-defined]
@@ -312,7 +312,7 @@ def test_a_server_that_falls_silent_is_told_of_once(
 def test_a_run_is_kept_offline_if_it_cannot_be_online(
     how: str, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tracking, "PROBE_S", 0.3 if how == "silent" else 3)
+    monkeypatch.setattr(base, "PROBE_S", 0.3 if how == "silent" else 3)
     if how == "nobody there":
         monkeypatch.setenv("WANDB_BASE_URL", NOWHERE)
     elif how == "silent":
@@ -344,7 +344,7 @@ def test_whatever_fails_is_told_once_and_raises_nothing(tmp_path: Path, monkeypa
         raise OSError(f"no room for {KEY}\nand no more")
 
     monkeypatch.setattr(wandb, "init", init)
-    monkeypatch.setattr(tracking, "_answers", lambda server: True)
+    monkeypatch.setattr(base, "answers", lambda server: True)
     run = Run(tmp_path).train(0, 3).end()
     assert run.warnings == [
         "W&B failed (OSError: no room for *** and no more); this run is followed in its log.csv only."
@@ -361,7 +361,7 @@ def test_whatever_fails_is_told_once_and_raises_nothing(tmp_path: Path, monkeypa
 
 
 def test_a_run_does_not_wait_for_its_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow(tracking._Inner):
+    class Slow(base.Service):
         def __init__(self) -> None:
             self.go, self.did = threading.Event(), list[Any]()
 
@@ -376,7 +376,7 @@ def test_a_run_does_not_wait_for_its_tracker(tmp_path: Path, monkeypatch: pytest
             self.did.append("closed")
 
     def made(inner: Tracker) -> Tracker:
-        return tracking._Threaded(inner, "Slow", tracking.queue.SimpleQueue(), warnings.append)  # type: ignore[arg-type]
+        return _threaded.Threaded(inner, "Slow", queue.SimpleQueue(), warnings.append)  # type: ignore[arg-type]
 
     warnings: list[str] = []
     inner = Slow()
@@ -391,7 +391,7 @@ def test_a_run_does_not_wait_for_its_tracker(tmp_path: Path, monkeypatch: pytest
     assert inner.did == [1, 1, "closed"]
     assert warnings == []
 
-    monkeypatch.setattr(tracking, "CLOSE_S", 0.05)
+    monkeypatch.setattr(base, "CLOSE_S", 0.05)
     stuck = Slow()
     slow = made(stuck)
     slow.start([])

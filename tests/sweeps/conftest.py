@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own."""
+"""A PostgreSQL server for the tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PASSWORD = "p@ss/w{o}rd:%2"
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: the URL of its first database, and what stops it."""
+    """A running server: the URL of its first database, and the function that stops it."""
 
     url: str
     stop: Callable[[], None]
@@ -36,7 +36,7 @@ def _program(name: str) -> str | None:
 
 
 def _owner() -> pwd.struct_passwd | None:
-    """Whom the server runs as: PostgreSQL refuses root."""
+    """The user that the server runs as: PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -76,23 +76,23 @@ def _server() -> Iterator[Server]:
             )
             return done.returncode
 
-    def said() -> str:
+    def server_log() -> str:
         return "\n".join(path.read_text() for path in (folder / "output", log) if path.exists())
 
     def stop() -> None:
         if (data / "postmaster.pid").exists():
-            assert run(pg_ctl, "-D", data, "-w", "-m", "immediate", "stop") == 0, said()
+            assert run(pg_ctl, "-D", data, "-w", "-m", "immediate", "stop") == 0, server_log()
 
     options = ("--auth=scram-sha-256", f"--pwfile={password}", "--no-sync", "--no-locale", "--encoding=UTF8")
     try:
-        assert run(initdb, "-D", data, "-U", "tester", *options) == 0, said()
+        assert run(initdb, "-D", data, "-U", "tester", *options) == 0, server_log()
         for _ in range(3):  # Another process may take the port first.
             port = _free_port()
             listen = f"-F -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
             if run(pg_ctl, "-D", data, "-w", "-l", log, "-o", listen, "start") == 0:
                 break
         else:
-            pytest.fail(f"PostgreSQL does not start: {said()}")
+            pytest.fail(f"PostgreSQL does not start: {server_log()}")
         yield Server(f"postgresql://tester:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres", stop)
     finally:
         stop()
@@ -107,13 +107,13 @@ def _session_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def postgres_url(_session_server: Server) -> str:
-    """URL of a database on a real server, shared by all tests: name your studies apart."""
+    """URL of a database on a real server, shared by all tests: give your studies names of their own."""
     return _session_server.url
 
 
 @pytest.fixture
 def empty_postgres_url(postgres_url: str) -> str:
-    """URL of a database on the same server that nobody has used."""
+    """URL of an unused database on the same server."""
     name = f"db_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())

@@ -1,4 +1,4 @@
-"""Every slot is filled exactly once, whichever workers come, go and die."""
+"""Every slot is filled exactly once, whenever workers start, end and die."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_dead_workers_trial_is_given_up_and_its_slot_is_the_next() -> None:
     assert (again.user_attrs[SLOT], again.params) == ("1", left.params)
     assert study.trials[left.number].state is TrialState.FAIL
     assert study.trials[left.number].user_attrs[REASON] == "its worker died"
-    # The dead come back (a machine that slept): what they bring is not wanted any more.
+    # Workers that seemed dead return (their machine slept): their results are refused.
     assert not slots.beat(left)
     assert not slots.fill(left, 0.0, {"late": True})
     assert worked_off(slots_of(study)) == 2, "one slot is taken, two were left"
@@ -160,7 +160,7 @@ def test_a_worker_elsewhere_is_dead_after_a_long_silence(monkeypatch: pytest.Mon
 def test_a_trial_that_nobody_claimed_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study()
     slots = slots_of(study, 1)
-    with monkeypatch.context() as broken:  # killed between taking a trial and writing so
+    with monkeypatch.context() as broken:  # killed between taking a trial and claiming it
         broken.setattr(slots_module._SlotSampler, "before_trial", lambda *_: None)
         assert slots.take() is not None
     assert slots_of(study, 1).take() is None
@@ -183,7 +183,7 @@ def test_a_slot_that_two_workers_queued_at_once_is_run_once() -> None:
 
 
 def test_a_slot_is_repeated_with_the_parameters_that_it_first_had() -> None:
-    """Also if another worker's trial of it was refused in between."""
+    """Also if another worker's trial of the slot was refused in between."""
     study = optuna.create_study()
     slots = slots_of(study, 2)
     worked_off(slots, 1)

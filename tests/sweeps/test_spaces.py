@@ -1,4 +1,4 @@
-"""Every file in `sweeps/` searches options of its method around what the benchmarks set; mistakes in one are said."""
+"""Every file in `sweeps/` searches its method's options around the benchmarks' values; its mistakes are reported."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ def rate(low: Any, high: Any) -> dict[str, Any]:
     ("changes", "words"),
     [
         ({"trails": 4}, "unknown key trails; did you mean trials"),
-        ({"drop": "space"}, "says nothing of space"),
-        ({"drop": "sampler"}, "says nothing of sampler"),
+        ({"drop": "space"}, "missing: space"),
+        ({"drop": "sampler"}, "missing: sampler"),
         ({"method": "sop"}, "method is 'sop', but the sweep is of lsm"),
         ({"trials": 0}, "trials: expected a whole number of at least 1, found 0"),
         ({"trials": 2.5}, "trials: .* found 2.5"),
@@ -193,5 +193,7 @@ def test_methods_without_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         load("lsm", tmp_path / "none.yaml")
     monkeypatch.setattr(spaces, "available", lambda: {"sop": ROOT / "sweeps" / "sop.yaml"})
-    with pytest.raises(UserError, match=r"lsm has no search space: no file sweeps/lsm\.yaml\. Methods with one: sop\."):
+    with pytest.raises(
+        UserError, match=r"lsm has no search space: no file sweeps/lsm\.yaml\. Methods with a space: sop\."
+    ):
         load("lsm")

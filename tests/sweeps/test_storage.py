@@ -39,7 +39,7 @@ for _ in range(8):
 
 
 def work_at_once(where: str, workers: int = 2) -> optuna.Study:
-    """Several processes open one place, then ask and tell eight trials each, all started together."""
+    """Several processes, started together, open one storage and run eight trials each."""
     command = [sys.executable, "-c", WORKER, where]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(workers)]
@@ -51,9 +51,9 @@ def work_at_once(where: str, workers: int = 2) -> optuna.Study:
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        said = process.communicate()
-        assert process.returncode == 0, said
-        assert said == ("", ""), "Optuna is to be silent"
+        output = process.communicate()
+        assert process.returncode == 0, output
+        assert output == ("", ""), "Optuna is to be silent"
     study = optuna.load_study(storage=open_storage(where), study_name="shared")
     trials = study.get_trials()
     assert [t.number for t in trials] == list(range(8 * workers))
@@ -122,9 +122,9 @@ def test_what_is_no_place_is_said_without_the_password(where: str, words: str) -
 
 def test_the_drivers_own_words_lose_the_password() -> None:
     where = f"postgresql://ann:{ENCODED}@host/db"
-    said = Exception(f"cannot log in with {SECRET} ({ENCODED})\n  try again")
+    cause = Exception(f"cannot log in with {SECRET} ({ENCODED})\n  try again")
     with pytest.raises(UserError) as error, database_errors(where):
-        raise OperationalError("SELECT secrets", {"key": SECRET}, said)
+        raise OperationalError("SELECT secrets", {"key": SECRET}, cause)
     assert "postgresql://ann:***@host/db: the database cannot be used: cannot log in with *** (***) try" in str(
         error.value
     )
@@ -158,7 +158,7 @@ def test_processes_share_a_journal(tmp_path: Path) -> None:
 
 
 def test_optuna_loses_what_follows_a_torn_line(tmp_path: Path) -> None:
-    # The fact that `_Lock` is there for.
+    # The fault of Optuna that `_Lock` works around.
     path = tmp_path / "trials.log"
     study = journal(path)
     with path.open("ab") as file:
@@ -178,7 +178,7 @@ def test_a_torn_last_line_costs_nothing_but_itself(tmp_path: Path) -> None:
     study.tell(study.ask(), 1.0)
     whole = path.read_bytes()
     for torn in (TORN, TORN[:3]):
-        # While this process is alive, and seen by one that comes later.
+        # Seen while this process is alive, and by a later process.
         for writer in (study, None):
             with path.open("ab") as file:
                 file.write(torn)
@@ -233,7 +233,7 @@ def test_a_path_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
 def test_a_dead_process_lock_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
-    # The fact that paths are made absolute for: Optuna looks at the lock's target, and tries again at once without it.
+    # Why paths are made absolute: if the lock's target is missing, Optuna tries again without a pause.
     JournalFileSymlinkLock("sub/plain").acquire()
     Path("sub/plain").touch()
     assert os.path.islink("sub/plain.lock")
@@ -346,8 +346,8 @@ def test_a_server_that_stops_is_said(postgres_server: Any) -> None:
     url = postgres_server.url
     study = optuna.create_study(storage=open_storage(url))
     postgres_server.stop()
-    said = r"tester:\*\*\*@.*: the database cannot be used: .*[Cc]onnection"
-    with pytest.raises(UserError, match=said) as error, database_errors(url):
+    pattern = r"tester:\*\*\*@.*: the database cannot be used: .*[Cc]onnection"
+    with pytest.raises(UserError, match=pattern) as error, database_errors(url):
         study.ask()
     assert url.rpartition("@")[0].rpartition(":")[2] not in str(error.value)
     with pytest.raises(UserError, match="refused"):

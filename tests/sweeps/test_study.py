@@ -16,9 +16,9 @@ from rich.console import Console
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Best
 from lsmbench.errors import UserError
-from lsmbench.launch.local import Children
-from lsmbench.runs.callbacks import Progress
+from lsmbench.launch.base import Order
 from lsmbench.runs.config import Machine, RunConfig
+from lsmbench.runs.context import Progress
 from lsmbench.runs.results import Failure, Result
 from lsmbench.sweeps import search as search_module
 from lsmbench.sweeps import slots, study, worker
@@ -35,7 +35,7 @@ DIVERGING, BREAKING = math.inf, -math.inf
 
 
 def iou(config: RunConfig) -> float:
-    """Best at a learning rate of 1e-3, with some noise of the seed."""
+    """A score that is best at a learning rate of 1e-3, with some noise by the seed."""
     distance = abs(math.log10(config.method.learning_rate / 1e-3))
     noise = 0.01 * math.sin(config.training.init_seed * 12.9898 + config.method.learning_rate * 1e5)
     return 0.7 - 0.1 * distance + noise
@@ -43,29 +43,29 @@ def iou(config: RunConfig) -> float:
 
 @dataclass
 class Runs:
-    """Stands for child processes: a run's outcome is a function of its configuration."""
+    """Stands for a launcher: a run's outcome is a function of its configuration."""
 
     outcome: Callable[[RunConfig], float | list[float]] = iou
     ran: list[RunConfig] = field(default_factory=list)
     stopped: list[Any] = field(default_factory=list)
     most: int = 0
 
-    def __call__(self, root: Path, machine: Machine, jobs: int, testing: bool = True, every_epoch: bool = False) -> Any:
-        assert not testing, "a trial must not have a test set"
-        return _Children(self, every_epoch)
+    def __call__(self, jobs: int, every_epoch: bool = False) -> Any:
+        return _Launcher(self)
 
 
-class _Children:
-    def __init__(self, runs: Runs, every_epoch: bool) -> None:
-        self.runs, self.every_epoch = runs, every_epoch
+class _Launcher:
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
         self.waiting: dict[Any, Iterator[Any]] = {}
 
     def __len__(self) -> int:
         return len(self.waiting)
 
-    def start(self, key: Any, identity: str, config: RunConfig, tracking: Any = None) -> None:
-        self.runs.ran.append(config)
-        self.waiting[key] = self.messages(identity, config)
+    def start(self, key: Any, order: Order) -> None:
+        assert not order.testing, "a trial must not have a test set"
+        self.runs.ran.append(order.config)
+        self.waiting[key] = self.messages(order.identity, order.config)
         self.runs.most = max(self.runs.most, len(self.waiting))
 
     def messages(self, identity: str, config: RunConfig) -> Iterator[Any]:
@@ -97,8 +97,8 @@ class _Children:
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
-    monkeypatch.setattr(worker, "Children", made)
-    monkeypatch.setattr(study, "Children", made)
+    monkeypatch.setattr(worker, "Local", made)
+    monkeypatch.setattr(study, "Local", made)
     monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.0)
     return made
 
@@ -200,8 +200,8 @@ def test_more_trials_go_on_and_fewer_are_refused(runs: Runs, found: Search, tmp_
 
 def test_a_diverged_trial_counts_with_the_floors_score(runs: Runs, found: Search, tmp_path: Path) -> None:
     runs.outcome = lambda config: DIVERGING if config.method.learning_rate > 1.5e-3 else iou(config)
-    said = Console(record=True, width=200)
-    best = sweep(found, tmp_path, trials=8, console=said).run()
+    console = Console(record=True, width=200)
+    best = sweep(found, tmp_path, trials=8, console=console).run()
     wild = [t for t in best.trials if t.parameters["learning_rate"] > 1.5e-3]
     assert wild[0].number == 0
     assert {(t.state, t.validation) for t in wild} == {(DIVERGED, FLOOR)}
@@ -211,7 +211,7 @@ def test_a_diverged_trial_counts_with_the_floors_score(runs: Runs, found: Search
     assert stored[0].user_attrs[REASON] == "it diverged."
     assert best.candidate(0).validations == [FLOOR] * 3
     assert not {c.trial for c in best.candidates} - {0} & {t.number for t in wild}
-    assert "trial 0 in 0.0 s: diverged; counts with the floor's iou 0.3000" in said.export_text()
+    assert "trial 0 in 0.0 s: diverged; counts with the floor's iou 0.3000" in console.export_text()
 
 
 def test_what_diverges_on_a_new_seed_does_not_win_by_the_floors_score(
@@ -231,7 +231,7 @@ def test_what_diverges_on_a_new_seed_does_not_win_by_the_floors_score(
 
 
 def test_a_stopped_sweep_leaves_its_trials_to_the_next(runs: Runs, found: Search, tmp_path: Path) -> None:
-    """In the same process too, which is not dead."""
+    """Also by the same process, which is still alive."""
     stops = iter([False, False, True])
 
     def outcome(config: RunConfig) -> float:
@@ -251,12 +251,11 @@ def test_a_stopped_sweep_leaves_its_trials_to_the_next(runs: Runs, found: Search
 def test_a_lost_storage_is_told_as_what_it_is(
     runs: Runs, found: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while a run's outcome is written down, when its process has ended already."""
+    """Also while a run's outcome is stored, when the run's process has ended already."""
 
     def lost(*_: Any) -> bool:
         raise optuna.exceptions.StorageInternalError("no connection")
 
-    Children(tmp_path, Machine("cpu"), 1).stop("one that has ended")
     monkeypatch.setattr(slots.Slots, "fill", lost)
     with pytest.raises(optuna.exceptions.StorageInternalError, match="no connection"):
         sweep(found, tmp_path, trials=2).run()
@@ -329,7 +328,7 @@ def test_a_study_of_something_else_is_refused_by_name(runs: Runs, found: Search,
     sweep(found, tmp_path, trials=2).run()
     before = len(runs.ran)
     narrow = replace(found.space, ranges={"learning_rate": (1e-4, 1e-2)})
-    for changed, said in (
+    for changed, difference in (
         (search_of(tmp_path, space=narrow), "- space.learning_rate: [1e-06, 0.1] there, [0.0001, 0.01] now"),
         (search_of(tmp_path, training={"epochs": 2, "batch_size": 6}), "- setting.training.epochs: 1 there, 2 now"),
         (replace(found, space=replace(found.space, sampler="tpe")), "- sampler: gp there, tpe now"),
@@ -337,7 +336,7 @@ def test_a_study_of_something_else_is_refused_by_name(runs: Runs, found: Search,
     ):
         with pytest.raises(UserError, match="study 'small/baseline/N50' was made with another space") as caught:
             sweep(changed, tmp_path, trials=2).run()
-        assert said in str(caught.value)
+        assert difference in str(caught.value)
         assert "--study NAME" in str(caught.value)
     assert len(runs.ran) == before
     sweep(search_of(tmp_path, space=narrow), tmp_path, trials=2, study="narrow").run()
@@ -382,7 +381,7 @@ def test_a_row_that_cannot_be_trained_is_refused(tmp_path: Path) -> None:
 def test_a_worker_that_lost_its_slot_stops_its_run(
     runs: Runs, found: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was silent for so long that another one gave its trial up."""
+    """The worker was silent for so long that another worker failed its trial."""
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.0)
     lost: list[int] = []
 
