@@ -68,6 +68,32 @@ class LSM(LatentMethod):
     both_ways = True
     weights: ClassVar = {"classify_x": 1.0, "classify_y": 1.0}
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One, with the classifiers if the mappers learn from them."""
+        return (Stage("train", self.groups if self.has_adversary else ("mappers",)),)
+
+    def weight(self, term: str) -> float:
+        """The weight of a term, after the ablation."""
+        digit = {"xx": 0, "yy": 1, "distance": 2, "confusion": 3}.get(term)
+        off = self.config.ablation[digit] == "0" if digit is not None else False
+        if off or (term == "yx" and self.config.ablation == "0000"):
+            return 0.0
+        return super().weight(term)
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether mappers learn from the classifiers: λ5 is not zero."""
+        return self.weight("confusion") != 0.0
+
+    @property
+    def uses(self) -> tuple[ViewSet, ...]:
+        """Pairs, and view-only samples where a term needs them."""
+        x_only = self.has_adversary or self.weight("xx") != 0.0
+        y_only = self.has_adversary or self.weight("yy") != 0.0
+        unpaired = [(view,) for view, used in ((self.source, x_only), (self.target, y_only)) if used]
+        return (self.pair, *unpaired)
+
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """What the family needs, and images of 32 px for the classifiers of a ResNet's codes."""
@@ -92,35 +118,9 @@ class LSM(LatentMethod):
             return VectorDiscriminator(prod(shape))
         return latent_discriminator(shape[0], shape[-1], FILTERS[self.config.network])
 
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One, with the classifiers if the mappers learn from them."""
-        return (Stage("train", self.groups if self.has_adversary else ("mappers",)),)
-
     def modules_of(self, group: str) -> Iterable[nn.Module]:
         """The classifiers, or encoders, decoders and links."""
         return (self.classifiers,) if group == "classifiers" else super().modules_of(group)
-
-    def weight(self, term: str) -> float:
-        """The weight of a term, after the ablation."""
-        digit = {"xx": 0, "yy": 1, "distance": 2, "confusion": 3}.get(term)
-        off = self.config.ablation[digit] == "0" if digit is not None else False
-        if off or (term == "yx" and self.config.ablation == "0000"):
-            return 0.0
-        return super().weight(term)
-
-    @property
-    def has_adversary(self) -> bool:
-        """Whether mappers learn from the classifiers: λ5 is not zero."""
-        return self.weight("confusion") != 0.0
-
-    @property
-    def uses(self) -> tuple[ViewSet, ...]:
-        """Pairs, and view-only samples where a term needs them."""
-        x_only = self.has_adversary or self.weight("xx") != 0.0
-        y_only = self.has_adversary or self.weight("yy") != 0.0
-        unpaired = [(view,) for view, used in ((self.source, x_only), (self.target, y_only)) if used]
-        return (self.pair, *unpaired)
 
     def prepare(self, batch: Batch) -> LatentViews:
         """Encodes and maps once for both groups, before either freezes the other's parameters."""
