@@ -200,7 +200,7 @@ class Children:
         """Records what no process has recorded, after all have ended, so that none of them has the last word."""
         child.stop()
         where = f"stage {child.stood.stage}, after its epoch {child.stood.epoch}" if child.stood else ""
-        failure = Failure(child.identity, "failed", reason, where, child.config.to_dict())
+        failure = Failure(id=child.identity, kind="failed", reason=reason, where=where, config=child.config.to_dict())
         with suppress(OSError):  # a run that cannot write its folder is still told of
             failure.save(self.root / child.identity)
         return failure
@@ -277,12 +277,21 @@ def _work(order: _Order, seconds: float, messages: Connection) -> None:
     except RunError as error:
         messages.send(error.failure)
     except UserError as error:
-        messages.send(Failure(order.identity, "user", str(error), "", order.config))
+        messages.send(Failure(id=order.identity, kind="user", reason=str(error), where="", config=order.config))
     except KeyboardInterrupt:
         os._exit(130)
     except Exception as error:  # before the run could record it
         reason = f"{type(error).__name__}: {error}"
-        messages.send(Failure(order.identity, "failed", reason, "", order.config, traceback.format_exc()))
+        messages.send(
+            Failure(
+                id=order.identity,
+                kind="failed",
+                reason=reason,
+                where="",
+                config=order.config,
+                detail=traceback.format_exc(),
+            )
+        )
 
 
 class _Every:

@@ -38,12 +38,12 @@ from lsmbench.runs.results import (
     RESULT,
     Failure,
     Result,
-    Score,
     read_json,
     write_json,
     write_text,
 )
 from lsmbench.runs.tracking import Tracker, Tracking, tracker
+from lsmbench.scores import Score
 
 _LOOK_SECONDS = 2.0
 CHECKPOINTS = "checkpoints"
@@ -341,7 +341,18 @@ def _test(method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Scor
         source, target = direction.split("->")
         indices, values = metric.per_sample()
         better = bool(metric.higher_is_better)
-        scores.append(Score(metric.name, source, target, metric.unit, better, indices, values, metric.pooled()))
+        scores.append(
+            Score(
+                metric=metric.name,
+                source=source,
+                target=target,
+                unit=metric.unit,
+                higher_is_better=better,
+                indices=indices,
+                values=values,
+                pooled=metric.pooled(),
+            )
+        )
     return scores
 
 
@@ -555,7 +566,8 @@ def _failure(
         return Elsewhere(reason)
     place = f"stage {where[0].stage}, after its epoch {where[0].epoch}" if where else "before the first epoch ended"
     detail = "" if diverged or lost else "".join(traceback.format_exception(error))
-    failure = Failure(folder.name, "diverged" if diverged else "failed", reason, place, config.to_dict(), detail)
+    kind = "diverged" if diverged else "failed"
+    failure = Failure(id=folder.name, kind=kind, reason=reason, where=place, config=config.to_dict(), detail=detail)
     failure.save(folder)
     return Elsewhere(reason) if lost else RunError(failure, folder)
 
