@@ -138,7 +138,7 @@ class Grid:
             "skipped": [{"method": label, "reason": reason} for label, reason in self.skipped.items()],
             "primary_metric": self.primary_metric,
             "published": b.published,
-            "tuned": [use.to_dict() for use in self.uses] if b.tuned else None,
+            "tuned": [use.model_dump(mode="json") for use in self.uses] if b.tuned else None,
             "command": command,
         }
 
@@ -250,11 +250,9 @@ def expand(benchmark: Benchmark) -> Grid:
     if not runs:
         raise UserError("no method of the benchmark can be run: " + "; ".join(f"{m} {r}" for m, r in skipped.items()))
     uses = [
-        replace(
-            use,
-            differs=use.differs
-            + (["the data is other than the sweep's"] if use.best.fingerprint != fingerprint else []),
-        )
+        use.model_copy(update={"differs": [*use.differs, "the data is other than the sweep's"]})
+        if use.best.fingerprint != fingerprint
+        else use
         for use in uses
         if use.row not in skipped
     ]
@@ -353,7 +351,7 @@ def _uses(benchmark: Benchmark) -> list[Use]:
                 continue
             use = next((use for use in uses if use.row == label and use.best is nearest_one), None)
             if use is None:
-                uses.append(use := Use(label, [], unlike[id(nearest_one)], nearest_one))
+                uses.append(use := Use(row=label, amounts=[], differs=unlike[id(nearest_one)], best=nearest_one))
             use.amounts.append(amount)
     if not uses:
         raise UserError(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Use
+from annotated_types import Len
+from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, Strict, model_validator
+
+from lsmbench.benchmarks.tuning import Use
 from lsmbench.errors import UserError
-from lsmbench.runs.results import read_json
+from lsmbench.runs.results import Record
 
 SCHEMA = 1
 BENCHMARK = "benchmark.json"
@@ -48,25 +50,45 @@ class Unit(StrEnum):
         return self is Unit.PAIRS and (pairs is None or pairs.low == pairs.high == n)
 
 
-@dataclass(frozen=True)
-class PlannedRun:
+def _folder_name(value: str) -> str:
+    # The id becomes a path below the benchmark's folder, from where it must not lead away.
+    if not value or "/" in value or "\\" in value or value in {".", ".."}:
+        raise ValueError(f"{value!r} is not a run id")
+    return value
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+class _Entry(Record):
+    """A part of `benchmark.json`; what is `null` there has its default."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, raw: Any) -> Any:
+        return {key: value for key, value in raw.items() if value is not None} if isinstance(raw, dict) else raw
+
+
+class PlannedRun(_Entry):
     """A cell's run as the benchmark planned it.
 
     Attributes:
         id: The run's identity and the name of its folder.
-        method: The method's word.
+        method: The word that the benchmark calls the run's row by.
         paired: N; `None` for a run that holds for every N because its method uses no pairs.
         seed: `None` for a run that does not depend on a seed.
     """
 
-    id: str
+    id: Annotated[str, Strict(), AfterValidator(_folder_name)]
     method: str
-    paired: float | None
-    seed: int | None
+    paired: FiniteFloat | None = None
+    seed: int | None = None
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(_Entry):
     """Values that a paper reports.
 
     Attributes:
@@ -83,29 +105,23 @@ class Published:
     note: str = ""
     any_n: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _one_for_any_n(self) -> Published:
         for method in self.any_n:
             values = set(self.values.get(method, {}).values())
             if len(values) != 1:
                 raise ValueError(f"published.any_n: {method} has {len(values)} different values, expected one")
-
-    @classmethod
-    def parse(cls, raw: dict[str, Any]) -> Published:
-        """Reads one block of `benchmark.json`."""
-        return cls(
-            source=str(raw["source"]),
-            metric=str(raw["metric"]),
-            values={
-                str(method): {float(n): float(value) for n, value in values.items()}
-                for method, values in raw["values"].items()
-            },
-            note=str(raw.get("note") or ""),
-            any_n=tuple(str(method) for method in raw.get("any_n") or ()),
-        )
+        return self
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Skipped(_Entry):
+    """A method that is not run, and why."""
+
+    method: str
+    reason: str
+
+
+class Manifest(_Entry):
     """What `benchmark.json` says: the runs of a benchmark and how to present them; holds no training code.
 
     Attributes:
@@ -113,7 +129,7 @@ class Manifest:
         title: Headline.
         description: A sentence or two.
         dataset: The dataset's word.
-        methods: Methods in order of display.
+        methods: Rows in order of display, those of skipped methods included.
         summaries: One line about a method.
         paired: The values of N in order of display.
         unit: What N counts.
@@ -127,22 +143,54 @@ class Manifest:
         tuned: Outcomes of sweeps that the rows use; `None` if the benchmark was run with its own parameters.
     """
 
+    layout: int = Field(default=SCHEMA, alias="schema")
     name: str
-    title: str
-    description: str
+    title: str = ""
+    description: str = ""
     dataset: str
-    methods: tuple[str, ...]
-    summaries: dict[str, str]
-    paired: tuple[float, ...]
-    unit: Unit
+    methods: Annotated[tuple[str, ...], AfterValidator(_unique)]
+    summaries: dict[str, str] = Field(default={}, alias="method_summaries")
+    paired: Annotated[tuple[FiniteFloat, ...], Len(1), AfterValidator(_unique)]
+    unit: Unit = Field(default=Unit.PERCENT, alias="paired_unit")
     seeds: tuple[int, ...]
-    size: str | None
+    size: str | None = None
     runs: tuple[PlannedRun, ...]
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[Skipped, ...] = ()
     primary_metric: str
-    published: tuple[Published, ...]
-    command: str
+    published: tuple[Published, ...] = ()
+    command: str = ""
     tuned: tuple[Use, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _everything_named(cls, raw: Any) -> Any:
+        """Adds rows and values of N that only a run or a reason names, and puts one block of published values alone."""
+        if not isinstance(raw, dict):
+            return raw
+        lists = {key: raw[key] for key in ("runs", "skipped", "methods", "paired") if isinstance(raw.get(key), list)}
+        entries = [e for key in ("runs", "skipped") for e in lists.get(key, []) if isinstance(e, dict)]
+        named = {
+            key: [entry[word] for entry in entries if entry.get(word) is not None]
+            for key, word in (("methods", "method"), ("paired", "paired"))
+        }
+        published = raw.get("published", ())
+        return raw | {
+            "title": raw.get("title") or raw.get("name"),
+            "published": [published] if isinstance(published, dict) else published,
+            **{key: [*lists[key], *entries] for key, entries in named.items() if key in lists},
+        }
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        broken = [n for n in self.paired if n % 1 or n < 0]
+        if self.unit is Unit.PAIRS and broken:
+            raise ValueError(f"'paired' counts pairs, found {broken[0]:g}")
+        for use in self.tuned or ():
+            if use.row not in self.methods:
+                raise ValueError(f"'tuned' for {use.row!r}: the benchmark has no such row")
+            if not all(math.isfinite(trial.validation) for trial in use.best.trials):
+                raise ValueError(f"'tuned' for {use.row!r}: a score is not finite")
+        return self
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -158,63 +206,14 @@ class Manifest:
         path = folder / BENCHMARK
         if not path.is_file():
             raise UserError(f"{folder}: holds no {BENCHMARK}, so it is not the folder of a benchmark.")
-        raw = read_json(path)
-        if raw.get("schema") != SCHEMA:
-            raise UserError(
-                f"{path}: has benchmark layout {raw.get('schema')!r}, this version of lsmbench reads {SCHEMA}. "
-                "Read it with the version that wrote it."
-            )
-        try:
-            return cls._parse(raw)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            kind = type(error).__name__
-            raise UserError(
-                f"{path}: is not a complete benchmark ({kind}: {error}). Start the benchmark again."
-            ) from error
+        return cls.read(path, "benchmark", "Start the benchmark again.")
 
-    @classmethod
-    def _parse(cls, raw: dict[str, Any]) -> Manifest:
-        runs = tuple(
-            PlannedRun(
-                id=_folder_name(run["id"]),
-                method=str(run["method"]),
-                paired=None if run["paired"] is None else float(run["paired"]),
-                seed=None if run["seed"] is None else int(run["seed"]),
-            )
-            for run in raw["runs"]
-        )
-        skipped = tuple((str(entry["method"]), str(entry["reason"])) for entry in raw.get("skipped", []))
-        paired = [float(n) for n in raw["paired"]] + [run.paired for run in runs if run.paired is not None]
-        methods = [str(m) for m in raw["methods"]] + [run.method for run in runs] + [method for method, _ in skipped]
-        if not paired:
-            raise ValueError("'paired' is empty")
-        counted = raw.get("paired_unit", "%")
-        if counted not in list(Unit):
-            raise ValueError(f"'paired_unit' is {counted!r}, expected one of {', '.join(Unit)}")
-        unit = Unit(counted)
-        broken = [n for n in paired if n % 1 or n < 0]
-        if unit is Unit.PAIRS and broken:
-            raise ValueError(f"'paired' counts pairs, found {broken[0]:g}")
-        said = raw.get("published") or []
-        tuned = raw.get("tuned")
-        return cls(
-            name=str(raw["name"]),
-            title=str(raw.get("title") or raw["name"]),
-            description=str(raw.get("description") or ""),
-            dataset=str(raw["dataset"]),
-            methods=tuple(dict.fromkeys(methods)),
-            summaries={str(k): str(v) for k, v in (raw.get("method_summaries") or {}).items()},
-            paired=tuple(dict.fromkeys(paired)),
-            unit=unit,
-            seeds=tuple(int(seed) for seed in raw["seeds"]),
-            size=None if raw.get("size") is None else str(raw["size"]),
-            runs=runs,
-            skipped=skipped,
-            primary_metric=str(raw["primary_metric"]),
-            published=tuple(Published.parse(block) for block in ([said] if isinstance(said, dict) else said)),
-            command=str(raw.get("command") or ""),
-            tuned=None if tuned is None else tuple(_use(entry, methods) for entry in tuned),
-        )
+    def uses(self, row: str) -> tuple[Use, ...] | None:
+        """The outcomes of sweeps that a row uses, the greatest N first; `None` if the benchmark was not tuned."""
+        if self.tuned is None:
+            return None
+        uses = [use for use in self.tuned if use.row == row]
+        return tuple(sorted(uses, key=lambda use: -math.inf if use.best.amount is None else -use.best.amount))
 
 
 class Span(NamedTuple):
@@ -236,37 +235,6 @@ def is_floor(config: dict[str, Any]) -> bool:
     return isinstance(method, dict) and method.get("name") == "floor"
 
 
-def _use(raw: dict[str, Any], methods: Sequence[str]) -> Use:
-    """Reads an outcome and checks what a damaged or hand-edited one could lack; the report relies on it."""
-    use = Use.from_dict(raw)
-    best, where = use.best, f"'tuned' for {use.row!r}"
-    if use.row not in methods:
-        raise ValueError(f"{where}: the benchmark has no such row")
-    if [trial.number for trial in best.trials[:1]] != [0] or not all(
-        c.validations for c in (best.candidate(0), *best.candidates)
-    ):
-        raise ValueError(f"{where}: the default configuration or a candidate has no score")
-    names = best.space.keys()
-    if not names == best.parameters.keys() == best.trials[0].parameters.keys() or not best.importance.keys() <= names:
-        raise ValueError(f"{where}: other parameters than those of its search space")
-    numbers = [
-        *([] if best.amount is None else [best.amount]),
-        *(best.floor, best.seconds, *best.importance.values(), *best.trials[0].parameters.values()),
-        *(bound for low, high in best.space.values() for bound in (low, high)),
-        *(value for candidate in best.candidates for value in candidate.validations),
-        *(trial.validation for trial in best.trials),
-    ]
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{where}: a score or parameter is not finite")
-    if any(trial.state not in (FINISHED, DIVERGED, PRUNED) for trial in best.trials):
-        raise ValueError(f"{where}: a trial's state is unknown")
-    if not all(isinstance(word, str) for word in (best.unit, best.metric, best.sampler, best.pruner)):
-        raise TypeError(f"{where}: a word is missing")
-    return use
-
-
-def _folder_name(value: Any) -> str:
-    # The id becomes a path below the benchmark's folder, from where it must not lead away.
-    if not isinstance(value, str) or not value or "/" in value or "\\" in value or value in {".", ".."}:
-        raise ValueError(f"{value!r} is not a run id")
-    return value
+def is_floor_word(label: str) -> bool:
+    """Whether a benchmark's row is called like a trivial predictor; its runs tell more once they have ended."""
+    return label == "floor" or label.startswith(("floor-", "floor_"))

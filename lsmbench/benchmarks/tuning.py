@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import Len
 from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from lsmbench.errors import UserError
-from lsmbench.runs.results import write_text
+from lsmbench.runs.results import mistakes, write_text
 
 FOLDER = "best"
 FINISHED, DIVERGED, PRUNED = "finished", "diverged", "pruned"
@@ -22,8 +21,11 @@ _HEAD = """\
 """
 
 
-@dataclass(frozen=True)
-class Trial:
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trial(_Record):
     """One tried configuration.
 
     Attributes:
@@ -35,14 +37,13 @@ class Trial:
     """
 
     number: int
-    state: str
+    state: Literal["finished", "diverged", "pruned"]
     validation: float
     seconds: float
-    parameters: dict[str, float]
+    parameters: dict[str, FiniteFloat]
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(_Record):
     """A trial's parameters, run again on seeds that the search has not seen.
 
     Attributes:
@@ -52,7 +53,7 @@ class Candidate:
     """
 
     trial: int
-    validations: list[float]
+    validations: Annotated[list[FiniteFloat], Len(1)]
     diverged: int = 0
 
     @property
@@ -61,8 +62,7 @@ class Candidate:
         return sum(self.validations) / len(self.validations)
 
 
-@dataclass(frozen=True)
-class Best:
+class Best(_Record):
     """The outcome of one sweep: for one row of a benchmark and one N.
 
     Attributes:
@@ -96,21 +96,21 @@ class Best:
     benchmark: str
     row: str
     method: str
-    amount: float | None
+    amount: FiniteFloat | None
     unit: str
     metric: str
     higher_is_better: bool
-    floor: float
-    parameters: dict[str, float]
+    floor: FiniteFloat
+    parameters: Annotated[dict[str, float], Len(1)]
     trial: int
     seed: int
     seeds: list[int]
     candidates: list[Candidate]
     sampler: str
     pruner: str
-    space: dict[str, list[float]]
-    importance: dict[str, float]
-    seconds: float
+    space: dict[str, tuple[FiniteFloat, FiniteFloat]]
+    importance: dict[str, FiniteFloat]
+    seconds: FiniteFloat
     trials: list[Trial]
     setting: dict[str, Any]
     fingerprint: str
@@ -148,28 +148,22 @@ class Best:
         freedom = sum(len(c.validations) - 1 for c in known)
         return math.sqrt(squares / freedom) if freedom > 0 else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Best:
-        """From plain values.
-
-        Raises:
-            KeyError, TypeError, ValueError: If something is missing or of another kind.
-        """
-        trials = [Trial(**trial) for trial in values["trials"]]
-        candidates = [Candidate(**candidate) for candidate in values["candidates"]]
-        best = cls(**{**values, "trials": trials, "candidates": candidates})
-        if not best.parameters or not all(isinstance(v, int | float) for v in best.parameters.values()):
-            raise ValueError("its parameters are not numbers")
-        best.candidate(best.trial)
-        return best
+    @model_validator(mode="after")
+    def _whole(self) -> Best:
+        names = self.space.keys()
+        if not self.trials or self.trials[0].number != 0:
+            raise ValueError("trial 0, the default configuration, is missing")
+        if (
+            not names == self.parameters.keys() == self.trials[0].parameters.keys()
+            or not self.importance.keys() <= names
+        ):
+            raise ValueError("other parameters than those of its search space")
+        for trial in (0, self.trial):
+            self.candidate(trial)
+        return self
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(_Record):
     """An outcome that a benchmark uses.
 
     Attributes:
@@ -184,20 +178,6 @@ class Use:
     differs: list[str]
     best: Best
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `benchmark.json` has them under `tuned`."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Use:
-        """From plain values; raises as `Best.from_dict`."""
-        return cls(
-            row=str(values["row"]),
-            amounts=[float(n) for n in values["amounts"]],
-            differs=[str(said) for said in values["differs"]],
-            best=Best.from_dict(values["best"]),
-        )
-
 
 def load(path: Path) -> list[Best]:
     """Reads a file of best parameters.
@@ -206,12 +186,12 @@ def load(path: Path) -> list[Best]:
         UserError: If the file is damaged or incomplete.
     """
     try:
-        entries = yaml.safe_load(path.read_text())
-        return [Best.from_dict(entry) for entry in entries]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        return TypeAdapter(list[Best]).validate_python(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        found = mistakes(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{path}: is not a file of best parameters ({type(error).__name__}: {error}). Move it away; the sweep that "
-            "wrote it writes it again without repeating its trials."
+            f"{path}: is not a file of best parameters ({found}). Move it away; the sweep that wrote it writes it "
+            "again without repeating its trials."
         ) from error
 
 
@@ -240,7 +220,10 @@ def save(best: Best, folder: Path, dataset: str) -> Path:
         key = (best.benchmark, best.unit, best.amount)
         kept = [b for b in load(path) if (b.benchmark, b.unit, b.amount) != key] if path.exists() else []
         kept = sorted([*kept, best], key=lambda b: (b.benchmark, b.unit, -math.inf if b.amount is None else -b.amount))
-        write_text(path, _HEAD + yaml.dump([b.to_dict() for b in kept], Dumper=_Dumper, sort_keys=False, width=10_000))
+        write_text(
+            path,
+            _HEAD + yaml.dump([b.model_dump(mode="json") for b in kept], Dumper=_Dumper, sort_keys=False, width=10_000),
+        )
     return path
 
 

@@ -55,7 +55,7 @@ def run(words: list[str]) -> int:
         errors.print(f"[yellow]skipped:[/] {escape(problem)}", highlight=False)
     for board in found.boards:
         methods = sum(not row.floor for row in board.rows)
-        said = f"{markup.plural(methods, 'row')}, {markup.plural(len(board.runs), 'run')}"
+        said = f"{markup.plural(methods, 'row')}, {markup.plural(board.runs['run'].nunique(), 'run')}"
         console.print(f"[bold]{escape(board.label)}[/]: {said}", highlight=False)
     console.print(f"Leaderboard: {escape(str(output))}", highlight=False)
     if values.track == "wandb":

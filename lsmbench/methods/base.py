@@ -488,13 +488,34 @@ class Method(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another method or stage."""
-        said = checkpoint.get("lsmbench", {})
+        saved = checkpoint.get("lsmbench", {})
         mine = (type(self).__name__, self.stage.name)
-        if (said.get("method"), said.get("stage")) != mine:
+        if (saved.get("method"), saved.get("stage")) != mine:
             raise UserError(
-                f"the checkpoint is of method {said.get('method')}, stage {said.get('stage')}; expected {mine[0]}, "
+                f"the checkpoint is of method {saved.get('method')}, stage {saved.get('stage')}; expected {mine[0]}, "
                 f"{mine[1]}."
             )
+        self.load_weights(checkpoint, "the checkpoint")
+
+    def load_weights(self, checkpoint: Mapping[str, Any], name: str) -> None:
+        """Takes the weights of a checkpoint.
+
+        Args:
+            checkpoint: As Lightning saves it.
+            name: What it is called in messages.
+
+        Raises:
+            UserError: If its networks are not this method's, as those of another version of lsmbench may be.
+        """
+        state = checkpoint["state_dict"]
+        mine = {key: value.shape for key, value in self.state_dict().items()}
+        if mine != {key: value.shape for key, value in state.items()}:
+            raise UserError(
+                f"{name}: its weights are not those of this method's networks, so that it is of another version of "
+                "lsmbench or another configuration. Use the version that made it, or move its folder away and train "
+                "again."
+            )
+        self.load_state_dict(state)
 
 
 def seed_of(*parts: int | str) -> int:

@@ -14,8 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from lsmbench.reports import figures, markup
-from lsmbench.reports.table import Cell, Column, Row, ScoreKey, Table
-from lsmbench.runs.results import Result
+from lsmbench.reports.table import Cell, Column, Row, Table
 
 SHOWN = 4  # more N do not fit a page
 PERCENTILE = 98
@@ -72,12 +71,22 @@ class Distributions:
     limit: float
 
     @property
+    def lines(self) -> tuple[Line, ...]:
+        """Methods, then floors, without those that are not run."""
+        return tuple(line for line in self.rows + self.floors if not line[0].skipped)
+
+    @property
+    def digits(self) -> int:
+        """Decimals of the medians."""
+        return markup.decimals(one.median for _, line in self.lines for one in line if one)
+
+    @property
     def undefined(self) -> int:
         """Number of samples and seeds that have no error."""
-        return sum(one.undefined for _, line in (*self.rows, *self.floors) for one in line if one)
+        return sum(one.undefined for _, line in self.lines for one in line if one)
 
 
-def of(table: Table, results: Sequence[Result]) -> Distributions | None:
+def of(table: Table) -> Distributions | None:
     """Pools the errors of each method's seeds.
 
     Of many N the first, the middle and the last are taken. Errors are shown up to a percentile of all of them, or of a
@@ -85,19 +94,17 @@ def of(table: Table, results: Sequence[Result]) -> Distributions | None:
 
     Args:
         table: A table of errors.
-        results: The benchmark's finished runs.
 
     Returns:
         What to show; `None` if the metric is no error, or without anything to draw.
     """
     if table.higher_is_better:
         return None
-    found = {result.id: result for result in results}
     last = len(table.columns) - 1
     shown = list(range(last + 1)) if last < SHOWN else [0, math.ceil(last / 2), last]
 
     def line(row: Row) -> Line:
-        return row, tuple(_pooled(row.cells[i], table.key, found) for i in shown)
+        return row, tuple(_pooled(row.cells[i]) for i in shown)
 
     rows, floors = tuple(map(line, table.rows)), tuple(map(line, table.floors))
     everything = _errors(rows + floors)
@@ -122,22 +129,15 @@ def figure(shown: Distributions) -> Figure:
     count = len(shown.columns)
     across = count if count < SHOWN else 2
     down = math.ceil(count / across)
-    # In inches: the plots, then what stands beside, above and below them.
-    width, height = {1: 5.7, 2: 3.5, 3: 2.7}[across], {1: 3.0, 2: 2.6, 3: 2.4}[across]
-    left, right, gap, top, foot = 0.68, 0.18, 0.2, 0.32, 0.52
+    width, height = {1: 6.5, 2: 4.0, 3: 3.1}[across], {1: 3.8, 2: 3.4, 3: 3.2}[across]  # inches of a plot
     looks = figures.styles(shown.table.rows)
     dashed = list(zip(shown.floors, figures.DASHES * len(shown.floors), strict=False))
     handles = [figures.entry(row, looks[row.label]) for row, line in shown.rows if any(line)]
     handles += [figures.floor_entry(row, dash) for (row, line), dash in dashed if any(line)]
-    wide = left + across * width + (across - 1) * gap + right
     with figures.settings():
-        below = 0.15 + figures.LEGEND_ROW * figures.legend_lines(wide, handles)
-        size = (wide, down * (top + height + foot) + below)
-        drawing = Figure(figsize=size, facecolor=figures.PAPER)
-        for i, column in enumerate(shown.columns):
-            x = left + (i % across) * (width + gap)
-            y = size[1] - (i // across) * (top + height + foot) - top - height
-            axes = drawing.add_axes((x / size[0], y / size[1], width / size[0], height / size[1]))
+        drawing = Figure(figsize=(across * width, down * height), facecolor=figures.PAPER, layout="constrained")
+        plots = drawing.subplots(down, across, sharey=True, squeeze=False)
+        for i, (axes, column) in enumerate(zip(plots.flat, shown.columns, strict=True)):
             _frame(axes, column, shown, labelled=i % across == 0)
             for (_, line), dash in dashed:
                 _draw(axes, line[i], shown.limit, color=figures.FLOOR, linestyle=dash, linewidth=1.3)
@@ -149,29 +149,8 @@ def figure(shown: Distributions) -> Figure:
     return drawing
 
 
-def notes(shown: Distributions) -> list[str]:
-    """What to know for reading the figure and its numbers, a sentence or two each."""
-    limit, of = f"{shown.limit:g}", len(shown.table.columns)
-    free = " Dash-dotted: methods that use no pairs (†)." if any(row.independent for row, _ in shown.rows) else ""
-    chosen = f" {dashed}" if (dashed := figures.on_chosen(shown.table.rows)) else ""
-    said = [
-        "Lines: the share of test samples with an error of at most e, the scores of all seeds pooled. Markers: "
-        f"medians; hollow: not all seeds have finished. Dashed grey: floors.{free}{chosen}",
-        f"AUC: the area under a line from 0 to {limit}, divided by {limit}; 1 is best, 0 worst. The limit is the "
-        f"{PERCENTILE}th percentile of all errors here or, if that is smaller, of a floor's, rounded up. AUCs up to "
-        "other limits are not comparable.",
-    ]
-    if len(shown.columns) < of:
-        names = ", ".join(column.amount for column in shown.columns)
-        said.append(f"Shown are {names}: the first, middle and last of {of} values of N.")
-    if shown.undefined:
-        said.append(f"{markup.plural(shown.undefined, 'undefined score')} left out.")
-    return said
-
-
-def _pooled(cell: Cell, key: ScoreKey, found: dict[str, Result]) -> Distribution | None:
-    scores = [score for one in cell.runs if (score := key.find(found[one.run.id]))]
-    values = np.array([value for score in scores for value in score.values], dtype=np.float64)
+def _pooled(cell: Cell) -> Distribution | None:
+    values = np.array([value for score in cell.runs["score"] for value in score.values], dtype=np.float64)
     defined = values[~np.isnan(values)]
     if not defined.size:
         return None
@@ -202,8 +181,6 @@ def _frame(axes: Axes, column: Column, shown: Distributions, labelled: bool) -> 
     axes.set_title(figures.heading(column), fontsize=9, color=figures.INK, loc="left")
     if labelled:
         axes.set_ylabel("test samples with an error ≤ e", color=figures.INK)
-    else:
-        axes.set_yticklabels([])
 
 
 def _draw(axes: Axes, one: Distribution | None, limit: float, **look: Any) -> None:

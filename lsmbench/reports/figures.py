@@ -30,7 +30,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to rep
 DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
 CHOSEN = "-k_medoids"  # what a row with chosen pairs has behind the name of the row without
 
-LEGEND_COLUMNS, LEGEND_ROW = 4, 0.17  # most entries side by side, inches
+LEGEND_COLUMNS = 4  # most entries side by side
 LARGE = 128  # pixels; the size of SIT's images in the papers, of which smaller tiles show everything
 
 # No setting of the user's matplotlibrc may change the report.
@@ -40,6 +40,8 @@ _STYLE: dict[str, Any] = {
     "text.parse_math": False,  # a "$" in a method's name is a dollar sign
     "svg.hashsalt": "lsmbench",  # without it, the SVG's ids are new every time
     "svg.fonttype": "path",
+    "figure.constrained_layout.w_pad": 0.09,
+    "figure.constrained_layout.h_pad": 0.08,
 }
 
 
@@ -106,12 +108,6 @@ def styles(rows: Sequence[Row]) -> dict[str, Style]:
     return looks
 
 
-def on_chosen(rows: Sequence[Row]) -> str:
-    """What broken lines in a method's colour mean; empty without any."""
-    pairs = [label for label, look in styles(rows).items() if look.chosen]
-    return f"Dashed in a method's colour: the same method with chosen pairs (…{CHOSEN})." if pairs else ""
-
-
 def curves(table: Table) -> Figure:
     """Draws the mean score over N, with the standard deviation over seeds as a band.
 
@@ -127,8 +123,8 @@ def curves(table: Table) -> Figure:
     at = np.arange(len(order), dtype=np.float64)
     looks = styles(table.rows)
     with settings():
-        figure = Figure(figsize=(6.6, 4.3), facecolor=PAPER)
-        axes = figure.add_axes((0.105, 0.31, 0.875, 0.655))
+        figure = Figure(figsize=(6.6, 3.45), facecolor=PAPER, layout="constrained")
+        axes = figure.add_subplot()
         frame(axes)
         handles: list[Line2D] = []
         for row in table.rows:
@@ -142,14 +138,8 @@ def curves(table: Table) -> Figure:
         axes.set_xticks(at, [heading(column, "\n{}") for column in columns])
         axes.set_xlim(at[0] - 0.3, at[-1] + 0.3)
         axes.set_xlabel("training samples that are paired", color=INK, labelpad=7)
-        better = "higher" if table.higher_is_better else "lower"
-        axes.set_ylabel(f"{table.key.metric}, {table.key.source} → {table.key.target} ({better} is better)", color=INK)
-        if handles:
-            # There is room for numbers of pairs below the N; a taller legend takes room of its own, not the curves'.
-            room = 3 if all(column.told for column in columns) else 2
-            extra = legend(figure, handles) - room
-            if extra > 0:
-                _grow(figure, axes, LEGEND_ROW * extra)
+        axes.set_ylabel(f"{table.title} ({table.better} is better)", color=INK)
+        legend(figure, handles)
     return figure
 
 
@@ -163,68 +153,37 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
     Returns:
         The figure.
     """
-    scored = any(column.scores for column in columns)
     large = is_large(columns)
     titles = [_wrap(column.title, 15) for column in columns]
-    lines = max(title.count("\n") + 1 for title in titles)
-    size, gap, left, foot = 1.3 if large else 0.95, 0.07, 0.62, 0.17 if scored else 0.0
-    top, step = 0.45 + 0.11 * max(0, lines - 2), size + foot + gap
-    width, height = left + len(columns) * (size + gap), top + len(indices) * step
+    top = 0.45 + 0.11 * max(0, max(title.count("\n") for title in titles) - 1)
+    size, gap, left = 1.3 if large else 0.95, 0.07, 0.62  # inches, as `top` is
+    below = gap + (0.17 if any(column.scores for column in columns) else 0.0)
+    width, height = left + len(columns) * (size + gap), top + len(indices) * (size + below)
+    grid = {"left": left / width, "right": 1 - gap / width, "top": 1 - top / height, "bottom": below / height}
+    grid |= {"wspace": gap / size, "hspace": below / size}
     with settings():
         figure = Figure(figsize=(width, height), facecolor=PAPER)
+        tiles = figure.subplots(len(indices), len(columns), squeeze=False, gridspec_kw=grid)
         renderer = _renderer(figure)
-        for c, column in enumerate(columns):
-            x = left + c * (size + gap)
+        for column, title, down in zip(columns, titles, tiles.T, strict=True):
             points = 7.5 if len(column.title) > 11 else 8.5
-            title = figure.text(
-                (x + size / 2) / width,
-                1 - (top - 0.12) / height,
-                titles[c],
-                ha="center",
-                va="baseline",
-                fontsize=points,
-                fontweight="bold",
-                linespacing=1.05,
-                color=INK,
-            )
+            head = down[0].set_title(title, fontsize=points, fontweight="bold", linespacing=1.05, color=INK, pad=9)
             # A long word that is not broken becomes smaller instead of running into its neighbour.
-            over = title.get_window_extent(renderer).width / (figure.dpi * size)
-            title.set_fontsize(points / max(1.0, 1.07 * over))
-            if column.colour:
-                ends, level = (x / width, (x + size) / width), 1 - (top - 0.05) / height
-                look = {"color": column.colour, "linestyle": column.dash, "linewidth": 2.2}
-                figure.add_artist(Line2D(ends, (level, level), solid_capstyle="butt", dash_capstyle="butt", **look))
-            for r in range(len(indices)):
-                y = height - top - r * step - size
-                axes = figure.add_axes((x / width, y / height, size / width, size / height))
+            head.set_fontsize(points / max(1.0, 1.07 * head.get_window_extent(renderer).width / (figure.dpi * size)))
+            for r, axes in enumerate(down):
                 # Tiles have fewer pixels than a large image: taking the nearest would tear thin lines.
-                axes.imshow(column.images[r], interpolation="auto" if large else "nearest", aspect="equal")
+                axes.imshow(column.images[r], interpolation="auto" if large else "nearest")
                 axes.set(xticks=[], yticks=[])
-                for spine in axes.spines.values():
-                    spine.set(color=GRID, linewidth=0.8)
-                if column.scores:
-                    axes.text(
-                        0.5,
-                        -0.035,
-                        column.scores[r],
-                        transform=axes.transAxes,
-                        ha="center",
-                        va="top",
-                        fontsize=7,
-                        color=SOFT,
-                    )
-        for r, index in enumerate(indices):
-            y = height - top - r * step - size / 2
-            figure.text((left - 0.09) / width, y / height, f"{index}", ha="right", va="center", fontsize=8, color=SOFT)
-        figure.text(
-            (left - 0.09) / width,
-            1 - (top - 0.12) / height,
-            "sample",
-            ha="right",
-            va="baseline",
-            fontsize=8,
-            color=SOFT,
-        )
+                axes.spines[:].set(color=GRID, linewidth=0.8)
+                axes.set_xlabel(column.scores[r] if column.scores else "", fontsize=7, color=SOFT, labelpad=2)
+            if column.colour:
+                level = 1 + 0.05 / size
+                look = {"color": column.colour, "linestyle": column.dash, "linewidth": 2.2, "clip_on": False}
+                line = Line2D((0, 1), (level, level), transform=down[0].transAxes, dash_capstyle="butt", **look)
+                down[0].add_artist(line).set_solid_capstyle("butt")
+        for index, axes in zip(indices, tiles[:, 0], strict=True):
+            axes.set_ylabel(f"{index}", rotation=0, ha="right", va="center", fontsize=8, color=SOFT, labelpad=6)
+        figure.text((left - 0.09) / width, 1 - (top - 0.125) / height, "sample", ha="right", fontsize=8, color=SOFT)
     return figure
 
 
@@ -285,38 +244,19 @@ def settings() -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", _STYLE])
 
 
-def legend(figure: Figure, handles: Sequence[Line2D]) -> int:
-    """Puts a legend below everything, with as many entries side by side as fit.
-
-    Args:
-        figure: Where to put it.
-        handles: Its entries.
-
-    Returns:
-        Number of its lines, of `LEGEND_ROW` inches each.
-    """
+def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Puts a legend below everything, with as many entries side by side as fit, and makes the figure taller by it."""
     renderer = _renderer(figure)
     for columns in range(min(LEGEND_COLUMNS, len(handles)), 0, -1):
         drawn = figure.legend(
-            handles=handles,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.005),
-            ncol=columns,
-            frameon=False,
-            labelcolor=INK,
-            handlelength=2.6,
-            columnspacing=1.6,
-            fontsize=8.5,
-        )
-        if columns == 1 or drawn.get_window_extent(renderer).width <= figure.bbox.width:
-            return math.ceil(len(handles) / columns)
+            handles=handles, loc="outside lower center", ncols=columns, frameon=False, labelcolor=INK, handlelength=2.6,
+            columnspacing=1.6, fontsize=8.5,
+        )  # fmt: skip
+        box = drawn.get_window_extent(renderer)
+        if columns == 1 or box.width <= figure.bbox.width:
+            figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+            return
         drawn.remove()
-    return 0
-
-
-def legend_lines(width: float, handles: Sequence[Line2D]) -> int:
-    """Number of lines of a legend in a figure of this width in inches."""
-    return legend(Figure(figsize=(width, 1)), handles)
 
 
 def entry(row: Row, look: Style) -> Line2D:
@@ -412,15 +352,6 @@ def _published(
         axes.plot(
             at[known], values[known], color=look.colour, linestyle="none", marker=look.marker, markersize=2.6, zorder=2
         )
-
-
-def _grow(figure: Figure, axes: Axes, inches: float) -> None:
-    width, height = figure.get_size_inches()
-    box = axes.get_position()
-    figure.set_size_inches(width, height + inches)
-    axes.set_position(
-        (box.x0, (box.y0 * height + inches) / (height + inches), box.width, box.height * height / (height + inches))
-    )
 
 
 def _numbers(values: Any) -> NDArray[np.float64]:

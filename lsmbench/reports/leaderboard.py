@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 import os
@@ -15,16 +14,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 import yaml
 from PIL import Image as Picture
 
 from lsmbench import __version__
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
-from lsmbench.reports.board import Board, BoardRow, Run, Source, Survey, survey
-from lsmbench.reports.contents import PANEL_DAMAGE, Panel, environments, load_panel
-from lsmbench.reports.table import Cell, Column
-from lsmbench.runs.results import PANEL, Result, write_bytes
+from lsmbench.reports.board import Board, boards
+from lsmbench.reports.frame import Facts, lines
+from lsmbench.reports.frame import read as read_runs
+from lsmbench.reports.pictures import PANEL_DAMAGE, Panel, load_panel
+from lsmbench.reports.report import environments
+from lsmbench.reports.table import Cell, Column, Origin, Row
+from lsmbench.runs.results import PANEL, write_bytes
 
 FOLDERS = ("results", "runs")
 OUTPUT = "results/leaderboard.html"
@@ -32,12 +35,27 @@ AGAIN = "again"
 """Folder of a repeated run in the page's commands: in its own folder a finished run is not repeated."""
 
 _LOG = "log.csv"
-_NO_CURVE = {"stage", "epoch", "updates", "seconds"}
+_NO_CURVE = ["stage", "epoch", "updates", "seconds"]
 _POINTS = 80  # of a curve: more than its pixels would say nothing
 _CURVES = 18  # of a run
 _TILE = 128  # pixels; translations are shown about so large
 _HEAVY = 200_000  # bytes of a picture
 _PICTURES = 24_000_000  # bytes of all pictures together, beyond which a page is slow to load and to send
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What folders hold, on boards.
+
+    Attributes:
+        boards: By dataset, the newest protocol first, then by number of runs.
+        problems: Sentences about files that could not be used.
+        untested: Number of runs without a test, such as trials of sweeps.
+    """
+
+    boards: tuple[Board, ...]
+    problems: tuple[str, ...]
+    untested: int
 
 
 def read(folders: Sequence[Path]) -> Survey:
@@ -52,15 +70,16 @@ def read(folders: Sequence[Path]) -> Survey:
     Raises:
         UserError: If a folder is missing, or there is no finished run in any.
     """
-    found = survey(folders)
-    if not found.boards:
+    found = read_runs(folders)
+    made = boards(found)
+    if not made:
         where = ", ".join(map(str, folders)) or " and ".join(FOLDERS)
         damaged = f" {len(found.problems)} could not be read, first: {found.problems[0]}" if found.problems else ""
         raise UserError(
             f"{where}: no finished run with scores.{damaged} `lsmbench bench quick` (make bench) makes some, "
             "`lsmbench train` makes one; other folders are named behind the command."
         )
-    return found
+    return Survey(tuple(made), found.problems, found.untested)
 
 
 def write_leaderboard(found: Survey, output: Path) -> list[str]:
@@ -74,23 +93,22 @@ def write_leaderboard(found: Survey, output: Path) -> list[str]:
         Sentences about the files that could not be used, those of `found` first.
     """
     page = _Page(output)
-    boards = [page.board(board) for board in found.boards]
-    rows = [row for board in found.boards for row in board.rows if not row.floor]
-    versions = list(dict.fromkeys(board.protocol for board in found.boards))
+    views = [page.board(board) for board in found.boards]
+    rows = [row for view in views for row in view["rows"] if not row["floor"]]
     problems = [*found.problems, *dict.fromkeys(page.problems)]
     content = {
-        "boards": boards,
-        "protocols": sorted({row.protocol for row in rows if row.protocol}),
-        "versions": versions,
-        "sizes": sorted({row.size for row in rows if row.size}),
+        "boards": views,
+        "protocols": sorted({row["protocol"] for row in rows if row["protocol"]}),
+        "versions": list(dict.fromkeys(board.protocol for board in found.boards)),
+        "sizes": sorted({row["size"] for row in rows if row["size"]}),
         "problems": problems,
-        "untested": markup.plural(found.untested, "run") if found.untested else "",
+        "untested": found.untested,
         "left_out": page.left_out,
-        "runs": markup.plural(len({i for board in found.boards for i in board.runs}), "run"),
+        "runs": len({run for board in found.boards for run in board.runs["run"]}),
         "version": __version__,
     }
     # Half a character, which a damaged file may hold, is no reason to have no page.
-    write_bytes(output, markup.render("leaderboard.html.j2", content).encode(errors="replace"))
+    write_bytes(output, markup.render("leaderboard.html.j2", page=content).encode(errors="replace"))
     return problems
 
 
@@ -112,159 +130,109 @@ class _Page:
 
     def board(self, board: Board) -> dict[str, Any]:
         """A board with its tables and the runs behind their cells."""
-        digits = markup.decimals(
-            value
-            for row in board.rows
-            for cell in row.cells
-            for value in (cell.mean, cell.published)
-            if value is not None
-        )
+        digits = markup.digits(board.table)
         key = self._name(board.key)
-        better = "higher" if board.higher_is_better else "lower"
         opened: list[dict[str, Any]] = []
-        rows = [self._row(board, row, key, digits, opened) for row in board.rows]
-        columns = [
-            {"label": column.amount, "word": column.unit.word(column.paired), "pairs": markup.saw(column)}
-            for column in board.columns
-        ]
-        orders = [_order([row.cells[i].mean for row in board.rows], board) for i in range(len(columns))]
-        sources = {source.folder: source for row in board.rows for source in row.sources}
+        origins = {origin.folder: origin for row in board.rows for origin in row.origins}
+        sign = -1 if board.table.higher_is_better else 1
+
+        def order(at: int) -> list[int]:
+            means = [row.cells[at].mean for row in board.rows]
+            return sorted(range(len(means)), key=lambda i: math.inf if (mean := means[i]) is None else sign * mean)
+
         return {
             "key": key,
-            "label": board.label,
-            "title": f"{board.score.metric}, {board.score.source} → {board.score.target} ({better} is better)",
-            "metric": board.score.metric,
-            "first": "descending" if board.higher_is_better else "ascending",
-            "protocol": board.protocol,
-            "chips": _chips(board),
-            "columns": columns,
-            "rows": rows,
-            "orders": orders,
-            "notes": _notes(board),
-            "sources": [self._source(source) for source in sources.values()],
+            "board": board,
+            "digits": digits,
+            "first": "descending" if board.table.higher_is_better else "ascending",
+            "columns": [{"column": c, "word": c.unit.word(c.paired)} for c in board.table.columns],
+            "rows": [self._row(board, row, key, opened) for row in board.rows],
+            # By the mean, the best first and those without one last.
+            "orders": [order(at) for at in range(len(board.table.columns))],
+            "sources": [self._source(origin) for origin in origins.values()],
             "opened": opened,
         }
 
-    def _row(self, board: Board, row: BoardRow, key: str, digits: int, opened: list[dict[str, Any]]) -> dict[str, Any]:
+    def _row(self, board: Board, row: Row, key: str, opened: list[dict[str, Any]]) -> dict[str, Any]:
         cells: list[dict[str, Any]] = []
         names: dict[tuple[str, ...], str] = {}
-        for column, cell, rank in zip(board.columns, row.cells, row.ranks, strict=True):
-            runs = tuple(score.run.id for score in cell.runs)
+        for column, cell in zip(board.table.columns, row.cells, strict=True):
+            runs = tuple(cell.runs["run"])
             if (runs or cell.failures) and runs not in names:
                 word = "any" if cell.independent else column.unit.word(column.paired)
                 name = names[runs] = self._name(f"{key}-{row.key}-{word}")
-                opened.append(self._opened(board, row, column, cell, name, digits))
-            cells.append(_cell(cell, rank, digits) | {"opens": names.get(runs, "")})
-        sources = ", ".join(dict.fromkeys(source.name for source in row.sources))
-        marks = {True: "tuned", False: "not tuned", None: ""}[row.tuned]
+                opened.append(self._opened(board, row, column, cell, name))
+            cells.append({"cell": cell, "opens": names.get(runs, "")})
+        facts = next(iter(row.runs["facts"]), None)
+        size = next((origin.plan.size for origin in row.origins if origin.plan and origin.plan.size), "")
+        size = size or str((facts and facts.method.network) or "")
+        protocol = facts.supervision.protocol if facts else ""
+        tuned = "" if row.tuned is None else "tuned" if row.tuned else "not tuned"
+        sources = ", ".join(dict.fromkeys(origin.name for origin in row.origins))
         return {
-            "label": row.label,
-            "mark": " †" if row.independent and not row.floor else "",
-            "summary": row.summary,
-            "differs": ", ".join(row.differs),
-            "about": " · ".join(
-                word for word in (sources, *(() if row.floor else (row.size, row.protocol, marks))) if word
-            ),
-            "text": " ".join((row.label, row.method, sources, *row.differs, marks)).lower(),
-            "size": row.size,
-            "protocol": row.protocol,
+            "row": row,
             "floor": row.floor,
+            "about": [word for word in (sources, *(() if row.floor else (size, protocol, tuned))) if word],
+            "text": " ".join(filter(None, (row.label, row.method, sources, row.differs, tuned))).lower(),
+            "size": size,
+            "protocol": protocol,
             "cells": cells,
-            "time": markup.duration(row.wall_s),
-            "seconds": _sortable(row.wall_s),
-            "parameters": _count(row.parameters.high if row.parameters else None),
-            "parameter_number": _sortable(row.parameters.high if row.parameters else None),
         }
 
-    def _opened(
-        self, board: Board, row: BoardRow, column: Column, cell: Cell, name: str, digits: int
-    ) -> dict[str, Any]:
+    def _opened(self, board: Board, row: Row, column: Column, cell: Cell, name: str) -> dict[str, Any]:
         """The runs behind a cell."""
         runs, pictured = [], False
-        for score in cell.runs:
-            run = board.runs[score.run.id]
-            view = self._run(board, run, digits)
+        for run in lines(cell.runs):
             before = self.left_out
-            panel = None if pictured else self._panel(run)
+            panel = None if pictured else self._panel(run.folder)
             pictured = pictured or panel is not None or self.left_out > before
-            runs.append(view | {"panel": panel})
-        facts = [
-            ("seeds", f"{cell.finished} of {cell.expected}" if cell.finished < cell.expected else f"{cell.finished}")
-        ]
-        if column.floor is not None:
-            facts.append(("floor", f"{column.floor:.{digits}f}"))
-        if cell.published is not None and cell.published_by:
-            facts.append(("published", f"{cell.published:.{digits}f} ({cell.published_by.source})"))
-        return {
-            "name": name,
-            "title": row.label + (f", {', '.join(row.differs)}" if row.differs else ""),
-            "where": f"{board.label}, N = {'any' if cell.independent else column.amount}",
-            "score": _cell(cell, None, digits),
-            "metric": board.score.metric,
-            "facts": facts,
-            "runs": runs,
-            "failures": [(failure.id, failure.kind, failure.reason, failure.where) for failure in cell.failures],
-            "commands": [(source.name, source.manifest.command.strip()) for source in row.sources if source.manifest],
-        }
+            copies = board.runs.loc[(board.runs["run"] == run.run) & (board.runs["folder"] != run.folder), "folder"]
+            runs.append(self._run(run) | {"panel": panel, "copies": [str(copy) for copy in copies]})
+        return {"name": name, "row": row, "column": column, "cell": cell, "runs": runs}
 
-    def _run(self, board: Board, run: Run, digits: int) -> dict[str, Any]:
-        result, config = run.result, run.folder / "config.yaml"
-        score = board.score.find(result)
-        value = score.value if score else math.nan
-        cost = result.cost
-        numbers = [f"{cost[k]:,.0f} {k}" for k in ("epochs", "updates", "parameters") if k in cost]
-        supervision = ", ".join(f"{number:,} {group}" for group, number in result.supervision.items())
+    def _run(self, run: Any) -> dict[str, Any]:
+        config, facts = run.folder / "config.yaml", run.facts
+        pairs, seed = facts.seeds
         command = ["lsmbench", "train", "--config", str(config), "--output", AGAIN]
+        environment = environments([run.record])
         return {
-            "id": result.id,
-            "seed": _seed(result),
-            "score": "undefined" if math.isnan(value) else f"{value:.{digits}f}",
-            "validation": markup.validation(result),
-            "epoch": markup.epochs(result.selection),
-            "time": markup.duration(cost.get("wall_s")),
-            "facts": [
-                ("selection", str(result.selection.get("rule", "–"))),
-                ("samples seen", supervision.replace("_", " ")),
-                ("cost", ", ".join([*numbers, *_memory(cost)]) or "–"),
-                ("environment", ", ".join(f"{key} {next(iter(v))}" for key, v in environments([result]).items())),
-            ],
-            "warnings": [str(warning) for warning in result.warnings],
-            "config": yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
-            "curves": self._curves(run),
+            "run": run,
+            "seed": f"{seed}" if pairs in (seed, None) else f"{seed} (pairs {pairs})",
+            "environment": ", ".join(f"{key} {next(iter(values))}" for key, values in environment.items()),
+            "config": yaml.safe_dump(run.record.config, sort_keys=False, allow_unicode=True),
+            "curves": self._curves(run.folder, facts),
             "folder": self._link(run.folder) + "/",
-            "path": str(run.folder),
-            "copies": [str(copy) for copy in run.copies],
             "command": shlex.join(command) if config.exists() else "",
         }
 
-    def _curves(self, run: Run) -> list[dict[str, Any]]:
+    def _curves(self, folder: Path, facts: Facts) -> list[dict[str, Any]]:
         """What the run's log tells of each epoch, the monitored values first."""
-        path = run.folder / _LOG
+        path = folder / _LOG
         try:
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            columns = [name for name in (rows[0] if rows else ()) if name and name not in _NO_CURVE]
-            values = {name: [float(row[name] or "nan") for row in rows] for name in columns}
-            stages = [row["stage"] for row in rows]
-            marks = _chosen(rows, run.result)
+            log = pd.read_csv(path, dtype={"stage": str})
+            values = log.drop(columns=_NO_CURVE, errors="ignore").astype(float)
+            places = list(zip(log["stage"], log["epoch"].astype(int), strict=True))
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             self.problems.append(f"{path}: is not a whole log ({type(error).__name__}: {error}).")
             return []
-        columns.sort(key=lambda name: (name not in marks, not name.startswith("val/")))
-        borders = [i for i in range(1, len(stages)) if stages[i] != stages[i - 1]]
-        drawn = (_curve(name, values[name], borders, marks.get(name, [])) for name in columns)
+        marks: defaultdict[str, list[int]] = defaultdict(list)  # by monitored value, the rows of the selected epochs
+        for stage in facts.selection.stages:
+            marks[stage.monitor] += [i for i, place in enumerate(places) if place == (stage.stage, stage.epoch)]
+        borders = [i for i in range(1, len(places)) if places[i][0] != places[i - 1][0]]
+        names = sorted(map(str, values), key=lambda name: (name not in marks, not name.startswith("val/")))
+        drawn = (_curve(name, values[name].tolist(), borders, marks.get(name, [])) for name in names)
         return [curve for curve in drawn if curve][:_CURVES]
 
-    def _panel(self, run: Run) -> dict[str, Any] | None:
+    def _panel(self, folder: Path) -> dict[str, Any] | None:
         """The run's picture of translations, if it kept one and the page can still hold it."""
         try:
-            panel = load_panel(run.folder)
+            panel = load_panel(folder)
         except FileNotFoundError:
             return None
         except PANEL_DAMAGE as error:
-            self.problems.append(f"{run.folder / PANEL}: {error or type(error).__name__}.")
+            self.problems.append(f"{folder / PANEL}: {error or type(error).__name__}.")
             return None
         kind, data, width = _picture(panel)
         if self._bytes + len(data) > _PICTURES:
@@ -277,14 +245,10 @@ class _Page:
             "samples": ", ".join(str(int(i)) for i in panel["index"]),
         }
 
-    def _source(self, source: Source) -> dict[str, str]:
-        report = source.folder / "report.html"
-        return {
-            "name": source.name,
-            "folder": str(source.folder),
-            "report": self._link(report) if source.manifest and report.exists() else "",
-            "command": source.manifest.command.strip() if source.manifest else "",
-        }
+    def _source(self, origin: Origin) -> dict[str, Any]:
+        report = origin.folder / "report.html"
+        link = self._link(report) if origin.plan and report.exists() else ""
+        return {"origin": origin, "report": link}
 
     def _link(self, path: Path) -> str:
         return quote(os.path.relpath(path, self.output.parent).replace(os.sep, "/"))
@@ -294,109 +258,6 @@ class _Page:
         name = markup.slug(words) or "board"
         self._names[name] += 1
         return name if self._names[name] == 1 else f"{name}-{self._names[name]}"
-
-
-# --- tables -------------------------------------------------------------------------------------------------------
-
-
-def _cell(cell: Cell, rank: int | None, digits: int) -> dict[str, Any]:
-    def number(value: float | None) -> str:
-        return "" if value is None else f"{value:.{digits}f}"
-
-    missing = ""
-    if cell.mean is None:
-        failed = cell.failures and len(cell.failures) == cell.expected
-        missing = "–" if not cell.expected else "failed" if failed else "undefined" if cell.finished else "to come"
-    return {
-        "rank": rank,
-        "mean": number(cell.mean),
-        "sd": number(cell.sd),
-        "seeds": f"{cell.finished}/{cell.expected}" if cell.finished < cell.expected else str(cell.finished or "–"),
-        "whole": cell.finished >= cell.expected,
-        "missing": missing,
-        "published": number(cell.published),
-        "any_n": cell.published_any_n,
-        "best": cell.best,
-        "at_floor": cell.at_floor,
-        "time": markup.duration(cell.wall_s),
-        "sort": {
-            "mean": _sortable(cell.mean),
-            "sd": _sortable(cell.sd),
-            "seeds": str(cell.finished),
-            "published": _sortable(cell.published),
-            "time": _sortable(cell.wall_s),
-        },
-    }
-
-
-def _order(means: Sequence[float | None], board: Board) -> list[int]:
-    """Rows by their mean, the best first and those without one last."""
-    sign = -1 if board.higher_is_better else 1
-    return sorted(range(len(means)), key=lambda i: math.inf if (mean := means[i]) is None else sign * mean)
-
-
-def _chips(board: Board) -> list[str]:
-    samples = ", ".join(f"{number:,} {part}" for part, number in board.samples.items())
-    return [
-        *([f"unit: {board.unit}"] if board.unit else []),
-        *([f"samples: {samples}"] if samples else []),
-        f"protocol {board.protocol}",
-        f"data {board.fingerprint}",
-    ]
-
-
-def _notes(board: Board) -> list[str]:
-    """What to know for reading a board's tables, a sentence each."""
-    cells = [cell for row in board.rows if not row.floor for cell in row.cells]
-    score = "score over all test samples together" if board.pooled else "mean score over the test samples"
-    said = [
-        f"Mean ± sample standard deviation over seeds of a run's {score}. Ranks are by the mean alone, whatever the "
-        "spread; equal means share a rank."
-    ]
-    if any(cell.mean is not None and cell.sd is None for cell in cells):
-        said.append("A value without ± stems from a single run.")
-    if any(cell.finished < cell.expected for cell in cells):
-        said.append("k/n: only k of the n planned runs have a score so far.")
-    if any(row.independent and not row.floor for row in board.rows):
-        said.append("† uses no pairs: the same runs stand at every N.")
-    if any(row.floor for row in board.rows):
-        said.append("Floors are trivial predictors. They stand where their score puts them, and have no rank.")
-    if any(cell.at_floor for cell in cells):
-        said.append("‡ no better than the best floor at this N.")
-    rules = sorted({rule for cell in cells for rule in cell.rules})
-    if rules:
-        each = "; rows differ in it, see their runs" if len(rules) > 1 else ""
-        said.append(f"Selection rule: {', '.join(rules)}{each}.")
-    pairs = sorted({int(n) for cell in cells if cell.val_pairs for n in cell.val_pairs})
-    if pairs:
-        said.append(f"Validation pairs per run, which count as supervision: {', '.join(map(str, pairs))}.")
-    said += [
-        f"Published: {block.source}. {'Another setting: ' + block.note if block.note else ''}".strip()
-        for block in board.published
-    ]
-    return said
-
-
-# --- runs ---------------------------------------------------------------------------------------------------------
-
-
-def _seed(result: Result) -> str:
-    seed = (result.config.get("training") or {}).get("init_seed")
-    other = (result.config.get("supervision") or {}).get("supervision_seed", seed)
-    return f"{seed}" if other == seed else f"{seed} (pairs {other})"
-
-
-def _memory(cost: dict[str, float]) -> list[str]:
-    return [f"{cost['peak_memory_mb']:,.0f} MB at most"] if "peak_memory_mb" in cost else []
-
-
-def _chosen(rows: Sequence[dict[str, str]], result: Result) -> dict[str, list[int]]:
-    """By monitored value, the log's rows of the selected epochs."""
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for stage in result.selection.get("stages", []):
-        place = str(stage.get("stage")), str(stage.get("epoch"))
-        found[str(stage.get("monitor"))] += [i for i, row in enumerate(rows) if (row["stage"], row["epoch"]) == place]
-    return found
 
 
 def _curve(name: str, values: Sequence[float], borders: Sequence[int], marks: Sequence[int]) -> dict[str, Any] | None:
@@ -452,13 +313,3 @@ def _picture(panel: Panel) -> tuple[str, bytes, int]:
             if len(buffer.getvalue()) <= most:
                 return kind, buffer.getvalue(), sheet.width * zoom
     return kind, buffer.getvalue(), sheet.width * zoom
-
-
-def _sortable(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else repr(float(value))
-
-
-def _count(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value / 1e6:.3g} M" if value >= 1e6 else f"{value / 1e3:.3g} k" if value >= 1e4 else f"{value:.0f}"

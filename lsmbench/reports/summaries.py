@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from lsmbench.reports.board import Board, BoardRow
+from lsmbench.reports.board import Board
+from lsmbench.reports.table import Row
 from lsmbench.runs.tracking import Tracking, unsent, wandb_run
 
 GROUP = "leaderboard"
@@ -48,7 +49,7 @@ def write_summaries(boards: Sequence[Board], folder: Path, console: Console) -> 
         console.print(escape(said), highlight=False, soft_wrap=True)
 
 
-def lines(board: Board, row: BoardRow) -> list[dict[str, Any]]:
+def lines(board: Board, row: Row) -> list[dict[str, Any]]:
     """What a board says of a row at each N, by `COLUMNS`; `None` where it says nothing."""
     return [
         {
@@ -58,29 +59,40 @@ def lines(board: Board, row: BoardRow) -> list[dict[str, Any]]:
             "mean": cell.mean,
             "sd": cell.sd,
             "seeds": cell.finished,
-            "rank": rank,
+            "rank": cell.rank,
             "floor": column.floor,
             "published": cell.published,
         }
-        for column, cell, rank in zip(board.columns, row.cells, row.ranks, strict=True)
+        for column, cell in zip(board.table.columns, row.cells, strict=True)
     ]
 
 
-def _write(board: Board, row: BoardRow, folder: Path, warn: Any) -> None:
+def _write(board: Board, row: Row, folder: Path, warn: Any) -> None:
     import wandb
 
     told = lines(board, row)
+    facts = next(iter(row.runs["facts"]), None)
+    size = next((o.plan.size for o in row.origins if o.plan and o.plan.size), facts and facts.method.network)
     said = {
         "dataset": {"name": board.dataset, "fingerprint": board.fingerprint, "samples": board.samples},
         "protocol": board.protocol,
-        "method": {"name": row.method, "row": row.label, "differs": list(row.differs), "size": row.size},
-        "metric": {"name": board.score.metric, "unit": board.unit, "higher_is_better": board.higher_is_better},
-        "benchmarks": [source.name for source in row.sources],
-        "runs": sorted({score.run.id for cell in row.cells for score in cell.runs}),
+        "method": {"name": row.method, "row": row.label, "differs": row.differs, "size": size or ""},
+        "metric": {
+            "name": board.table.key.metric,
+            "unit": board.table.unit,
+            "higher_is_better": board.table.higher_is_better,
+        },
+        "benchmarks": [origin.name for origin in row.origins],
+        "runs": sorted({run for cell in row.cells for run in cell.runs["run"]}),
     }
-    name = f"{board.dataset} {row.label}" + (f" ({', '.join(row.differs)})" if row.differs else "")
+    name = f"{board.dataset} {row.label}" + (f" ({row.differs})" if row.differs else "")
     identity = hashlib.sha256(f"{board.key}/{row.key}".encode()).hexdigest()[:12]
-    tags = [board.dataset, row.method, f"protocol-{board.protocol}", *([row.protocol] if row.protocol else [])]
+    tags = [
+        board.dataset,
+        row.method,
+        f"protocol-{board.protocol}",
+        *([facts.supervision.protocol] if facts and facts.supervision.protocol else []),
+    ]
     options = {"id": f"leaderboard-{identity}", "name": name, "group": f"{GROUP} {board.label}", "tags": tags}
     with wandb_run(folder, warn, job_type=GROUP, config=said, **options) as run:
         table = wandb.Table(list(COLUMNS), [[line[column] for column in COLUMNS] for line in told])
@@ -94,5 +106,5 @@ def _write(board: Board, row: BoardRow, folder: Path, warn: Any) -> None:
 
 
 def _word(board: Board, number: int) -> str:
-    column = board.columns[number]
+    column = board.table.columns[number]
     return column.unit.word(column.paired)

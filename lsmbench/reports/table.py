@@ -1,87 +1,78 @@
-"""From the results of a benchmark's runs to its tables: means and spreads over seeds, floors, published values."""
+"""From a frame of runs to tables: means and spreads over seeds, floors, ranks, published values."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import pandas as pd
 
-from lsmbench.benchmarks.plan import FLOORS, Manifest, PlannedRun, Published, Span, Unit, is_floor
+from lsmbench.benchmarks.plan import Manifest, Published, Span, Unit, is_floor_word
 from lsmbench.benchmarks.tuning import Use
-from lsmbench.runs.results import Failure, Result
-from lsmbench.scores import Score
+from lsmbench.reports.frame import FAILED, FINISHED, KEY
+from lsmbench.runs.results import Failure
+
+_TIE = 1e-9  # relative; smaller differences are those of rounding
 
 
 class ScoreKey(NamedTuple):
-    """What a table is about: one metric in one direction of translation."""
+    """What a table is about: one metric on one test set in one direction of translation."""
 
+    test_set: str
     metric: str
     source: str
     target: str
 
-    def find(self, result: Result) -> Score | None:
-        """The result's score of this kind, `None` if the run was not scored so."""
-        return next((s for s in result.scores if (s.metric, s.source, s.target) == self), None)
+    def of(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a frame that hold this score."""
+        return runs[(runs[KEY] == list(self)).all(axis=1)]
 
 
-@dataclass(frozen=True)
-class RunScore:
-    """A finished run's score.
+class Origin(NamedTuple):
+    """Where runs come from: a benchmark, or a folder of runs that were trained on their own.
 
     Attributes:
-        run: The planned run.
-        score: Mean over the test samples, or the value over all of them together; NaN if the metric is undefined.
+        name: The benchmark's word, or the folder's name.
+        folder: The benchmark's folder, or that folder.
+        label: The word that the row goes by there.
+        plan: The benchmark's plan; `None` for runs that are part of no benchmark's plan.
     """
 
-    run: PlannedRun
-    score: float
+    name: str
+    folder: Path
+    label: str
+    plan: Manifest | None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Cell:
-    """One method at one N.
+    """One method at one N: a group of the frame.
 
     Attributes:
         paired: N.
         runs: Finished runs that hold a score, in the order of the benchmark.
-        expected: Number of runs that the benchmark plans here and that hold, or may yet hold, such a score.
-        failures: Runs that ended without a result.
-        mean: Mean over seeds of the runs' scores; `None` without any score.
-        sd: Sample standard deviation over seeds (ddof 1); `None` with fewer than two.
-        median: Median over seeds of the runs' scores.
-        pairs: Numbers of training pairs that the runs saw.
-        val_pairs: Numbers of validation pairs that the runs saw.
-        rules: Selection rules that the runs followed.
-        wall_s: Mean wall time of a run.
-        updates: Mean number of updates of a run.
+        unfinished: Planned runs without a result, one row each.
+        independent: Whether the runs use no pairs, so that the same ones stand at every N.
         published: The value that a paper reports.
         published_by: Where this value stands.
         published_any_n: Whether the paper's value is not this N's own but holds for every N.
-        independent: Whether the runs use no pairs, so that the same ones stand at every N.
-        best: Whether the mean is the best of its column; says nothing about significance.
+        rank: 1 for the best mean of the column, equal means share a rank; `None` for floors and without a mean.
+        best: Whether the mean is the best of several; says nothing about significance.
         at_floor: Whether the mean is no better than the best floor of its column.
     """
 
     paired: float
-    runs: tuple[RunScore, ...]
-    expected: int
-    failures: tuple[Failure, ...]
-    mean: float | None
-    sd: float | None
-    median: float | None
-    pairs: Span | None
-    val_pairs: Span | None
-    rules: tuple[str, ...]
-    wall_s: float | None
-    updates: float | None
+    runs: pd.DataFrame
+    unfinished: pd.DataFrame
+    independent: bool = False
     published: float | None = None
     published_by: Published | None = None
     published_any_n: bool = False
-    independent: bool = False
+    rank: int | None = None
     best: bool = False
     at_floor: bool = False
 
@@ -90,37 +81,74 @@ class Cell:
         """Number of runs that hold a score."""
         return len(self.runs)
 
+    @property
+    def expected(self) -> int:
+        """Number of runs that hold, or may yet hold, such a score."""
+        return len(self.runs) + len(self.unfinished)
 
-@dataclass(frozen=True)
+    @property
+    def failures(self) -> list[Failure]:
+        """Records of the runs that ended without a result."""
+        return list(self.unfinished.loc[self.unfinished["state"] == FAILED, "record"])
+
+    @cached_property
+    def mean(self) -> float | None:
+        """Mean over seeds of the runs' scores; `None` without any score."""
+        return _number(self.runs["value"].mean())
+
+    @cached_property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds (ddof 1); `None` with fewer than two."""
+        return _number(self.runs["value"].std())
+
+    @cached_property
+    def median(self) -> float | None:
+        """Median over seeds of the runs' scores."""
+        return _number(self.runs["value"].median())
+
+    @cached_property
+    def wall_s(self) -> float | None:
+        """Mean wall time of a run."""
+        return _number(self.runs["wall_s"].mean())
+
+
+@dataclass(eq=False)
 class Row:
-    """One method at every N.
+    """One method at every N: a group of the frame.
 
     Attributes:
-        method: The word that the benchmark calls it by.
+        key: Unique among the rows of a table.
         label: What to print: the method's word, or which floor it is.
+        method: The word that the benchmark calls it by.
+        scores: The row's part of the frame.
         summary: One line about the method.
-        cells: One per column of the table.
-        wall_s: Mean wall time of the row's runs.
-        updates: Mean number of updates of the row's runs.
-        parameters: Number of trained parameters.
-        rules: Selection rules that the runs followed.
-        full_budget: Whether the runs train for all their epochs, whatever the validation says.
+        floor: Whether it is a trivial predictor, which does not compete.
         skipped: Why the method is not run; empty if it is.
         tuned: Outcomes of sweeps that the runs use, the greatest N first; empty if none was found, `None` if none was
             asked for or if the row is a floor or not run.
+        papers: Papers' values, with what N counts and the word that the row goes by there.
+        origins: Where the runs of a board's row come from.
+        differs: What tells the row from others of its label, e.g. `learning_rate 0.001`; empty if the label does.
+        cells: One per column of the table.
     """
 
-    method: str
+    key: str
     label: str
-    summary: str
-    cells: tuple[Cell, ...]
-    wall_s: float | None
-    updates: float | None
-    parameters: Span | None
-    rules: tuple[str, ...]
-    full_budget: bool = False
+    method: str
+    scores: pd.DataFrame
+    summary: str = ""
+    floor: bool = False
     skipped: str = ""
     tuned: tuple[Use, ...] | None = None
+    papers: list[tuple[Unit, str, Published]] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    differs: str = ""
+    cells: tuple[Cell, ...] = ()
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row per finished run."""
+        return finished(self.scores)
 
     @property
     def independent(self) -> bool:
@@ -132,23 +160,46 @@ class Row:
         """Whether the row has the benchmark's own parameters although tuned ones were asked for."""
         return self.tuned == ()
 
+    @property
+    def wall_s(self) -> float | None:
+        """Mean wall time of the row's runs."""
+        return _number(self.runs["wall_s"].mean())
 
-@dataclass(frozen=True)
+    @property
+    def updates(self) -> float | None:
+        """Mean number of updates of the row's runs."""
+        return _number(self.runs["updates"].mean())
+
+    @property
+    def parameters(self) -> Span | None:
+        """Number of trained parameters."""
+        return spread(self.runs["parameters"])
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Selection rules that the runs followed."""
+        return words(self.runs["rule"])
+
+    @property
+    def full_budget(self) -> bool:
+        """Whether runs train for all their epochs, whatever the validation says."""
+        return bool(self.runs["full_budget"].any())
+
+
+@dataclass(eq=False)
 class Column:
     """One N.
 
     Attributes:
-        paired: N.
         unit: What N counts.
-        pairs: Numbers of training pairs among the runs that use pairs.
-        singles: Numbers of x-only and of y-only training samples among the same runs.
+        paired: N.
+        runs: Finished runs of methods that use pairs, one row each: what others saw is not the column's.
         floor: The best floor's mean, `None` without a finished floor.
     """
 
-    paired: float
     unit: Unit
-    pairs: Span | None
-    singles: tuple[Span | None, Span | None]
+    paired: float
+    runs: pd.DataFrame
     floor: float | None
 
     @property
@@ -157,17 +208,26 @@ class Column:
         return self.unit.amount(self.paired)
 
     @property
+    def pairs(self) -> Span | None:
+        """Numbers of training pairs."""
+        return spread(self.runs["pairs"])
+
+    @property
     def told(self) -> bool:
         """Whether N itself tells the number of pairs, so that it need not be said again."""
         return self.unit.tells(self.paired, self.pairs)
 
+    def singles(self, view: str) -> Span | None:
+        """Numbers of training samples that show this view alone."""
+        return spread(record.supervision.get(view, math.nan) for record in self.runs["record"])
 
-@dataclass(frozen=True)
+
+@dataclass(eq=False)
 class Table:
-    """Methods × N for one metric in one direction of translation.
+    """Methods × N for one metric on one test set in one direction of translation.
 
     Attributes:
-        key: Metric and direction of translation.
+        key: Test set, metric and direction of translation.
         unit: What the number means.
         higher_is_better: Direction of the metric.
         primary: Whether methods are compared by this table.
@@ -176,8 +236,7 @@ class Table:
         floors: Trivial predictors, which do not compete.
         published: Papers' values of this metric, by source.
         pooled: Whether a run's score is one value over all test samples together, not a mean over samples.
-        rules: Selection rules of the methods' runs.
-        val_pairs: Numbers of validation pairs that the methods' runs saw.
+        names_test_set: Whether there are tables of other test sets, so that the title has to tell which it is.
     """
 
     key: ScoreKey
@@ -189,228 +248,185 @@ class Table:
     floors: tuple[Row, ...]
     published: tuple[Published, ...]
     pooled: bool
-    rules: tuple[str, ...]
-    val_pairs: Span | None
+    names_test_set: bool = False
+
+    @property
+    def every_row(self) -> tuple[Row, ...]:
+        """Methods, then floors."""
+        return self.rows + self.floors
+
+    @property
+    def title(self) -> str:
+        """The metric and the direction of translation; the test set where there are several."""
+        said = f"{self.key.metric}, {self.key.source} → {self.key.target}" if self.key.source else self.key.metric
+        return f"{said}, test set {self.key.test_set}" if self.names_test_set else said
+
+    @property
+    def better(self) -> str:
+        """Whether `higher` or `lower` is better."""
+        return "higher" if self.higher_is_better else "lower"
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Those of the methods."""
+        return [cell for row in self.rows for cell in row.cells]
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A row per finished run of a method."""
+        return pd.concat([row.runs for row in self.rows]) if self.rows else _NONE
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Selection rules of the methods' runs."""
+        return words(self.runs["rule"])
+
+    @property
+    def val_pairs(self) -> Span | None:
+        """Numbers of validation pairs that the methods' runs saw."""
+        return spread(self.runs["val_pairs"])
 
     @property
     def used(self) -> list[Published]:
         """The sources of the published values that stand in the table."""
-        cells = [cell for row in self.rows for cell in row.cells]
-        return [block for block in self.published if any(cell.published_by is block for cell in cells)]
+        return [block for block in self.published if any(cell.published_by is block for cell in self.cells)]
+
+    @property
+    def row_of(self) -> dict[str, str]:
+        """By run, the row that it stands in."""
+        return {run: row.label for row in self.every_row for cell in row.cells for run in cell.runs["run"]}
 
 
-def comparable(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
-    """Separates results that must not stand in one table.
-
-    Results compare if they share the protocol's version and the dataset's fingerprint; the largest such group is kept,
-    of equally large ones that of the first result.
-
-    Args:
-        results: Finished runs.
-
-    Returns:
-        The results to show and those to leave out.
-    """
-    if not results:
-        return [], []
-    (chosen, _), *_ = Counter(_setting(result) for result in results).most_common(1)
-    kept = [result for result in results if _setting(result) == chosen]
-    return kept, [result for result in results if _setting(result) != chosen]
+_NONE = pd.DataFrame(columns=["rule", "val_pairs"], dtype=object)
 
 
-def tabulate(manifest: Manifest, results: Sequence[Result], failures: Sequence[Failure] = ()) -> list[Table]:
+def finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs of a frame, one row each."""
+    return runs[runs["state"] == FINISHED].drop_duplicates("run")
+
+
+def tabulate(plan: Manifest, runs: pd.DataFrame) -> list[Table]:
     """Derives a benchmark's tables, the one of the primary metric first.
 
     Args:
-        manifest: The benchmark's plan; results of runs that are not part of it are ignored.
-        results: Finished runs, all comparable with each other.
-        failures: Runs that ended without a result.
+        plan: The benchmark's plan.
+        runs: Its runs, all comparable with each other.
 
     Returns:
-        One table per metric and direction of translation; a single empty one without results.
-
-    Raises:
-        ValueError: If the results stem from several versions of the protocol or of the dataset.
+        One table per test set, metric and direction of translation; a single empty one without results.
     """
-    planned = {run.id for run in manifest.runs}
-    found = {result.id: result for result in results if result.id in planned}
-    failed = {f.id: f for f in failures if f.id in planned and f.id not in found}
-    if len({_setting(result) for result in found.values()}) > 1:
-        raise ValueError("results of different protocols or dataset fingerprints in one table; call `comparable` first")
+    scored = runs[runs["metric"].notna()]
+    keys = [ScoreKey(*key) for key in pd.concat([scored[scored["primary"] == True], scored])[KEY].to_numpy()]  # noqa: E712
+    keys = [key for key in keys if key.metric == plan.primary_metric][:1] + keys
+    keys = list(dict.fromkeys(keys)) or [ScoreKey("test", plan.primary_metric, "", "")]
+    columns = [(plan.unit, n) for n in plan.paired]
+    skipped = {one.method: one.reason for one in plan.skipped}
     tables: list[Table] = []
-    for key in _keys(manifest, list(found.values())):
+    for key in keys:
         # A paper reports one direction of translation: the first that has the metric.
         again = any(table.key.metric == key.metric for table in tables)
-        published = () if again else tuple(block for block in manifest.published if block.metric == key.metric)
-        tables.append(_table(manifest, key, not tables, found, failed, published))
+        published = () if again else tuple(block for block in plan.published if block.metric == key.metric)
+        rows: list[Row] = []
+        for method in plan.methods:
+            mine = runs[runs["label"] == method]
+            summary = plan.summaries.get(method, "")
+            for label, group in mine.groupby("row", sort=False):
+                row = Row(str(label), str(label), method, group, summary, floor=bool(group["floor"].iloc[0]))
+                if not row.floor:
+                    row.tuned = plan.uses(method)
+                    row.papers = [(plan.unit, method, block) for block in published]
+                rows.append(row)
+            # A trivial predictor that the dataset does not have is not worth a row.
+            if mine.empty and not is_floor_word(method):
+                rows.append(Row(method, method, method, mine, summary, skipped=skipped.get(method, "")))
+        sets = len({one.test_set for one in keys})
+        tables.append(table(key, rows, columns, not tables, published, sets > 1))
     return tables
 
 
-def _table(
-    manifest: Manifest,
+def table(
     key: ScoreKey,
-    primary: bool,
-    found: dict[str, Result],
-    failed: dict[str, Failure],
-    published: tuple[Published, ...],
+    rows: Sequence[Row],
+    columns: Sequence[tuple[Unit, float]],
+    primary: bool = True,
+    published: tuple[Published, ...] = (),
+    names_test_set: bool = False,
 ) -> Table:
-    scores = [score for result in found.values() if (score := key.find(result))]
-    score = scores[0] if scores else None
-    higher = score is None or score.higher_is_better
-    rows: list[Row] = []
-    floors: list[Row] = []
-    skipped = dict(manifest.skipped)
-    for method in manifest.methods:
-        for label, floor, runs in _by_label(method, manifest.runs, found, failed):
-            if floor and not runs:
-                continue  # a trivial predictor that the dataset does not have
-            cells = [_cell(n, runs, key, found, failed) for n in manifest.paired]
-            if not floor:
-                cells = [_with_published(cell, published, method) for cell in cells]
-            done = [found[run.id] for run in runs if run.id in found]
-            row = Row(
-                method=method,
-                label=label,
-                summary=manifest.summaries.get(method, ""),
-                cells=tuple(cells),
-                wall_s=_mean(r.cost.get("wall_s") for r in done),
-                updates=_mean(r.cost.get("updates") for r in done),
-                parameters=Span.of(r.cost["parameters"] for r in done if "parameters" in r.cost),
-                rules=_rules(done),
-                full_budget=any(_has_full_budget(result) for result in done),
-                skipped="" if runs else skipped.get(method, ""),
-                tuned=_uses(manifest, method) if runs and not floor else None,
-            )
-            (floors if floor else rows).append(row)
-    bars = [_best((row.cells[i].mean for row in floors), higher) for i in range(len(manifest.paired))]
-    rows = _flag(rows, bars, higher)
-    users = [found[run.id] for run in manifest.runs if run.id in found and not is_floor(found[run.id].config)]
+    """Makes a table of rows.
+
+    Args:
+        key: Which score.
+        rows: The rows, still without cells.
+        columns: The values of N, with what they count.
+        primary: See `Table`, as for what follows.
+        published: Papers' values.
+        names_test_set: Whether the title tells the test set.
+    """
+    scored = pd.concat([key.of(row.scores) for row in rows]) if rows else None
+    first = None if scored is None or scored.empty else scored.iloc[0]
+    higher = first is None or bool(first["higher_is_better"])
+    floors, methods = (tuple(row for row in rows if row.floor is floor) for floor in (True, False))
+    users = [row.runs for row in methods]
+    made = []
+    for unit, n in columns:
+        cells = [_cell(row, key, unit, n) for row in rows]
+        for row, cell in zip(rows, cells, strict=True):
+            row.cells += (cell,)
+        bar = _best([row.cells[-1].mean for row in floors], higher)
+        _compare([row.cells[-1] for row in methods], bar, higher)
+        here = [runs[(runs["paired"] == n) & (runs["counts"] == unit)] for runs in users]
+        made.append(Column(unit, n, pd.concat(here) if here else rows[0].runs[:0], bar))
     return Table(
         key=key,
-        unit=score.unit if score else "",
+        unit="" if first is None else first["score"].unit,
         higher_is_better=higher,
         primary=primary,
-        columns=tuple(_column(n, manifest, users, bar) for n, bar in zip(manifest.paired, bars, strict=True)),
-        rows=tuple(rows),
-        floors=tuple(floors),
+        columns=tuple(made),
+        rows=methods,
+        floors=floors,
         published=published,
-        pooled=any(score.pooled is not None for score in scores),
-        rules=_rules(users),
-        val_pairs=Span.of(r.supervision["val_pairs"] for r in users if "val_pairs" in r.supervision),
+        pooled=scored is not None and bool((scored["pooled"] == True).any()),  # noqa: E712
+        names_test_set=names_test_set,
     )
 
 
-def _uses(manifest: Manifest, method: str) -> tuple[Use, ...] | None:
-    if manifest.tuned is None:
-        return None
-    uses = [use for use in manifest.tuned if use.row == method]
-    return tuple(sorted(uses, key=lambda use: -math.inf if use.best.amount is None else -use.best.amount))
+def spread(values: Iterable[float]) -> Span | None:
+    """The smallest and the largest of the known values."""
+    return Span.of(value for value in values if not math.isnan(value))
 
 
-def _cell(
-    paired: float, runs: Sequence[PlannedRun], key: ScoreKey, found: dict[str, Result], failed: dict[str, Failure]
-) -> Cell:
-    here = [run for run in runs if run.paired is None or run.paired == paired]
+def words(values: pd.Series) -> tuple[str, ...]:
+    """The known words, each once, in order."""
+    return tuple(sorted({str(value) for value in values.dropna()}))
+
+
+def _cell(row: Row, key: ScoreKey, unit: Unit, n: float) -> Cell:
+    free = row.scores["paired"].isna()
+    here = row.scores[free | ((row.scores["paired"] == n) & (row.scores["counts"] == unit))]
     # A finished run that its method does not score so is not one to wait for.
-    here = [run for run in here if run.id not in found or key.find(found[run.id])]
-    done = [(run, found[run.id], score) for run in here if run.id in found and (score := key.find(found[run.id]))]
-    results = [result for _, result, _ in done]
-    values = np.array([score.value for _, _, score in done], dtype=np.float64)
-    values = values[~np.isnan(values)]
-    return Cell(
-        paired=paired,
-        runs=tuple(RunScore(run, score.value) for run, _, score in done),
-        expected=len(here),
-        failures=tuple(failed[run.id] for run in here if run.id in failed),
-        mean=float(values.mean()) if values.size else None,
-        sd=float(values.std(ddof=1)) if values.size > 1 else None,
-        median=float(np.median(values)) if values.size else None,
-        pairs=Span.of(r.supervision["pairs"] for r in results if "pairs" in r.supervision),
-        val_pairs=Span.of(r.supervision["val_pairs"] for r in results if "val_pairs" in r.supervision),
-        rules=_rules(results),
-        wall_s=_mean(r.cost.get("wall_s") for r in results),
-        updates=_mean(r.cost.get("updates") for r in results),
-        independent=all(run.paired is None for run in runs) and bool(runs),
-    )
-
-
-def _with_published(cell: Cell, published: Sequence[Published], method: str) -> Cell:
-    for block in published:
-        values = block.values.get(method, {})
-        if cell.independent and method in block.any_n:
-            return replace(cell, published=next(iter(values.values())), published_by=block, published_any_n=True)
-        if cell.paired in values:
-            return replace(cell, published=values[cell.paired], published_by=block)
+    cell = Cell(n, key.of(here), here[here["state"] != FINISHED], bool(free.all() and len(free)))
+    for counts, word, block in row.papers:
+        values = block.values.get(word, {}) if counts is unit else {}
+        any_n = cell.independent and word in block.any_n
+        if values and (any_n or n in values):
+            value = next(iter(values.values())) if any_n else values[n]
+            cell.published, cell.published_by, cell.published_any_n = value, block, any_n
+            break
     return cell
 
 
-def _column(paired: float, manifest: Manifest, users: Sequence[Result], floor: float | None) -> Column:
-    # Runs that use no pairs are left out: the number of pairs that they saw is not the column's.
-    here = {run.id for run in manifest.runs if run.paired == paired}
-    seen = [result.supervision for result in users if result.id in here]
-    x, y = (Span.of(s[view] for s in seen if view in s) for view in ("x", "y"))
-    return Column(paired, manifest.unit, Span.of(s["pairs"] for s in seen if "pairs" in s), (x, y), floor)
+def _compare(cells: Sequence[Cell], bar: float | None, higher: bool) -> None:
+    """Ranks the cells of a column's methods, and compares them with the best floor."""
+    known = [cell.mean for cell in cells if cell.mean is not None]
+    for cell in cells:
+        if (mean := cell.mean) is not None:
+            cell.rank = 1 + sum(_better(other, mean, higher) for other in known)
+            cell.best = cell.rank == 1 and len(known) > 1  # a method alone in its column has beaten nobody
+            cell.at_floor = bar is not None and not _better(mean, bar, higher)
 
 
-def _flag(rows: Sequence[Row], bars: Sequence[float | None], higher: bool) -> list[Row]:
-    tops = []
-    for i in range(len(bars)):
-        means = [row.cells[i].mean for row in rows]
-        # A method alone in its column has beaten nobody.
-        tops.append(_best(means, higher) if sum(mean is not None for mean in means) > 1 else None)
-    flagged = []
-    for row in rows:
-        cells = []
-        for cell, top, bar in zip(row.cells, tops, bars, strict=True):
-            best, at_floor = _reaches(cell.mean, top, higher), _reaches(bar, cell.mean, higher)
-            cells.append(replace(cell, best=best, at_floor=at_floor))
-        flagged.append(replace(row, cells=tuple(cells)))
-    return flagged
-
-
-def _keys(manifest: Manifest, results: Sequence[Result]) -> list[ScoreKey]:
-    primaries = [ScoreKey(r.primary.metric, r.primary.source, r.primary.target) for r in results if r.scores]
-    keys = [ScoreKey(s.metric, s.source, s.target) for r in results for s in r.scores]
-    named = [key for key in primaries + keys if key.metric == manifest.primary_metric]
-    return list(dict.fromkeys(named[:1] + primaries + keys)) or [ScoreKey(manifest.primary_metric, "x", "y")]
-
-
-def _by_label(
-    method: str, runs: Sequence[PlannedRun], found: dict[str, Result], failed: dict[str, Failure]
-) -> list[tuple[str, bool, list[PlannedRun]]]:
-    """A method's runs under the name to print and whether it is a floor; each kind of floor apart."""
-    named_so = method == "floor" or method.startswith(("floor-", "floor_"))
-    groups: dict[tuple[str, bool], list[PlannedRun]] = {}
-    for run in (run for run in runs if run.method == method):
-        ended = found.get(run.id) or failed.get(run.id)
-        if ended is None:
-            label, floor = method, named_so
-        elif is_floor(ended.config):
-            kind = str(ended.config["method"].get("kind", ""))
-            label, floor = FLOORS.get(kind, f"floor ({kind})" if kind else method), True
-        else:
-            label, floor = method, False
-        groups.setdefault((label, floor), []).append(run)
-    return [(label, floor, group) for (label, floor), group in groups.items()] or [(method, named_so, [])]
-
-
-def _reaches(mean: float | None, bar: float | None, higher: bool) -> bool:
-    """Whether a mean is as good as the bar; differences of rounding do not count."""
-    if mean is None or bar is None:
-        return False
-    return math.isclose(mean, bar, rel_tol=1e-9) or (mean > bar if higher else mean < bar)
-
-
-def _setting(result: Result) -> tuple[str, str]:
-    return result.protocol, str(result.dataset.get("fingerprint"))
-
-
-def _has_full_budget(result: Result) -> bool:
-    return any(stage.get("budget") == "full" for stage in result.selection.get("stages", []))
-
-
-def _rules(results: Iterable[Result]) -> tuple[str, ...]:
-    return tuple(sorted({str(r.selection["rule"]) for r in results if "rule" in r.selection}))
+def _better(one: float, other: float, higher: bool) -> bool:
+    return (one > other if higher else one < other) and not math.isclose(one, other, rel_tol=_TIE)
 
 
 def _best(means: Iterable[float | None], higher: bool) -> float | None:
@@ -418,6 +434,5 @@ def _best(means: Iterable[float | None], higher: bool) -> float | None:
     return (max if higher else min)(known) if known else None
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else None
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

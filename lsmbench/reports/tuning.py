@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,23 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Best, Candidate, Use
+from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Best, Use
 from lsmbench.reports import figures, markup
 from lsmbench.reports.table import Row, Table
 
-_STATES = (FINISHED, DIVERGED, PRUNED)
 _WORSE = 75  # percentile of the finished trials' scores: what a figure shows in any case
 _REACH = 0.6  # of what is shown in any case: how far beyond it a score is still worth the room
 _BAND = 0.2  # opacity
-
-NOTES = (
-    "Each point is a trial: one configuration's score on the validation pairs, all with the same seed. Solid: the best "
-    "score so far. The band: ± standard deviation of one configuration over seeds; differences within it are noise.",
-    "Dashed: the default configuration (trial 0). Dotted: the floor (trivial predictor). Ringed: the trial whose "
-    "parameters are used. ×: diverged, which counts with the floor's score. Hollow: stopped early (pruned), at its "
-    "latest score. Triangles: beyond the scale, which is each plot's own.",
-    "Importance: the share of the validation error's variance over the trials that a parameter explains (fANOVA).",
-)
 
 
 def outcomes(table: Table) -> list[tuple[Row, list[Use]]]:
@@ -57,30 +46,26 @@ def figure(table: Table) -> Figure:
     amounts = sorted({use.best.amount for use in uses if use.best.amount is not None}, reverse=True) or [0.0]
     last = max(len(use.best.trials) for use in uses) - 1
     looks = figures.styles(table.rows)
-    # In inches: the plots, then what stands beside, above and below them.
-    width, height = {1: 5.6, 2: 3.1}.get(len(amounts), 2.5), 1.55
-    left, right, gap, top, foot = 0.72, 0.15, 0.55, 0.32, 0.42
-    wide = left + len(amounts) * (width + gap) - gap + right
-    handles = _legend([use.best for use in uses])
+    width = {1: 6.4, 2: 3.8}.get(len(amounts), 3.1)  # inches of a plot
     with figures.settings():
-        below = 0.18 + figures.LEGEND_ROW * figures.legend_lines(wide, handles)
-        size = (wide, len(rows) * (top + height + foot) + below)
-        drawing = Figure(figsize=size, facecolor=figures.PAPER)
+        size = (width * len(amounts), 2.25 * len(rows))
+        drawing = Figure(figsize=size, facecolor=figures.PAPER, layout="constrained")
+        grid = drawing.add_gridspec(len(rows), len(amounts))
         for r, (row, found) in enumerate(rows):
             for number, use in enumerate(found):
                 # What holds for any N stands in the first column.
                 c = 0 if use.best.amount is None else amounts.index(use.best.amount)
-                x, y = left + c * (width + gap), size[1] - r * (top + height + foot) - top - height
-                axes = drawing.add_axes((x / size[0], y / size[1], width / size[0], height / size[1]))
+                axes = drawing.add_subplot(grid[r, c])
                 figures.frame(axes)
-                axes.set_title(f"{row.label}, {_where(use.best)}", fontsize=9, color=figures.INK, loc="left")
+                where = use.best.said if use.best.amount is None else f"N = {use.best.said}"
+                axes.set_title(f"{row.label}, {where}", fontsize=9, color=figures.INK, loc="left")
                 axes.set_xlim(-0.8, last + 0.8)
                 axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
                 axes.set_xlabel("trial", color=figures.INK, fontsize=8.5, labelpad=1)
                 if number == 0:
                     axes.set_ylabel(f"validation {use.best.metric}", color=figures.INK, fontsize=8.5)
                 _draw(axes, use.best, looks[row.label])
-        figures.legend(drawing, handles)
+        figures.legend(drawing, _legend([use.best for use in uses]))
     return drawing
 
 
@@ -108,67 +93,6 @@ def limits(best: Best) -> tuple[float, float]:
     margin = 0.1 * spread
     low, high = sorted((sign * (min(good, *near) - margin), sign * (max(bad, *near) + margin)))
     return low, high
-
-
-def view(use: Use, table: Table) -> dict[str, Any]:
-    """What a report says about an outcome, in words.
-
-    Args:
-        use: The outcome.
-        table: The table, of which several rows may use it.
-
-    Returns:
-        A name, sentences, and the searched parameters.
-    """
-    best = use.best
-    default, winner = best.candidate(0), best.candidate(best.trial)
-    digits = markup.decimals((default.mean, winner.mean))
-    unit = table.columns[0].unit
-    users = [one for row in table.rows for one in row.tuned or () if one.best == best and one.amounts]
-    used = [
-        f"{'' if one.row == use.row else f'{one.row} at '}N = {markup.listed([unit.amount(n) for n in one.amounts])}"
-        for one in users
-    ]
-    states = Counter(trial.state for trial in best.trials)
-    trials = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
-    better = "higher" if best.higher_is_better else "lower"
-    noise = best.noise()
-    scores = f"default: {_over(default, digits)}"
-    scores = (
-        f"no trial beat the {scores}" if best.trial == 0 else f"trial {best.trial}: {_over(winner, digits)}; {scores}"
-    )
-    return {
-        "name": _where(best),
-        "used": f"used for {'; '.join(used)}" if used else "",
-        "sentences": (
-            f"Validation {best.metric} ({better} is better), mean over {markup.new_seeds(best)} (each in parentheses), "
-            f"{scores}." + ("" if noise is None else f" Standard deviation over seeds: {noise:.{digits}f}."),
-            f"{markup.plural(len(best.trials), 'trial')} ({trials}) with seed {best.seed}; "
-            f"{markup.duration(best.seconds)} of search; sampler {best.sampler}, pruner {best.pruner}.",
-        ),
-        "parameters": [
-            {
-                "name": name,
-                "range": f"{markup.number(low)} – {markup.number(high)}",
-                "default": markup.number(best.trials[0].parameters[name]),
-                "best": markup.number(best.parameters[name]),
-                "importance": f"{share:.0%}".replace("%", " %") if share is not None else "–",
-                "share": min(max(share or 0.0, 0.0), 1.0),
-            }
-            for name, (low, high) in best.space.items()
-            for share in [best.importance.get(name)]
-        ],
-    }
-
-
-def _where(best: Best) -> str:
-    return best.said if best.amount is None else f"N = {best.said}"
-
-
-def _over(candidate: Candidate, digits: int) -> str:
-    each = ", ".join(f"{value:.{digits}f}" for value in candidate.validations)
-    wild = f", diverged on {candidate.diverged}, which count with the floor's score" if candidate.diverged else ""
-    return f"{candidate.mean:.{digits}f} ({each}{wild})"
 
 
 def _draw(axes: Axes, best: Best, look: figures.Style) -> None:

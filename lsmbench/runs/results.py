@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
+import reprlib
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lsmbench.errors import UserError
 from lsmbench.scores import Score
@@ -20,8 +21,46 @@ PANEL = "panel.npz"
 CHOSEN = "chosen.png"
 
 
-@dataclass
-class Result:
+class Record(BaseModel):
+    """A file of plain values, checked when it is read."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, coerce_numbers_to_str=True)
+
+    @classmethod
+    def read(cls, path: Path, name: str, remedy: str) -> Self:
+        """Reads a JSON file.
+
+        Args:
+            path: The file.
+            name: What it should be, for errors: `result` or the like.
+            remedy: What to do if it is not, for errors.
+
+        Raises:
+            UserError: If the file is missing, damaged, incomplete, or written by a version with another layout.
+        """
+        raw = read_json(path)
+        if "layout" in cls.model_fields and raw.get("schema") != SCHEMA:
+            raise UserError(
+                f"{path}: has {name} layout {raw.get('schema')!r}, this version of lsmbench reads {SCHEMA}. "
+                f"Read it with the version that wrote it. Otherwise: {remedy}"
+            )
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise UserError(f"{path}: is not a complete {name} ({mistakes(error)}). {remedy}") from error
+
+
+def mistakes(error: ValidationError, most: int = 3) -> str:
+    """Says what pydantic found wrong, in one line: where, what was expected, what was found."""
+    told = []
+    for one in error.errors(include_url=False)[:most]:
+        where = ".".join(map(str, one["loc"]))
+        found = "" if one["type"] in ("missing", "value_error") else f", found {reprlib.repr(one['input'])}"
+        told.append(f"{where}: {one['msg']}{found}".removeprefix(": "))
+    return "; ".join(told) + ("; …" if error.error_count() > most else "")
+
+
+class Result(Record):
     """A finished run.
 
     Attributes:
@@ -49,10 +88,15 @@ class Result:
     selection: dict[str, Any]
     scores: list[Score]
     validation: float | None
-    cost: dict[str, float]
+    cost: dict[str, int | float]
     environment: dict[str, Any]
-    schema: int = SCHEMA
-    warnings: list[str] = field(default_factory=list)
+    layout: int = Field(default=SCHEMA, alias="schema")
+    warnings: list[str] = []
+
+    @field_validator("cost", mode="before")
+    @classmethod
+    def _known(cls, cost: Any) -> Any:
+        return {k: v for k, v in cost.items() if v is not None} if isinstance(cost, dict) else cost
 
     @property
     def method(self) -> str:
@@ -76,32 +120,15 @@ class Result:
 
     def save(self, folder: Path) -> None:
         """Writes `result.json` atomically."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        write_json(folder / RESULT, values | {"scores": [score.model_dump(mode="json") for score in self.scores]})
+        write_json(folder / RESULT, self.model_dump(mode="json", by_alias=True))
 
     @classmethod
     def load(cls, folder: Path) -> Result:
-        """Reads `result.json`.
-
-        Raises:
-            UserError: If the file is missing, damaged, or written by a version with another layout.
-        """
-        path = folder / RESULT
-        raw = read_json(path)
-        if raw.get("schema") != SCHEMA:
-            raise UserError(
-                f"{path}: has result layout {raw.get('schema')!r}, this version of lsmbench reads {SCHEMA}. "
-                "Read it with the version that wrote it, or move the folder away and run again."
-            )
-        try:
-            scores = [Score(**score) for score in raw.pop("scores")]
-            return cls(scores=scores, **raw)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: is not a complete result ({error}). Move it away and run again.") from error
+        """Reads `result.json`; raises as `read`."""
+        return cls.read(folder / RESULT, "result", "Move it away and run again.")
 
 
-@dataclass
-class Failure:
+class Failure(Record):
     """A run that ended without a result.
 
     Attributes:
@@ -122,16 +149,12 @@ class Failure:
 
     def save(self, folder: Path) -> None:
         """Writes `failure.json` atomically."""
-        write_json(folder / FAILURE, dataclasses.asdict(self))
+        write_json(folder / FAILURE, self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, folder: Path) -> Failure:
-        """Reads `failure.json`."""
-        path = folder / FAILURE
-        try:
-            return cls(**read_json(path))
-        except TypeError as error:
-            raise UserError(f"{path}: is not a complete record ({error}). Delete it and run again.") from error
+        """Reads `failure.json`; raises as `read`."""
+        return cls.read(folder / FAILURE, "record of a failure", "Delete it and run again.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

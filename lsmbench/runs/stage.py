@@ -51,7 +51,8 @@ def load(run: Run, number: int) -> Trained:
         UserError: If the checkpoint is damaged, or the stage is not trained.
     """
     place = run.stage(number)[1]
-    run.method.load_state_dict(load_checkpoint(selected(run, number))["state_dict"])
+    checkpoint = selected(run, number)
+    run.method.load_weights(load_checkpoint(checkpoint), str(checkpoint))
     return Trained(**run.ranks.first(lambda: read_json(place.finished)))
 
 

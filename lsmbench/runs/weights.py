@@ -68,7 +68,7 @@ def restored(
                 f"{checkpoint}: no such file; the weights are gone. Train the run again: move its folder away, or "
                 "name another with --output."
             )
-        method.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
+        method.load_weights(load_checkpoint(checkpoint), str(checkpoint))
     return run, result
 
 

@@ -161,7 +161,9 @@ class Sweep:
         for key in study.user_attrs["candidates"]:
             runs = [repeated[f"{key}{SLOT_SEED}{seed}"].user_attrs for seed in NEW_SEEDS]
             diverged = sum(run[STATE] == DIVERGED for run in runs)
-            candidates.append(Candidate(int(key), [run[VALIDATION] for run in runs], diverged))
+            candidates.append(
+                Candidate(trial=int(key), validations=[run[VALIDATION] for run in runs], diverged=diverged)
+            )
         # A diverged run counts with the floor's score, which is good where little is learnt: a candidate with diverged
         # runs must not win by it. Of equal means the first trial wins: the default, if it is among them.
         winner = min(candidates, key=lambda c: (c.diverged > 0, -c.mean if better else c.mean, c.trial))
@@ -183,16 +185,16 @@ class Sweep:
             candidates=sorted(candidates, key=lambda c: c.trial),
             sampler=search.space.sampler,
             pruner=search.space.pruner,
-            space={name: list(search.space.ranges[name]) for name in search.default},
+            space={name: search.space.ranges[name] for name in search.default},
             importance=importance(study),
             seconds=round(sum(seconds), 1),
             trials=[
                 Trial(
-                    int(key),
-                    trial.user_attrs[STATE],
-                    trial.user_attrs[VALIDATION],
-                    trial.user_attrs[SECONDS],
-                    _ordered(search, trial),
+                    number=int(key),
+                    state=trial.user_attrs[STATE],
+                    validation=trial.user_attrs[VALIDATION],
+                    seconds=trial.user_attrs[SECONDS],
+                    parameters=_ordered(search, trial),
                 )
                 for key, trial in done.items()
             ],

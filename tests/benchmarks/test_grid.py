@@ -180,13 +180,15 @@ def test_table_2_is_typed_as_printed() -> None:
 
 def outcome(**changes: Any) -> Best:
     """A sweep's outcome; only what a benchmark asks of it matters here."""
+    parameters = changes.get("parameters", {"learning_rate": 0.01})
+    trial = Trial(number=0, state="finished", validation=0.5, seconds=1.0, parameters=parameters)
     values: dict[str, Any] = {
         "study": "small/lsm/N50", "benchmark": "small", "row": "lsm", "method": "lsm", "amount": 50.0, "unit": "%",
         "metric": "iou",
-        "higher_is_better": True, "floor": 0.3, "parameters": {"learning_rate": 0.01}, "trial": 0, "seed": 1000,
-        "seeds": [1001], "candidates": [Candidate(0, [0.5])], "sampler": "gp", "pruner": "none",
-        "space": {"learning_rate": [1e-6, 0.1]}, "importance": {}, "seconds": 1.0,
-        "trials": [Trial(0, "finished", 0.5, 1.0, {"learning_rate": 0.01})], "setting": {}, "fingerprint": "",
+        "higher_is_better": True, "floor": 0.3, "parameters": parameters, "trial": 0, "seed": 1000,
+        "seeds": [1001], "candidates": [Candidate(trial=0, validations=[0.5])], "sampler": "gp", "pruner": "none",
+        "space": dict.fromkeys(parameters, (1e-6, 0.1)), "importance": {}, "seconds": 1.0,
+        "trials": [trial], "setting": {}, "fingerprint": "",
         "protocol": "1", "environment": {},
     }  # fmt: skip
     return Best(**{**values, **changes})

@@ -1,6 +1,5 @@
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ import yaml
 
 from lsmbench.benchmarks.tuning import DIVERGED, PRUNED, Best, Candidate, Use, load, nearest, save
 from lsmbench.errors import UserError
-from tests.reports.test_tuning import best, use
+from tests.reports.made import best, use
 
 
 def test_a_file_holds_all_that_was_saved_a_trial_a_line(tmp_path):
@@ -24,14 +23,14 @@ def test_a_file_holds_all_that_was_saved_a_trial_a_line(tmp_path):
 
 def test_what_a_benchmark_uses_survives_json():
     made = use([100.0, 60.0], differs=["training.epochs is 20, was 30 in the sweep"], amount=None)
-    assert Use.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert Use.model_validate(json.loads(json.dumps(made.model_dump()))) == made
 
 
 def test_saving_keeps_other_outcomes_and_replaces_its_own(tmp_path):
     first, scarce, other = best(100.0), best(5.0), best(100.0, benchmark="sit")
     for one in (scarce, first, other, best(20.0, unit="pairs"), best(None)):
         path = save(one, tmp_path, "sit")
-    again = replace(first, seconds=1.0)
+    again = first.model_copy(update={"seconds": 1.0})
     assert save(again, tmp_path, "sit") == path
     found = load(path)
     assert [(b.benchmark, b.unit, b.amount) for b in found] == [
@@ -58,7 +57,7 @@ def test_a_row_s_file_is_its_own(tmp_path):
 
 
 def raw(**more):
-    return [{**best().to_dict(), **more}]
+    return [{**best().model_dump(mode="json"), **more}]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,9 @@ def test_best_so_far_counts_finished_trials_only(higher, expected):
 
 def test_noise_is_pooled_over_candidates_with_their_own_means():
     groups = [[0.7, 0.72, 0.78], [0.1, 0.3], [0.5]]
-    made = best(candidates=[Candidate(i, values) for i, values in zip((18, 0, 4), groups, strict=True)])
+    made = best(
+        candidates=[Candidate(trial=i, validations=values) for i, values in zip((18, 0, 4), groups, strict=True)]
+    )
     variance = (2 * np.var(groups[0], ddof=1) + 1 * np.var(groups[1], ddof=1)) / 3
     assert made.noise() == pytest.approx(math.sqrt(variance))
     assert made.candidate(0).mean == pytest.approx(0.2)
@@ -129,12 +130,16 @@ def test_noise_is_pooled_over_candidates_with_their_own_means():
 
 def test_a_candidate_that_diverged_tells_no_noise():
     seeds = [[0.7, 0.72, 0.78], [0.3, 0.3, 0.3]]
-    made = best(candidates=[Candidate(18, seeds[0]), Candidate(0, seeds[1], diverged=3)])
+    made = best(
+        candidates=[Candidate(trial=18, validations=seeds[0]), Candidate(trial=0, validations=seeds[1], diverged=3)]
+    )
     assert made.noise() == pytest.approx(np.std(seeds[0], ddof=1))
 
 
 def test_one_seed_tells_no_noise():
-    assert best(candidates=[Candidate(18, [0.7]), Candidate(0, [0.5])]).noise() is None
+    assert (
+        best(candidates=[Candidate(trial=18, validations=[0.7]), Candidate(trial=0, validations=[0.5])]).noise() is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,4 +152,4 @@ def test_n_in_words(amount, unit, said):
 
 def test_an_outcome_without_its_winner_s_scores_is_refused():
     with pytest.raises(ValueError, match="was not run again"):
-        Best.from_dict(raw(trial=5)[0])
+        Best.model_validate(raw(trial=5)[0])

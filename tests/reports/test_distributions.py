@@ -1,4 +1,3 @@
-import json
 import math
 import re
 import shutil
@@ -6,22 +5,19 @@ import shutil
 import numpy as np
 import pytest
 
-from lsmbench.reports import distributions, figures, markup
+from lsmbench.reports import distributions, figures, markup, pictures
 from lsmbench.reports.distributions import Distribution
-from lsmbench.reports.report import write_report
-from lsmbench.reports.table import tabulate
-from tests.reports.test_report import Benchmark, Page, contents
-from tests.reports.test_table import manifest, result, score
+from tests.reports.made import Benchmark, Page, change, result, score, tables
 
 RUNS = [("a", "lsm", 5.0, 0), ("b", "lsm", 5.0, 1), ("c", "cyclegan", None, 0), ("f", "floor", None, None)]
 
 
 def errors(values, **more):
-    return {"scores": [score(values, "nrmse", higher=False)], **more}
+    return {"scores": [score(values, "nrmse")], **more}
 
 
-def shown_of(runs, results, paired=(100, 5)):
-    return distributions.of(tabulate(manifest(runs, paired, primary_metric="nrmse"), results)[0], results)
+def shown_of(runs, results, paired=(100, 5), **more):
+    return distributions.of(tables(runs, results, paired=paired, primary_metric="nrmse", **more)[0])
 
 
 def test_share_median_and_area():
@@ -50,8 +46,6 @@ def test_seeds_are_pooled_and_undefined_scores_left_out():
     assert cyclegan[1][0].errors.tolist() == cyclegan[1][1].errors.tolist() == [0.4, 0.4]
     assert shown.floors[0][1][0].median == 0.5
     assert shown.undefined == 1
-    assert "1 undefined score left out." in distributions.notes(shown)
-    assert "Dash-dotted" in distributions.notes(shown)[0]
 
 
 def test_a_method_gone_astray_does_not_press_the_others_together():
@@ -69,21 +63,20 @@ def test_of_many_n_the_first_the_middle_and_the_last_are_shown():
     results = [result("c", "cyclegan", [], **errors([0.4]))]
     shown = shown_of(RUNS, results, paired=(100, 60, 10, 5, 2, 1))
     assert [column.paired for column in shown.columns] == [100, 5, 1]
-    assert distributions.notes(shown)[-1] == "Shown are 100 %, 5 %, 1 %: the first, middle and last of 6 values of N."
+    last = markup.sentences(shown, "distributions", distributions.PERCENTILE)[-1]
+    assert last == "Shown are 100 %, 5 %, 1 %: the first, middle and last of 6 values of N."
     assert len(shown_of(RUNS, results, paired=(100, 10, 5, 1)).columns) == 4
 
 
 def test_n_is_named_by_its_unit():
     results = [result("a", "lsm", [], pairs=5, **errors([0.2, 0.1])), result("b", "lsm", [], **errors([0.2, 0.1]))]
-    plan = manifest(RUNS, (100, 60, 5, 2, 1), primary_metric="nrmse", paired_unit="pairs")
-    shown = distributions.of(tabulate(plan, results)[0], results)
-    assert distributions.notes(shown)[-1].startswith("Shown are 100 pairs, 5 pairs, 1 pair: the first")
+    shown = shown_of(RUNS, results, (100, 60, 5, 2, 1), paired_unit="pairs")
     titles = [axes.get_title(loc="left") for axes in distributions.figure(shown).axes]
     assert titles == ["100 pairs", "5 pairs", "1 pair"]
 
 
 def test_there_is_nothing_to_show_of_scores_that_are_no_errors():
-    assert distributions.of(tabulate(manifest(RUNS), [])[0], []) is None
+    assert shown_of(RUNS, []) is None
     assert shown_of(RUNS, [result("a", "lsm", [0.5])]) is None  # higher is better
     for values in ([0.0, 0.0], [-0.1, 0.2], [math.nan]):
         assert shown_of(RUNS, [result("a", "lsm", [], **errors(values))]) is None
@@ -94,6 +87,7 @@ def test_every_number_of_plots_is_drawn_inside_the_figure(paired):
     results = [result("a", "lsm", [], **errors([0.2, 0.1])), result("c", "cyclegan", [], **errors([0.3, 0.4]))]
     drawing = distributions.figure(shown_of(RUNS, results, paired))
     assert len(drawing.axes) == len(paired)
+    drawing.draw_without_rendering()
     boxes = [axes.get_position() for axes in drawing.axes]
     assert all(0 < box.x0 < box.x1 < 1 and 0 < box.y0 < box.y1 < 1 for box in boxes)
     (at_5,) = [axes for axes in drawing.axes if axes.get_title(loc="left").startswith("5 %")]
@@ -104,12 +98,6 @@ def test_every_number_of_plots_is_drawn_inside_the_figure(paired):
         ("o", figures.PAPER),  # one of two seeds is missing
         ("s", figures.PALETTE[1]),
     ]
-
-
-def test_decimals_follow_the_middle_value_not_one_gone_astray():
-    assert markup.decimals([0.05, 0.15, 1400.0]) == 3
-    assert markup.decimals([0.02, 0.03, 0.04]) == 4
-    assert markup.decimals([]) == 3
 
 
 FACE = {"views": {"x": "Image(channels=3)", "y": "Landmarks(points=68, eyes='outer')"}}
@@ -136,9 +124,9 @@ def overlay(home, side):
 
 
 def test_a_report_of_errors_shows_their_distribution(faces):
-    paths = faces.write()
-    assert [path.name for path in paths.distributions] == ["ced.png", "ced.svg"]
-    text = paths.html.read_text()
+    files = faces.write()
+    assert {"ced.png", "ced.svg"} <= set(files)
+    text = files["report.html"].read_text()
     page = Page(text)
     assert page.wrong == []
     assert len(page.ids) == len(set(page.ids))
@@ -146,45 +134,34 @@ def test_a_report_of_errors_shows_their_distribution(faces):
     references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     assert references
     assert references <= set(page.ids)
-    assert "Points: truth blue, prediction orange" in text
-    lines = paths.markdown.read_text().splitlines()
-    assert "![Share of test samples within an error, one line per method](ced.svg)" in lines
-    start = lines.index("| median · AUC | 100 % | 5 % |")
-    assert lines[start + 1] == "|:--|--:|--:|"
-    assert lines[start + 2] == "| lsm | 0.150 · 0.700 | 0.150 · 0.700 |"  # up to 0.5: 1 - 0.15 / 0.5
-    assert lines[start + 3] == "| cyclegan † | 0.350 · 0.300 | 0.350 · 0.300 |"
-    assert lines[start + 4] == "| *floor (constant)* | 0.450 · 0.100 | 0.450 · 0.100 |"
-    assert any("AUC: the area under a line from 0 to 0.5, divided by 0.5" in line for line in lines)
-    before = contents(faces.folder)
-    write_report(faces.folder)
-    assert contents(faces.folder) == before
+    shown = distributions.of(faces.tables()[0])
+    assert shown.limit == 0.5
+    told = {row.label: [(one.median, one.area(shown.limit)) for one in line] for row, line in shown.lines}
+    assert told == {
+        "lsm": [pytest.approx((0.15, 0.7))] * 2,
+        "cyclegan": [pytest.approx((0.35, 0.3))] * 2,
+        "floor (constant)": [pytest.approx((0.45, 0.1))] * 2,
+    }
 
 
 def test_without_errors_the_figure_goes(faces):
     faces.write()
     for home in faces.folder.glob("runs/*"):
         shutil.rmtree(home)
-    paths = faces.write()
-    assert paths.distributions == ()
+    files = faces.write()
     assert not list(faces.folder.glob("ced.*"))
-    assert "How the errors are distributed" not in paths.html.read_text() + paths.markdown.read_text()
+    assert "How the errors" not in files["report.html"].read_text() + files["report.md"].read_text()
 
 
-def test_large_pictures_get_larger_tiles_and_are_embedded_in_less_space(faces):
-    (small,) = [path for path in faces.write().panels if path.name == "panel-N5.png"]
-    width = size_of(small)[0]
+def test_large_pictures_get_larger_tiles_and_are_embedded_in_less_space(monkeypatch, faces):
+    monkeypatch.setattr(pictures, "_EMBEDDED", 1000)
+    files = faces.write()
+    width = size_of(files["panel-N5.png"])[0]
     for home in faces.folder.glob("runs/l*"):
         overlay(home, 256)
-    paths = faces.write()
-    assert size_of(small)[0] > 1.2 * width
-    text = paths.html.read_text()
+    text = faces.write()["report.html"].read_text()
+    assert size_of(files["panel-N5.png"])[0] > 1.2 * width
     assert 'class="card breakout"' in text
-    assert '<a href="panel-N5.png"><img src="data:image/' in text
-
-
-def test_photographs_are_embedded_as_jpeg(monkeypatch, faces):
-    monkeypatch.setattr("lsmbench.reports.report._EMBEDDED", 1000)
-    text = faces.write().html.read_text()
     assert "data:image/png" not in text
     assert text.count("data:image/jpeg;base64,/9j/") == 2
 
@@ -195,8 +172,7 @@ def size_of(path):
 
 
 def test_other_targets_need_no_legend(faces):
-    for path in faces.folder.glob("runs/*/result.json"):
-        raw = json.loads(path.read_text())
-        raw["dataset"]["views"]["y"] = "Mask(classes=2)"
-        path.write_text(json.dumps(raw))
-    assert "truth blue" not in faces.write().html.read_text()
+    assert "truth blue" in faces.write()["report.md"].read_text()
+    for home in faces.folder.glob("runs/*"):
+        change(home, lambda raw: raw["dataset"]["views"].update(y="Mask(classes=2)"))
+    assert "truth blue" not in faces.write()["report.md"].read_text()

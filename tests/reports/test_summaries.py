@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from lsmbench.commands import leaderboard as leaderboard_command
+from lsmbench.reports.board import boards
 from tests import wandb_file
-from tests.reports.test_board import Disk, fill
+from tests.reports.made import Disk, fill_disk
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +23,8 @@ def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_each_row_of_a_board_is_a_summary_run_with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(tmp_path)
-    fill(disk)
-    (board,) = disk.boards()
+    fill_disk(disk)
+    (board,) = boards([tmp_path / "results"])
     console = Console(file=(tmp_path / "said").open("w"), width=200)
     output = tmp_path / "results" / "leaderboard.html"
     monkeypatch.setattr(leaderboard_command, "console", console)
@@ -36,11 +37,11 @@ def test_each_row_of_a_board_is_a_summary_run_with_a_table(tmp_path: Path, monke
         file, one = logged[f"sit {row.label}"]
         assert one.run.job_type == "leaderboard"
         assert {"sit", row.method, "protocol-1"} <= set(one.run.tags)
-        assert one.config["runs"] == sorted({s.run.id for cell in row.cells for s in cell.runs})
+        assert one.config["runs"] == sorted({run for cell in row.cells for run in cell.runs["run"]})
         (step,) = one.history
         table = json.loads((file.parent / "files" / step["scores"]["path"]).read_text())
         lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
-        for column, cell, line in zip(board.columns, row.cells, lines, strict=True):
+        for column, cell, line in zip(board.table.columns, row.cells, lines, strict=True):
             assert line["N"] == column.paired
             assert (line["mean"], line["sd"], line["floor"]) == (cell.mean, cell.sd, column.floor)
             assert (line["seeds"], line["published"]) == (cell.finished, cell.published)

@@ -55,7 +55,7 @@ def interrupt_after(epochs: int) -> Callable[[Progress], None]:
 
 def comparable(result: Result) -> dict[str, Any]:
     """All of a result but times and memory."""
-    values = dataclasses.asdict(result)
+    values = result.model_dump(mode="json")
     values.pop("cost")
     for stage in values["selection"]["stages"]:
         stage.pop("seconds_before")

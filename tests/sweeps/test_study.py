@@ -74,13 +74,23 @@ class _Launcher:
         for epoch, value in enumerate(epochs):
             if value in (DIVERGING, BREAKING):
                 kind = "diverged" if value == DIVERGING else "failed"
-                yield Failure(identity, kind, f"it {kind}.", "", config.to_dict())
+                yield Failure(id=identity, kind=kind, reason=f"it {kind}.", where="", config=config.to_dict())
                 return
             if len(epochs) > 1:
                 monitor = "val/x->y/iou"
                 yield Progress("train", epoch, epoch + 1, len(epochs), monitor, value, max(epochs[: epoch + 1]))
-        cost = {"wall_s": 2.0}
-        yield Result(identity, "1", config.to_dict(), {}, {}, {}, [], max(epochs), cost, {})
+        yield Result(
+            id=identity,
+            protocol="1",
+            config=config.to_dict(),
+            dataset={},
+            supervision={},
+            selection={},
+            scores=[],
+            validation=max(epochs),
+            cost={"wall_s": 2.0},
+            environment={},
+        )
 
     def wait(self, seconds: float | None = None) -> list[tuple[Any, Any]]:
         told = [(key, next(messages)) for key, messages in self.waiting.items()]

@@ -1,0 +1,434 @@
+"""Runs on disk as one tidy table: a row per run and score, of validated records; damaged files are named, not used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lsmbench.benchmarks.plan import BENCHMARK, FLOORS, Manifest, PlannedRun, Unit, is_floor, is_floor_word
+from lsmbench.errors import UserError
+from lsmbench.runs.config import setting_of
+from lsmbench.runs.results import FAILURE, RESULT, Failure, Result, mistakes
+
+RUNS = "runs"
+RANDOM = "random"
+FINISHED, FAILED, DAMAGED, LEFT_OUT, TO_COME = "finished", "failed", "damaged", "left out", "to come"
+DAMAGE = (UserError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+KEY = ["test_set", "metric", "source", "target"]
+_PRUNED = {"checkpoints"}
+
+COLUMNS = {
+    "run": "identity",
+    "folder": "the run's",
+    "origin": "the benchmark's word, or the name of the folder of runs that were trained on their own",
+    "home": "the benchmark's folder, or that folder of runs",
+    "plan": "the benchmark's Manifest; None for runs that are part of no benchmark's plan",
+    "state": "finished, failed, damaged, left out or to come",
+    "label": "the word that the benchmark calls the row by, or the method's",
+    "row": "what to print: the label, or which floor it is",
+    "floor": "whether the run is a trivial predictor's",
+    "method": "the method's word",
+    "paired": "N; NaN for a run that holds for every N because its method uses no pairs",
+    "counts": "what N counts, a Unit",
+    "seed": "of the benchmark's cell; NA for a run that holds for all",
+    "seeds": "of supervision and initial weights",
+    "dataset": "its word",
+    "fingerprint": "the data's",
+    "protocol": "its version",
+    "test_set": "name of the test set",
+    "metric": "the metric's word; None without a score, as for all that follows",
+    "source": "view that was given",
+    "target": "view that was predicted",
+    "higher_is_better": "the metric's direction",
+    "primary": "whether methods are compared by this score",
+    "value": "the run's score; NaN if the metric is undefined",
+    "pooled": "whether the value is one over all samples together, not a mean over samples",
+    "n": "number of test samples",
+    "samples": "hash of the test samples' numbers",
+    "validation": "score on the validation pairs",
+    "pairs": "training pairs that the run saw",
+    "val_pairs": "validation pairs that it saw",
+    "rule": "selection rule of the epoch",
+    "choice": "how pairs were chosen",
+    "full_budget": "whether the run trains for all its epochs, whatever the validation says",
+    "wall_s": "wall time",
+    "updates": "number of updates",
+    "parameters": "number of trained parameters",
+    "record": "the whole Result, Failure, or reason why the file cannot be used",
+    "facts": "what the result says of its run, as `Facts`",
+    "score": "the whole Score, with the values of its samples",
+}
+"""The columns of a frame of runs; `read` adds `setting`, which runs of one mean share."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
+
+
+class StageFacts(_Section):
+    """What a result says of one stage of the training; see `Result.selection`."""
+
+    stage: str = ""
+    monitor: str = ""
+    epoch: int | None = None
+    epochs: int | None = None
+    value: float | None = None
+    last: float | None = None
+    budget: str | None = None
+
+
+class SelectionFacts(_Section):
+    """What a result says of the choice of the epoch."""
+
+    rule: str | None = None
+    stages: list[StageFacts] = []
+
+
+class MethodFacts(_Section):
+    """What a run's configuration says of its method."""
+
+    name: str
+    kind: str | None = None
+    network: str | None = None
+
+
+class SupervisionFacts(_Section):
+    """What a run's configuration says of its supervision."""
+
+    paired: float = 100.0
+    paired_count: int | None = None
+    supervision_seed: int | None = None
+    protocol: str = ""
+    # Becomes a part of a file's name. Runs from before there was a choice took pairs at random.
+    selection: Annotated[str, Field(pattern=r"^\w[\w-]*$")] = RANDOM
+
+
+class TrainingFacts(_Section):
+    """What a run's configuration says of its training."""
+
+    init_seed: int | None = None
+
+
+class Facts(_Section):
+    """What pages need to know of a run beyond its scores, checked."""
+
+    method: MethodFacts
+    supervision: SupervisionFacts
+    training: TrainingFacts = TrainingFacts()
+    selection: SelectionFacts
+    views: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, result: Result) -> Facts:
+        """Those of a result.
+
+        Raises:
+            ValidationError: If a section lacks something or holds something else.
+        """
+        values = {**result.config, "selection": result.selection, "views": result.dataset.get("views", {})}
+        return cls.model_validate(values)
+
+    @property
+    def amount(self) -> tuple[Unit, float]:
+        """N and what it counts."""
+        count = self.supervision.paired_count
+        return (Unit.PERCENT, self.supervision.paired) if count is None else (Unit.PAIRS, float(count))
+
+    @property
+    def seeds(self) -> tuple[int | None, int | None]:
+        """Of supervision and initial weights."""
+        return self.supervision.supervision_seed, self.training.init_seed
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark's folder holds.
+
+    Attributes:
+        folder: The benchmark's folder.
+        plan: What `benchmark.json` says.
+        every: A row per planned run and score, in the order of the plan; a run without a result has one row.
+        problems: What is wrong with which file, by run.
+        strangers: Number of run folders that are not part of the benchmark.
+    """
+
+    folder: Path
+    plan: Manifest
+    every: pd.DataFrame
+    problems: tuple[tuple[str, str], ...]
+    strangers: int
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The frame of what can stand in one table; see `comparable`."""
+        return comparable(self.every)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What some folders hold.
+
+    Attributes:
+        runs: A row per run and score, those of benchmarks first. A run that lies in several folders is there for each.
+        problems: Sentences about files that could not be used.
+        untested: Number of runs without a test, such as trials of sweeps.
+    """
+
+    runs: pd.DataFrame
+    problems: tuple[str, ...]
+    untested: int
+
+
+def read_benchmark(folder: Path) -> Benchmark:
+    """Reads a benchmark's folder; damaged run files are named among the problems, not raised.
+
+    Args:
+        folder: The benchmark's folder.
+
+    Raises:
+        UserError: If the folder is missing or is not that of a benchmark.
+    """
+    plan = Manifest.load(folder)
+    rows: list[dict[str, Any]] = []
+    problems: list[tuple[str, str]] = []
+    for run in plan.runs:
+        home = folder / RUNS / run.id
+        head: dict[str, Any] = {"origin": plan.name, "home": folder, "plan": plan, "folder": home, "seed": run.seed}
+        head |= {"run": run.id, "label": run.method, "paired": run.paired, "counts": plan.unit}
+        found, wrong = _read_run(home, run)
+        rows += [head | one for one in found]
+        problems += [(run.id, message.replace(str(folder) + os.sep, "")) for message in wrong]
+    known = {run.id for run in plan.runs}
+    homes = {path.name for path in folder.glob(f"{RUNS}/*/") if not path.name.startswith(".")}
+    return Benchmark(folder, plan, frame(rows), tuple(problems), len(homes - known))
+
+
+def read(folders: Iterable[Path]) -> Found:
+    """Reads every result below some folders, at any depth: benchmarks and runs that were trained on their own.
+
+    Args:
+        folders: Where to look.
+
+    Raises:
+        UserError: If a folder is missing. Damaged files are named among the problems.
+    """
+    tops, homes = _find(folders)
+    benchmarks: list[Benchmark] = []
+    problems: list[str] = []
+    for folder in tops:
+        try:
+            benchmarks.append(one := read_benchmark(folder))
+            problems += [str(folder / message) for _, message in one.problems]
+        except UserError as error:
+            problems.append(str(error))
+    planned = {folder for one in benchmarks for folder in one.every["folder"]}
+    rows: list[dict[str, Any]] = []
+    untested = 0
+    for home in homes:
+        if home in planned:
+            continue
+        try:
+            result = Result.load(home)
+            if result.scores:
+                rows += _alone(home, result, benchmarks)
+            else:
+                untested += 1
+        except DAMAGE as error:
+            problems.append(_told(home / RESULT, error))
+    # Order of display: benchmarks and their rows in the order of the plan, then methods by name.
+    rows.sort(key=lambda row: str(row["label"]))
+    runs = pd.concat([*(_displayed(one) for one in benchmarks), frame(rows)], ignore_index=True)
+    configs = [getattr(record, "config", None) for record in runs["record"]]
+    runs["setting"] = [None if c is None else json.dumps(setting_of(c), sort_keys=True, default=str) for c in configs]
+    return Found(runs, tuple(dict.fromkeys(problems)), untested)
+
+
+def comparable(runs: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out what must not stand in one table.
+
+    Finished runs compare if they share the protocol's version and the dataset's fingerprint; the largest such group is
+    kept, of equally large ones that of the first run.
+
+    Args:
+        runs: A benchmark's frame.
+
+    Returns:
+        The frame in which each other finished run has one row, without a score, in the state `left out`.
+    """
+    done = runs["state"] == FINISHED
+    if not done.any():
+        return runs
+    group = runs[done].groupby(["protocol", "fingerprint"], sort=False)
+    size = group["run"].transform("nunique")
+    most = group.ngroup()[size == size.max()].iloc[0]
+    other = done & (group.ngroup().reindex(runs.index) != most)
+    left_out = runs[other].drop_duplicates("run").assign(state=LEFT_OUT, metric=None, score=None, value=math.nan)
+    kept: pd.DataFrame = pd.concat([runs[~other], left_out])
+    return kept.sort_index(kind="stable")
+
+
+def lines(runs: pd.DataFrame) -> Iterator[Any]:
+    """The lines of a frame, each with the columns as attributes."""
+    return iter(runs.itertuples())
+
+
+def samples(runs: pd.DataFrame) -> pd.DataFrame:
+    """The scores of single samples.
+
+    Args:
+        runs: A frame of runs.
+
+    Returns:
+        A row per run, score and test sample: the frame's columns with `sample`, `unit` and `score`, a number.
+    """
+    scored = runs[runs["metric"].notna()]
+    lists = {
+        "sample": [score.indices for score in scored["score"]],
+        "unit": [score.units or [None] * len(score.indices) for score in scored["score"]],
+        "score": [score.values for score in scored["score"]],
+    }
+    return scored.assign(**lists).explode(list(lists), ignore_index=True).astype({"score": float})
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A frame of runs; what a row does not say is missing in it."""
+    types: dict[str, Any] = {"seed": "Int64", "floor": bool} | dict.fromkeys(
+        ("paired", "value", "validation", "pairs", "val_pairs", "wall_s", "updates", "parameters"), float
+    )
+    columns = {name: pd.Series([row.get(name) for row in rows], dtype=types.get(name, object)) for name in COLUMNS}
+    return pd.DataFrame(columns)
+
+
+def _read_run(home: Path, run: PlannedRun) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a planned run, without what the plan knows, and what is wrong with its files."""
+    wrong: list[str] = []
+
+    def attempt(name: str, load: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        try:
+            return load() if (home / name).exists() else []
+        except DAMAGE as error:
+            wrong.append(_told(home / name, error))
+            return []
+
+    def failed() -> list[dict[str, Any]]:
+        failure = Failure.load(home)
+        if failure.id != run.id:
+            raise ValueError(f"belongs to run {failure.id}")
+        return [_named(run.method, failure.config) | {"state": FAILED, "record": failure, "pooled": False}]
+
+    found = attempt(RESULT, lambda: _finished(Result.load(home), run.method, run.id)) or attempt(FAILURE, failed)
+    state = {"state": DAMAGED if wrong else TO_COME, "row": run.method, "floor": is_floor_word(run.method)}
+    return found or [state], wrong
+
+
+def _finished(result: Result, label: str, identity: str | None = None) -> list[dict[str, Any]]:
+    """A finished run's rows; raises one of `DAMAGE` if its result cannot be used."""
+    if identity is not None and result.id != identity:
+        raise ValueError(f"belongs to run {result.id}")
+    if not result.scores:
+        raise ValueError("holds no scores")
+    for score in result.scores:
+        if not score.values:
+            raise ValueError(f"{score.metric} has no value")
+        if any(math.isinf(value) for value in (*score.values, score.pooled or 0.0)):
+            raise ValueError(f"a score of {score.metric} is infinite")
+    facts = Facts.of(result)
+    head = _named(label, result.config) | {
+        "state": FINISHED,
+        "method": facts.method.name,
+        "seeds": facts.seeds,
+        "dataset": str(result.dataset.get("name", "unknown")),
+        "fingerprint": str(result.dataset.get("fingerprint", "unknown")),
+        "protocol": result.protocol,
+        "validation": result.validation,
+        "rule": facts.selection.rule,
+        "choice": facts.supervision.selection,
+        "full_budget": any(stage.budget == "full" for stage in facts.selection.stages),
+        **{name: result.supervision.get(name) for name in ("pairs", "val_pairs")},
+        **{name: result.cost.get(name) for name in ("wall_s", "updates", "parameters")},
+        "record": result,
+        "facts": facts,
+    }
+    return [
+        head
+        | {name: getattr(score, name) for name in (*KEY, "higher_is_better", "value")}
+        | {
+            "primary": score is result.primary,
+            "pooled": score.pooled is not None,
+            "n": len(score.indices),
+            "samples": hashlib.sha256(repr(score.indices).encode()).hexdigest(),
+            "score": score,
+        }
+        for score in result.scores
+    ]
+
+
+def _named(label: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What to call the row of a run that has ended."""
+    if not is_floor(config):
+        return {"row": label, "floor": False}
+    kind = str(config["method"].get("kind") or "")
+    return {"row": FLOORS.get(kind, f"floor ({kind})" if kind else label), "floor": True}
+
+
+def _alone(home: Path, result: Result, benchmarks: Sequence[Benchmark]) -> list[dict[str, Any]]:
+    """The rows of a run that is part of no benchmark's plan."""
+    from lsmbench.methods import METHODS
+
+    facts = Facts.of(result)
+    unit, paired = facts.amount
+    kind = METHODS.get(result.method)
+    no_pairs = is_floor(result.config) or (kind is not None and not kind.uses_pairs and paired == 0)
+    # A run in a benchmark's folder may be of an earlier plan, or of one that is damaged.
+    earlier = [one.plan.name for one in benchmarks if home.parent == one.folder / RUNS]
+    inside = home.parent.name == RUNS and (home.parent.parent / BENCHMARK).exists()
+    origin = f"{home.parent.parent.name}/{RUNS}" if inside else home.parent.name
+    head = {
+        "run": result.id,
+        "folder": home,
+        "origin": f"{earlier[0]}, earlier" if earlier else origin,
+        "home": home.parent,
+        "label": result.method,
+        "paired": None if no_pairs else paired,
+        "counts": unit,
+        "seed": facts.training.init_seed,
+    }
+    return [head | row for row in _finished(result, result.method)]
+
+
+def _displayed(benchmark: Benchmark) -> pd.DataFrame:
+    places = {method: place for place, method in enumerate(benchmark.plan.methods)}
+    return benchmark.every.sort_values("label", key=lambda labels: labels.map(places), kind="stable")
+
+
+def _find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """The folders of benchmarks and of runs below some folders, each once."""
+    benchmarks: dict[Path, Path] = {}
+    homes: dict[Path, Path] = {}
+    for top in folders:
+        if not top.is_dir():
+            raise UserError(f"{top}: no such folder. Name folders that hold results, such as results and runs.")
+        for place, inside, files in os.walk(top):
+            inside[:] = sorted(name for name in inside if not name.startswith(".") and name not in _PRUNED)
+            path = Path(place)
+            if BENCHMARK in files:
+                benchmarks.setdefault(path.resolve(), path)
+            if RESULT in files:
+                homes.setdefault(path.resolve(), path)
+    return list(benchmarks.values()), list(homes.values())
+
+
+def _told(path: Path, error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    said = mistakes(error) if isinstance(error, ValidationError) else str(error) or type(error).__name__
+    return f"{path}: {said}."

@@ -1,0 +1,203 @@
+"""The pictures that runs kept: translations of test samples, and samples that were chosen as pairs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import UnidentifiedImageError
+
+from lsmbench.benchmarks.plan import Unit
+from lsmbench.reports import figures, markup
+from lsmbench.reports.frame import DAMAGE, RANDOM, RUNS, Benchmark, lines
+from lsmbench.reports.table import Column, Row, Table, finished
+from lsmbench.runs.results import CHOSEN, PANEL
+
+PANEL_ROWS = 8  # more test samples than this no longer fit a page
+PANEL_DAMAGE = (*DAMAGE, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+_EMBEDDED = 1_000_000  # bytes; larger pictures would make a page that is slow to load and to send
+_LEAST = 480  # pixels; pictures of chosen pairs shrink to this and are scrolled from there on
+_BROAD = 10  # columns of a picture that want more than a page's width
+
+Panel = dict[str, NDArray[Any]]
+Problem = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of the report.
+
+    Attributes:
+        name: Its file.
+        label: The N that it is of.
+        about: What it shows beside the N; empty if all pictures of its kind do.
+        data: The PNG's content.
+        least: Width on a page, in pixels; a narrower one is scrolled.
+        broad: Whether it wants more than a page's width.
+    """
+
+    name: str
+    label: str
+    about: str
+    data: bytes
+    least: int
+    broad: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture for embedding, large ones as JPEG."""
+        kind, data = "png", self.data
+        if len(data) > _EMBEDDED:
+            kind, data = "jpeg", figures.jpeg(data)
+        return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def load_panel(home: Path) -> Panel:
+    """Reads the pictures that a run kept of its translations, and checks their shapes.
+
+    Args:
+        home: The run's folder.
+
+    Returns:
+        Arrays `index` (K,), `x`, `y` and `prediction`, the latter uint8 (K, H, W, 3).
+
+    Raises:
+        FileNotFoundError: If the run kept none.
+        Exception: One of `PANEL_DAMAGE`, if they cannot be used.
+    """
+    with np.load(home / PANEL, allow_pickle=False) as file:
+        panel = {name: file[name][:PANEL_ROWS] for name in ("index", "x", "y", "prediction")}
+    for name in ("x", "y", "prediction"):
+        images, samples = panel[name], len(panel["index"])
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
+            raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
+        if not images.size:
+            raise ValueError(f"{name} holds no picture")
+    return panel
+
+
+def translations(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
+    """Draws one picture of translations per N: of each method the first run that kept some.
+
+    Args:
+        benchmark: The benchmark.
+        table: Its primary table.
+
+    Returns:
+        The pictures, all of the same test samples, and what is wrong with which file, by run.
+    """
+    seen: dict[str, Panel | None] = {}
+    problems: list[Problem] = []
+    index: NDArray[Any] | None = None
+    pictures = []
+    for i, column in enumerate(table.columns):
+        shown = []
+        for row in table.every_row:
+            for run in lines(row.cells[i].runs):
+                if run.run not in seen:
+                    seen[run.run], wrong = _read_panel(run.folder, index)
+                    problems += [(run.run, f"{RUNS}/{run.run}/{PANEL}: {wrong}")] if wrong else []
+                panel = seen[run.run]
+                if panel is not None:
+                    index = panel["index"]
+                    shown.append((row, run, panel))
+                    break
+        if shown:
+            pictures.append(_sheet(column, shown, table, benchmark.plan.seeds[:1]))
+    return pictures, problems
+
+
+def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
+    """Reads the pictures of chosen pairs, where it matters which samples were chosen.
+
+    That is the case if N counts pairs, or if a run chooses them by another rule than at random.
+
+    Args:
+        benchmark: The benchmark.
+
+    Returns:
+        For each N and rule, in the order of the benchmark, the picture of the first seed that has one; and what is
+        wrong with which file, by run.
+    """
+    plan, runs = benchmark.plan, finished(benchmark.runs)
+    rules = runs["choice"].unique()
+    found: list[Shown] = []
+    problems: list[Problem] = []
+    if plan.unit is not Unit.PAIRS and (runs["choice"] == RANDOM).all():
+        return found, problems
+    runs = runs[runs["paired"].notna()]
+    runs["seed"] = runs["seed"].fillna(runs["facts"].map(lambda facts: facts.training.init_seed))
+    ranks = {seed: rank for rank, seed in enumerate(plan.seeds)}
+    runs = runs.sort_values("seed", key=lambda seeds: seeds.map(ranks).fillna(len(ranks)), kind="stable")
+    for n, rule in [(n, rule) for n in plan.paired for rule in rules]:
+        for run in lines(runs[(runs["paired"] == n) & (runs["choice"] == rule)]):
+            seen, wrong = _read_picture(run.folder / CHOSEN)
+            if wrong:
+                problems.append((run.run, f"{RUNS}/{run.run}/{CHOSEN}: {wrong}"))
+            elif seen:
+                # Chance is another with every seed; a rule looks at the samples alone.
+                about = f"{rule}, {f'seed {run.seed}' if rule == RANDOM else 'the same for every seed'}"
+                name = f"chosen-{plan.unit.word(n)}-{rule}.png"
+                found.append(Shown(name, plan.unit.amount(n), about, seen[0], min(seen[1], _LEAST)))
+                break
+    return found, problems
+
+
+def _sheet(column: Column, shown: Sequence[tuple[Row, Any, Panel]], table: Table, first: tuple[int, ...]) -> Shown:
+    looks = figures.styles(table.rows)
+    digits = min(4, markup.decimals(cell.mean for cell in table.cells if cell.mean is not None))
+    panel = shown[0][2]
+    columns = [figures.Translations("input", panel["x"]), figures.Translations("truth", panel["y"])]
+    for row, run, panel in shown:
+        known = dict(zip(run.score.indices, run.score.values, strict=True))
+        look = looks.get(row.label)
+        other = not pd.isna(run.seed) and first not in ((), (run.seed,))
+        columns.append(
+            figures.Translations(
+                title=f"{row.label} (seed\u00a0{run.seed})" if other else row.label,
+                images=panel["prediction"],
+                scores=tuple(markup.fixed(known.get(int(i)), digits) or "–" for i in panel["index"]),
+                **({"colour": look.colour, "dash": look.dash} if look else {"colour": figures.FLOOR}),
+            )
+        )
+    data = figures.png(figures.panel(columns, [int(index) for index in panel["index"]]), dpi=170)
+    large = figures.is_large(columns)
+    least, broad = len(columns) * (130 if large else 75), large or len(columns) > _BROAD
+    return Shown(f"panel-{column.unit.word(column.paired)}.png", column.amount, "", data, least, broad)
+
+
+def _read_panel(home: Path, index: NDArray[Any] | None) -> tuple[Panel | None, str]:
+    """A run's panel, if it kept one, and what is wrong with it; all panels are of the same samples."""
+    try:
+        panel = load_panel(home)
+    except FileNotFoundError:
+        return None, ""
+    except PANEL_DAMAGE as error:
+        return None, f"{error or type(error).__name__}."
+    same = index is None or np.array_equal(panel["index"], index)
+    return (panel, "") if same else (None, "shows other test samples; left out.")
+
+
+def _read_picture(path: Path) -> tuple[tuple[bytes, int] | None, str]:
+    """A PNG's content and width, once it is known to be whole; and what is wrong with it."""
+    try:
+        data = path.read_bytes()
+        with Picture.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            picture.load()
+            return (data, picture.width), ""
+    except FileNotFoundError:
+        return None, ""
+    except UnidentifiedImageError:  # whose own words name an object in memory, not what is wrong
+        return None, "is not a PNG picture."
+    except (*PANEL_DAMAGE, SyntaxError, Picture.DecompressionBombError) as error:
+        return None, f"{error or type(error).__name__}."
