@@ -495,7 +495,8 @@ class Method(L.LightningModule):
                 f"the checkpoint is of method {saved.get('method')}, stage {saved.get('stage')}; expected {mine[0]}, "
                 f"{mine[1]}."
             )
-        self.load_weights(checkpoint, "the checkpoint")
+        if "state_dict" in checkpoint:
+            self.load_weights(checkpoint, "the checkpoint")
 
     def load_weights(self, checkpoint: Mapping[str, Any], name: str) -> None:
         """Takes the weights of a checkpoint.
