@@ -21,7 +21,7 @@ from lsmbench.methods.base import Method, MethodConfig, Terms
 from lsmbench.methods.phases import Optimizer, Phase, Stage
 from lsmbench.options import option
 
-SIZE = 16
+SIZE = 32
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Triples(Dataset):
     """Three views; samples that have all, two or one of them; two test sets; three samples of each patient."""
 
     name: ClassVar[str] = "triples"
+    size: ClassVar[int] = SIZE
     patient_twice: bool = option(False, "Whether a patient lies in two parts")
 
     @property

@@ -202,8 +202,11 @@ class Method(L.LightningModule):
         """Brings a batch, which may be empty, to the form that the losses take; phases share what is computed here."""
         return batch
 
-    def validate(self, batch: Views) -> Tensor:
-        """The validation value of a stage that is not selected by the score: a mean over the batch."""
+    def validate(self, batch: Views) -> Tensor | None:
+        """The validation value of a stage that is not selected by the score: a mean over the batch.
+
+        `None` for a batch whose samples lack the views that it takes.
+        """
         raise TypeError(f"{type(self).__name__} has to say what {self.stage.monitor} is: override validate")
 
     def weight(self, term: str) -> float:
@@ -433,7 +436,8 @@ class Method(L.LightningModule):
         if self.stage.monitor:
             with self.averages_in_use():
                 value = self.validate(batch)
-            cast(MeanMetric, self.means[self.stage.monitor]).update(value, weight=len(batch[INDEX]))
+            if value is not None:
+                cast(MeanMetric, self.means[self.stage.monitor]).update(value, weight=len(batch[INDEX]))
         else:
             self._score(batch)
 

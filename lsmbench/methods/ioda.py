@@ -57,7 +57,9 @@ class IODA(LatentMethod):
         """Eq. 2."""
         return {"xy": lambda: self.supervised(views, self.source, self.target)}
 
-    def validate(self, batch: dict[str, Tensor]) -> Tensor:
+    def validate(self, batch: dict[str, Tensor]) -> Tensor | None:
         """Reconstruction loss of the autoencoder that is being trained."""
         view = self.source if self.stage.name == "pretrain_x" else self.target
+        if view not in batch:
+            return None
         return self.domains[view].loss(self.translator.decode(self.encode(batch[view], view), view), batch[view])

@@ -47,18 +47,29 @@ def check_same(run: Run, identity: str) -> None:
 
 
 def check_supervision(run: Run) -> None:
-    """Refuses supervision that leaves a stage nothing to learn from, or a device nothing to do.
+    """Refuses supervision that leaves a stage nothing to learn from or to be selected by, or a device nothing to do.
 
     Raises:
         UserError: Naming what is missing.
     """
     data, method, devices = run.data, run.method, run.ranks.size
+    needed, truth = method.source, method.truths.get(method.target, method.target)
     parts = {"validation": data.val} | (data.test_sets if data.testing else {})
-    for part, samples in parts.items():
-        if len(samples) < devices:
+    counts = {
+        part: int((data.pools.has(needed, numbers) & data.pools.has(truth, numbers)).sum())
+        for part, numbers in parts.items()
+    }
+    tested = any(counts[part] for part in data.test_sets) if data.testing else True
+    if not counts["validation"] or not tested:
+        part = "test" if counts["validation"] else "validation"
+        raise UserError(
+            f"dataset {data.dataset.name}: no {part} sample has both {needed} and {truth}, so that no prediction can "
+            "be scored. Add some samples that have both."
+        )
+    for part, count in counts.items():
+        if 0 < count < devices:
             raise UserError(
-                f"training.devices: {devices} divide the {part} samples, and there are only {len(samples)}. Ask for "
-                "fewer."
+                f"training.devices: {devices} divide the {part} samples, and there are only {count}. Ask for fewer."
             )
     first = method.stage
     for stage in method.stages:

@@ -194,7 +194,7 @@ class Patients(Triples):
     pools = Dataset.pools
 
     def load(self) -> Arrays:
-        return {"x": np.zeros((45, 1, 16, 16), np.uint8), "y": np.zeros((45, 16, 16), np.uint8)}
+        return {"x": np.zeros((45, 1, 32, 32), np.uint8), "y": np.zeros((45, 32, 32), np.uint8)}
 
     def units(self) -> np.ndarray:
         return np.arange(45) % 15

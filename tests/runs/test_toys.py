@@ -14,6 +14,7 @@ import torch
 
 from lsmbench.data.pools import Pool, Pools
 from lsmbench.datasets import DATASETS
+from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Result
@@ -62,6 +63,18 @@ def test_a_run_with_three_views_scores_every_test_set_by_unit(tmp_path: Path) ->
     saved = json.loads((tmp_path / result.id / "supervision.json").read_text())
     assert set(saved["groups"]) == {"x+y+z", "x+y", "x+z", "x", "y", "z"}
     assert saved["pools"]["photos"] == [66, 78]
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("floor", "fcn8s")])
+def test_methods_of_two_views_learn_from_samples_that_have_more_or_fewer(name: str, tmp_path: Path) -> None:
+    options = {"w_identity": 0} if "w_identity" in METHODS[name].Config.__dataclass_fields__ else {}
+    one = config(name, training={"epochs": 1})
+    one = replace(one, method=METHODS[name].Config(network="tiny", **options))
+    result = execute(one, tmp_path, CPU)
+    scored = [(s.test_set, s.source, s.target, len(s.indices)) for s in result.scores]
+    assert scored[0] == ("test", "x", "y", 6)
+    assert ("elsewhere", "x", "y", 6) in scored
+    assert result.supervision["x+z"] == 3, "what is supervised does not depend on the method"
 
 
 def test_nan_in_every_hidden_view_changes_nothing() -> None:
@@ -159,9 +172,17 @@ def test_toys_end_alike_on_one_and_two_devices(method: str, dataset: str, tmp_pa
             torch.testing.assert_close(first[key], value, rtol=0, atol=1e-6)
 
 
-def test_a_unit_on_two_sides_of_the_split_is_refused_before_training(tmp_path: Path) -> None:
-    from lsmbench.errors import UserError
+def test_samples_that_nothing_can_be_scored_on_are_refused(tmp_path: Path) -> None:
+    class Without(Triples):
+        def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
+            first, *others = super().pools(seed)
+            return (replace(first, parts={part: rows for part, rows in first.parts.items() if part != "val"}), *others)
 
+    with pytest.raises(UserError, match="no validation sample has both x and y"):
+        execute(replace(config("three"), dataset=Without()), tmp_path, CPU)
+
+
+def test_a_unit_on_two_sides_of_the_split_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"P08 \(train, val\)"):
         execute(replace(config("three"), dataset=Triples(patient_twice=True)), tmp_path, CPU)
     assert not list(tmp_path.glob("*"))
