@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from lsmbench.benchmarks import grid as grids
 from lsmbench.data.pools import Pool, Pools
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
+from lsmbench.reports.report import write_report
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
-from lsmbench.runs.results import Result
+from lsmbench.runs.results import Result, write_json
 from lsmbench.runs.run import data_of, execute, method_of
 from tests.ranks import executed
 from tests.runs.test_run import Interrupted, comparable, interrupt_after
@@ -186,3 +188,24 @@ def test_a_unit_on_two_sides_of_the_split_is_refused_before_training(tmp_path: P
     with pytest.raises(UserError, match=r"P08 \(train, val\)"):
         execute(replace(config("three"), dataset=Triples(patient_twice=True)), tmp_path, CPU)
     assert not list(tmp_path.glob("*"))
+
+
+def test_three_views_and_two_test_sets_reach_the_report(tmp_path: Path) -> None:
+    benchmark = grids.Benchmark(
+        name="toy", title="Three views", dataset={"name": "triples"}, methods={"floor": {}, "three": {}}, seeds=[0, 1],
+        paired=[50], method={"learning_rate": 0.01}, training={"epochs": 1, "batch_size": 12, "steps_per_epoch": 2},
+    )  # fmt: skip
+    grid = grids.expand(benchmark)
+    write_json(tmp_path / grids.MANIFEST, grid.manifest("toy"))
+    for run in grid.runs:
+        execute(run.config, tmp_path / "runs", CPU)
+    write_report(tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert page.count("elsewhere") >= 1, "the second test set has a table of its own"
+    with (tmp_path / "scores.csv").open() as file:
+        scores = list(csv.DictReader(file))
+    found = {(row["test_set"], row["target"], row["metric"]) for row in scores if row["method"] == "three"}
+    assert found == {
+        ("test", "y", "iou"), ("test", "z", "mse"), ("test", "z", "l1"), ("elsewhere", "y", "iou"),
+    }  # fmt: skip
+    assert {row["unit"] for row in scores if row["test_set"] == "elsewhere"} == {"P16", "P17"}
