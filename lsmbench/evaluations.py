@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import lightning as L  # noqa: N812
 import numpy as np
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.errors import UserError
 from lsmbench.methods.base import Method
 from lsmbench.options import option
@@ -42,7 +42,7 @@ class Evaluation(ABC):
         self.config = config or self.Config()
 
     @abstractmethod
-    def __call__(self, method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Score]:
+    def __call__(self, method: Method, data: DataModule, trainer: L.Trainer) -> list[Score]:
         """Scores a method, as it is, on the test sets.
 
         Args:
@@ -57,7 +57,7 @@ class Evaluation(ABC):
             UserError: If a test set is unknown, or the method or the data lacks what the evaluation needs.
         """
 
-    def test_sets(self, data: PairDataModule) -> list[str]:
+    def test_sets(self, data: DataModule) -> list[str]:
         """The names of the test sets that are asked for.
 
         Raises:
@@ -76,7 +76,7 @@ class Evaluation(ABC):
 class Predict(Evaluation):
     """Predicts every sample of every test set that has source and truth, and scores it by the domain's metrics."""
 
-    def __call__(self, method: Method, data: PairDataModule, trainer: L.Trainer) -> list[Score]:
+    def __call__(self, method: Method, data: DataModule, trainer: L.Trainer) -> list[Score]:
         """The scores: by test set, then by direction of prediction, then by metric."""
         if self.config.seed is not None:
             method.test_seed = self.config.seed

@@ -164,7 +164,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-class PairDataModule(L.LightningDataModule):
+class DataModule(L.LightningDataModule):
     """Splits and supervises a dataset, and yields its batches.
 
     Training batches are `{("x","y"): {...}, ("x",): {...}, ("y",): {...}}` with visible views only. Evaluation batches

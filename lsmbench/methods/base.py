@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
 from lsmbench.data.dataset import COPY, Dataset
-from lsmbench.data.module import INDEX, Batch, PairDataModule, Views
+from lsmbench.data.module import INDEX, Batch, DataModule, Views
 from lsmbench.data.pools import ViewSet
 from lsmbench.data.samplers import Turns
 from lsmbench.domains import Domain
@@ -195,7 +195,7 @@ class Method(L.LightningModule):
         """
         return self.domains[target].decide(self.translate(views[source], source, target))
 
-    def learn(self, data: PairDataModule) -> None:
+    def learn(self, data: DataModule) -> None:
         """Learns what takes no updates, such as a constant; called once, before the first stage."""
 
     def prepare(self, batch: Batch) -> Any:

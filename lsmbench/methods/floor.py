@@ -9,7 +9,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from lsmbench.data.dataset import COPY, Dataset
-from lsmbench.data.module import PairDataModule, Views
+from lsmbench.data.module import DataModule, Views
 from lsmbench.methods.base import Method, MethodConfig
 from lsmbench.methods.phases import Stage
 from lsmbench.options import option
@@ -57,7 +57,7 @@ class Floor(Method):
         """None."""
         return ()
 
-    def learn(self, data: PairDataModule) -> None:
+    def learn(self, data: DataModule) -> None:
         """Takes the constant from the training targets."""
         if self.config.kind == "constant":
             train = data.train[data.pools.has(self.target, data.train)]

@@ -102,7 +102,7 @@ class RunConfig:
         """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
 
         Args:
-            contents: Fingerprint of the data, as `PairDataModule.contents`.
+            contents: Fingerprint of the data, as `DataModule.contents`.
         """
         values = self.to_dict()
         digits = hashed([PROTOCOL, contents], values, _declaring(values))

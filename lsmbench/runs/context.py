@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.methods.base import Method
 from lsmbench.methods.phases import Stage
 from lsmbench.runs import ranks
@@ -70,7 +70,7 @@ class Run:
     config: RunConfig
     machine: Machine
     ranks: Ranks
-    data: PairDataModule
+    data: DataModule
     on_progress: Callable[[Progress], None]
     folder: RunFolder = field(init=False)
     tracker: Tracker = field(init=False)

@@ -15,7 +15,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.errors import UserError
 from lsmbench.runs import pictures
 from lsmbench.runs.config import PROTOCOL, RunConfig
@@ -145,7 +145,7 @@ class RunFolder:
         write_text(self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
         (self.path / FAILURE).unlink(missing_ok=True)
 
-    def save_supervision(self, data: PairDataModule) -> None:
+    def save_supervision(self, data: DataModule) -> None:
         """Writes which samples show which views, and draws the pairs."""
         parts = {"train": data.train, "val": data.val, **data.test_sets}
         write_json(

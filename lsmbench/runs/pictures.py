@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from torch.utils.data import DataLoader
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.methods.base import Method
 from lsmbench.runs.results import CHOSEN, PANEL, write_bytes
@@ -20,7 +20,7 @@ from lsmbench.runs.results import CHOSEN, PANEL, write_bytes
 SAMPLES = 6
 
 
-def save_chosen(data: PairDataModule, folder: Path) -> None:
+def save_chosen(data: DataModule, folder: Path) -> None:
     """Draws the samples that are pairs to `chosen.png`, for people to see what was chosen."""
     pairs = data.supervision.pairs
     if not len(pairs) or (folder / CHOSEN).exists():
@@ -31,14 +31,14 @@ def save_chosen(data: PairDataModule, folder: Path) -> None:
     write_bytes(folder / CHOSEN, picture.getvalue())
 
 
-def save_panel(method: Method, data: PairDataModule, folder: Path) -> None:
+def save_panel(method: Method, data: DataModule, folder: Path) -> None:
     """Keeps drawn input, truth and prediction of the first test samples in `panel.npz`, for pictures in the report."""
     panel = io.BytesIO()
     np.savez_compressed(panel, **_drawn(method.eval(), data.test_dataloader(), data))  # type: ignore[arg-type]
     write_bytes(folder / PANEL, panel.getvalue())
 
 
-def translations(method: Method, data: PairDataModule) -> NDArray[np.uint8]:
+def translations(method: Method, data: DataModule) -> NDArray[np.uint8]:
     """One picture of the first validation samples: a row for each, with input, truth and prediction."""
     drawn = _drawn(method, data.val_dataloader(), data)
     height, width = drawn["y"].shape[1:3]
@@ -47,7 +47,7 @@ def translations(method: Method, data: PairDataModule) -> NDArray[np.uint8]:
     return np.concatenate(rows)
 
 
-def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: PairDataModule) -> dict[str, NDArray[Any]]:
+def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]]:
     """The first samples of a loader: `index`, and drawn `x`, `y` and `prediction`. Uses up no random number."""
     samples: Any = loader.dataset
     views = samples.first(SAMPLES)

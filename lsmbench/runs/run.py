@@ -17,7 +17,7 @@ import lightning as L  # noqa: N812
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.data.pools import TEST
 from lsmbench.datasets.bank import bank_of
 from lsmbench.errors import DivergedError, Elsewhere, UserError
@@ -46,10 +46,10 @@ class RunError(Exception):
         self.folder = folder
 
 
-def data_of(config: RunConfig, testing: bool = True) -> PairDataModule:
+def data_of(config: RunConfig, testing: bool = True) -> DataModule:
     """The data of a run, with or without a test set."""
     training = config.training
-    return PairDataModule(
+    return DataModule(
         config.dataset,
         config.supervision,
         training.batch_size,
@@ -246,7 +246,7 @@ def _summary(scores: list[Score], validation: float | None) -> dict[str, float |
     return final | ({"validation": validation} if validation is not None else {})
 
 
-def _floor(data: PairDataModule, trainer: L.Trainer) -> dict[str, float | str]:
+def _floor(data: DataModule, trainer: L.Trainer) -> dict[str, float | str]:
     """The trivial predictor's scores on the same samples, beside which the run's own are read."""
     dataset = data.dataset
     floor = METHODS["floor"](dataset.domains, None, dataset.source, dataset.target, truths=dataset.truths)

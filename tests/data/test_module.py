@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.data.selection import k_medoids
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
@@ -27,10 +27,10 @@ def example(name: str, folder: Path) -> Dataset:
     return DATASETS[name].example(folder / name)
 
 
-def module(dataset: Dataset, augment: str = "none", **supervision: Any) -> PairDataModule:
+def module(dataset: Dataset, augment: str = "none", **supervision: Any) -> DataModule:
     options: dict[str, Any] = {"protocol": "shared", "paired_count": 4, **supervision}
     config = SupervisionConfig(**options)
-    return PairDataModule(dataset, config, 4, 3, augment, bank=bank_of(config, dataset))
+    return DataModule(dataset, config, 4, 3, augment, bank=bank_of(config, dataset))
 
 
 def test_y_only_samples_come_from_the_bank_and_nothing_else_does(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_augmented_batches_are_a_function_of_the_epoch_and_pairs_stay_aligned(tm
     dataset = example("facades", tmp_path)
     data, plain = module(dataset, "crop_flip"), module(dataset)
 
-    def epoch(data: PairDataModule, number: int) -> list[torch.Tensor]:
+    def epoch(data: DataModule, number: int) -> list[torch.Tensor]:
         loader = data.train_dataloader()
         loader.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
         return [view for batch in loader for shown in batch for view in batch[shown].values()]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lsmbench.commands.check import check
 from lsmbench.data.dataset import Arrays, Dataset, pools_of
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.data.pools import Computed, Pool, Pools, Stored
 from lsmbench.data.supervision import SupervisionConfig, supervise
 from lsmbench.errors import UserError
@@ -120,7 +120,7 @@ class Sees:
 
 
 def test_batches_hold_what_the_learner_takes_and_nothing_else() -> None:
-    data = PairDataModule(Triples(), SupervisionConfig(paired=50), 12, 4)
+    data = DataModule(Triples(), SupervisionConfig(paired=50), 12, 4)
     whole = data.supervision.groups
     data.learner = Sees(("x", "y"), (("x", "y"), ("x",), ("y",)))
     groups = data.groups()
@@ -139,7 +139,7 @@ def test_batches_hold_what_the_learner_takes_and_nothing_else() -> None:
 
 
 def test_evaluation_batches_are_of_one_pool_with_all_its_views() -> None:
-    data = PairDataModule(Triples(), SupervisionConfig(), eval_batch_size=4)
+    data = DataModule(Triples(), SupervisionConfig(), eval_batch_size=4)
     assert {name: len(numbers) for name, numbers in data.test_sets.items()} == {"test": 9, "elsewhere": 6}
     seen: dict[str, list[tuple[set[str], list[int]]]] = {}
     for name in data.test_sets:
@@ -149,7 +149,7 @@ def test_evaluation_batches_are_of_one_pool_with_all_its_views() -> None:
         ({"x", "y", "z"}, [30, 31, 32, 33]), ({"x", "y", "z"}, [34, 35]), ({"z"}, [87, 88, 89]),
     ]  # fmt: skip
     assert seen["elsewhere"] == [({"x", "y"}, [48, 49, 50, 51]), ({"x", "y"}, [52, 53])]
-    without = PairDataModule(Triples(), SupervisionConfig(), testing=False)
+    without = DataModule(Triples(), SupervisionConfig(), testing=False)
     assert [len(numbers) for numbers in without.test_sets.values()] == [0, 0]
 
 
@@ -170,11 +170,11 @@ class Judged(Triples):
 
 
 def test_views_that_only_evaluations_read_are_in_their_batches_alone() -> None:
-    data = PairDataModule(Judged(), SupervisionConfig(paired=50), 12, 4)
+    data = DataModule(Judged(), SupervisionConfig(paired=50), 12, 4)
     assert all("labels" not in shown for shown in data.supervision.groups)
     batch = next(iter(data.test_dataloader()))
     assert torch.equal(batch["labels"], (batch["y"] + 1).to(torch.uint8))
-    assert data.fingerprint == PairDataModule(Triples(), SupervisionConfig()).fingerprint
+    assert data.fingerprint == DataModule(Triples(), SupervisionConfig()).fingerprint
 
 
 def test_data_check_counts_parts_views_and_units(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets.facades import Facades
 from lsmbench.domains import Image, LabelColours, SegmentedPhoto
@@ -68,7 +68,7 @@ def test_the_example(tmp_path):
 
 def test_a_perfect_prediction(tmp_path):
     dataset = Facades.example(tmp_path)
-    data = PairDataModule(dataset, SupervisionConfig())
+    data = DataModule(dataset, SupervisionConfig())
     batch = next(iter(data.test_dataloader()))
     domain = dataset.domains["y"]
     for metric in domain.metrics():

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as Picture
 
 from lsmbench.data import decoding
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
 from lsmbench.datasets.folder import Folder
@@ -88,7 +88,7 @@ def test_a_run_can_be_configured_from_it(root):
     dataset.load()
     assert dataclasses.asdict(dataset) == before == {o.name: getattr(dataset, o.name) for o in options_of(Folder)}
     assert dataset == Folder(str(root), size=32)
-    data = PairDataModule(dataset, SupervisionConfig())
+    data = DataModule(dataset, SupervisionConfig())
     assert sum(len(indices) for indices in data.supervision.groups.values()) == 4
     batch = next(iter(data.test_dataloader()))
     assert batch["x"].shape == (3, 1, 32, 32)

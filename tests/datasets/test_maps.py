@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets.maps import Maps
 from lsmbench.domains import Image, MapImage
@@ -57,7 +57,7 @@ def test_the_example(tmp_path):
 
 def test_a_perfect_prediction(tmp_path):
     dataset = Maps.example(tmp_path)
-    data = PairDataModule(dataset, SupervisionConfig())
+    data = DataModule(dataset, SupervisionConfig())
     batch = next(iter(data.test_dataloader()))
     domain = dataset.domains["y"]
     accuracy = domain.metrics()[0]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsmbench.data.module import Batch, PairDataModule
+from lsmbench.data.module import Batch, DataModule
 from lsmbench.data.pools import Pools
 from lsmbench.domains import Image
 from lsmbench.methods import METHODS
@@ -33,7 +33,7 @@ TRAINED = [name for name, kind in METHODS.items() if name != "floor"]
 EVERYWHERE = each_form(TRAINED)
 
 
-def built(config: RunConfig) -> tuple[Method, PairDataModule]:
+def built(config: RunConfig) -> tuple[Method, DataModule]:
     data = data_of(config)
     kind = METHODS[config.method_name]
     supported, reason = kind.supports(config.dataset, config.method)

@@ -21,7 +21,7 @@ import torch
 import yaml
 from PIL import Image
 
-from lsmbench.data.module import PairDataModule
+from lsmbench.data.module import DataModule
 from lsmbench.errors import UserError
 from lsmbench.launch.local import compute
 from lsmbench.methods import LSM, METHODS, Baseline
@@ -284,14 +284,14 @@ def test_the_test_set_is_read_once_and_only_after_training(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    read = PairDataModule._evaluation
+    read = DataModule._evaluation
 
-    def watched(self: PairDataModule, part: str, indices: Any) -> Any:
+    def watched(self: DataModule, part: str, indices: Any) -> Any:
         if part == "test" and part not in self._loaded:
             order.append("test")
         return read(self, part, indices)
 
-    monkeypatch.setattr(PairDataModule, "_evaluation", watched)
+    monkeypatch.setattr(DataModule, "_evaluation", watched)
     execute(make("baseline"), tmp_path, CPU, lambda p: order.append("epoch"))
     assert order == ["epoch", "epoch", "test"]
 
