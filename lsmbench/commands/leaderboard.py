@@ -55,8 +55,8 @@ def run(words: list[str]) -> int:
         errors.print(f"[yellow]skipped:[/] {escape(problem)}", highlight=False)
     for board in found.boards:
         methods = sum(not row.floor for row in board.rows)
-        said = f"{markup.plural(methods, 'row')}, {markup.plural(board.runs['run'].nunique(), 'run')}"
-        console.print(f"[bold]{escape(board.label)}[/]: {said}", highlight=False)
+        counts = f"{markup.plural(methods, 'row')}, {markup.plural(board.runs['run'].nunique(), 'run')}"
+        console.print(f"[bold]{escape(board.label)}[/]: {counts}", highlight=False)
     console.print(f"Leaderboard: {escape(str(output))}", highlight=False)
     if values.track == "wandb":
         write_summaries(found.boards, output.parent, console)

@@ -257,13 +257,13 @@ def own_folder(name: str, root: str, where_from: str) -> Path:
         UserError: If there is no such folder, or neither is given.
     """
     if root:
-        folder, said = Path(root).expanduser(), f"root={root}"
+        folder, named = Path(root).expanduser(), f"root={root}"
     else:
         data = data_root()
         if data is None:
             raise UserError(f"dataset {name}: LSMBENCH_DATA, the folder of your datasets, is not set. {where_from}")
-        folder, said = data / name, str(data / name)
+        folder, named = data / name, str(data / name)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
-        raise UserError(f"dataset {name}: {said}: expected a folder, found {found}. {where_from}")
+        raise UserError(f"dataset {name}: {named}: expected a folder, found {found}. {where_from}")
     return folder

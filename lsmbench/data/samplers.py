@@ -47,8 +47,8 @@ class Turns:
 def shares(sizes: Mapping[ViewSet, int], batch_size: int, ranks: int = 1) -> dict[ViewSet, int]:
     """Divides a balanced batch evenly over the groups of samples; odd places go to pairs first, then x, then y.
 
-    A group never gets more places than it has samples, since a sample twice in a batch teaches nothing new (but each
-    rank needs one); the places it leaves go to the other groups.
+    A group gets at most as many places as it has samples, since a sample twice in a batch teaches nothing new. Each
+    rank needs one sample of each group all the same. Places that a small group leaves go to the other groups.
 
     Args:
         sizes: Number of samples of each group.
@@ -195,19 +195,19 @@ class SupervisionSampler:
 
 
 def _plan(
-    turns: list[tuple[ViewSet, ...]], sizes: Mapping[ViewSet, int], steps: int, balanced: bool, said: Turns | None
+    present: list[tuple[ViewSet, ...]], sizes: Mapping[ViewSet, int], steps: int, balanced: bool, turns: Turns | None
 ) -> list[tuple[ViewSet, ...]]:
     """The turn of each step of an epoch; empty without turns."""
-    if not turns or said is None:
+    if not present or turns is None:
         return []
-    weights = np.array([1 if balanced else max(sizes[shown] for shown in turn) for turn in turns], np.float64)
+    weights = np.array([1 if balanced else max(sizes[shown] for shown in turn) for turn in present], np.float64)
     exact = steps * weights / weights.sum()
     counts = np.maximum(1, np.floor(exact).astype(int))
     for i in np.argsort(counts - exact, kind="stable")[: max(0, steps - counts.sum())]:
         counts[i] += 1
-    if said.order == "sequential":
-        plan = [turn for turn, count in zip(turns, counts, strict=True) for _ in range(count)]
+    if turns.order == "sequential":
+        plan = [turn for turn, count in zip(present, counts, strict=True) for _ in range(count)]
     else:
         slots = [((k + 0.5) / count, i) for i, count in enumerate(counts) for k in range(count)]
-        plan = [turns[i] for _, i in sorted(slots)]
+        plan = [present[i] for _, i in sorted(slots)]
     return plan[:steps]

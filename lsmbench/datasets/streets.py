@@ -46,25 +46,25 @@ class Numbering:
     """What the numbers in a label map stand for.
 
     Attributes:
-        said: The expected numbers in words, for messages.
+        expected: The expected numbers in words, for messages.
         classes: The class of each number, uint8 (256,), `IGNORED` where it is not scored.
         known: Which numbers may occur, bool (256,).
         palettes: Whether the map may be a palette picture, whose indices are the numbers.
     """
 
-    said: str
+    expected: str
     classes: Bytes
     known: NDArray[np.bool_]
     palettes: bool = False
 
     @classmethod
-    def of(cls, said: str, classes: dict[int, int], known: Iterable[int], palettes: bool = False) -> Numbering:
+    def of(cls, expected: str, classes: dict[int, int], known: Iterable[int], palettes: bool = False) -> Numbering:
         """Makes a numbering from the numbers that are scored, and the numbers that may occur."""
         table, allowed = np.full(256, IGNORED, np.uint8), np.zeros(256, np.bool_)
         for number, label in classes.items():
             table[number] = label
         allowed[list(known)] = True
-        return cls(said, table, allowed, palettes)
+        return cls(expected, table, allowed, palettes)
 
 
 _PLATE = 34
@@ -75,7 +75,7 @@ TRAIN_IDS = Numbering.of("train ids of Cityscapes, 0 to 18, or 255", {i: i for i
 IDS_WITH_PLATES = Numbering.of(
     "label ids of Cityscapes, 0 to 33, or 34 or 255 for number plates", LABEL_IDS, [*range(35), 255]
 )
-IDS_IN_PALETTES = Numbering.of(IDS_WITH_PLATES.said, LABEL_IDS, [*range(35), 255], palettes=True)
+IDS_IN_PALETTES = Numbering.of(IDS_WITH_PLATES.expected, LABEL_IDS, [*range(35), 255], palettes=True)
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,21 @@ def read_labels(path: Path, numbering: Numbering) -> tuple[Bytes, Counts]:
     picture, form = _opened(path)
     if form != "PNG":
         raise UserError(
-            f"{path}: is a {form} file. Expected a PNG with {numbering.said}: JPEG and its like blur the numbers, so "
+            f"{path}: is a {form} file. Expected a PNG with {numbering.expected}: JPEG and its like blur the numbers, so "
             "that edges get classes that are not there. Get the original file again."
         )
     if picture.mode != "L" and not (picture.mode == "P" and numbering.palettes):
         kind = {"P": "a palette picture", "RGB": "a colour picture", "RGBA": "a colour picture"}
         raise UserError(
             f"{path}: is {kind.get(picture.mode, 'a picture')} (mode {picture.mode}). Expected the file of "
-            f"{numbering.said}, {'a palette picture or ' if numbering.palettes else ''}one channel of 8 bits. Colours "
+            f"{numbering.expected}, {'a palette picture or ' if numbering.palettes else ''}one channel of 8 bits. Colours "
             "are not read back as classes, since void parts have colours near to those of classes."
         )
     counts = np.array(picture.histogram(), np.int64)
     if unknown := np.flatnonzero((counts > 0) & ~numbering.known).tolist():
         raise UserError(
             f"{path}: holds the value{'s' * (len(unknown) > 1)} {few([str(n) for n in unknown])}. Expected "
-            f"{numbering.said}. Get the original file again."
+            f"{numbering.expected}. Get the original file again."
         )
     if picture.mode == "P":
         _check_palette(path, picture, np.flatnonzero(counts).tolist(), numbering)
@@ -146,7 +146,7 @@ def _check_palette(path: Path, picture: Picture.Image, used: list[int], numberin
         if label != numbering.classes[number]:
             raise UserError(
                 f"{path}: its index {number} has the colour of {CITYSCAPES.names[label]}, so that its indices are not "
-                f"the {numbering.said}. It was saved anew, or made from a colour picture: get the original file again."
+                f"the {numbering.expected}. It was saved anew, or made from a colour picture: get the original file again."
             )
 
 
@@ -528,7 +528,7 @@ def _check_numbers(scenes: list[Scene], seen: list[_Seen], findings: Findings) -
         first = next(c for c in scenes if c.numbering is not TRAIN_IDS)
         findings.problems.append(
             f"{first.labels.parent}: no label map holds a number from 19 to 33 (sky is 23, car 26), but some hold 255: "
-            f"these look like train ids. Expected {first.numbering.said}. Get the original files again."
+            f"these look like train ids. Expected {first.numbering.expected}. Get the original files again."
         )
 
 
