@@ -113,15 +113,15 @@ def read_labels(path: Path, numbering: Numbering) -> tuple[Bytes, Counts]:
     picture, form = _opened(path)
     if form != "PNG":
         raise UserError(
-            f"{path}: is a {form} file. Expected a PNG with {numbering.expected}: JPEG and its like blur the numbers, so "
-            "that edges get classes that are not there. Get the original file again."
+            f"{path}: is a {form} file. Expected a PNG with {numbering.expected}: JPEG and its like blur the numbers, "
+            "so that edges get classes that are not there. Get the original file again."
         )
     if picture.mode != "L" and not (picture.mode == "P" and numbering.palettes):
         kind = {"P": "a palette picture", "RGB": "a colour picture", "RGBA": "a colour picture"}
         raise UserError(
             f"{path}: is {kind.get(picture.mode, 'a picture')} (mode {picture.mode}). Expected the file of "
-            f"{numbering.expected}, {'a palette picture or ' if numbering.palettes else ''}one channel of 8 bits. Colours "
-            "are not read back as classes, since void parts have colours near to those of classes."
+            f"{numbering.expected}, {'a palette picture or ' if numbering.palettes else ''}one channel of 8 bits. "
+            "Colours are not read back as classes, since void parts have colours near to those of classes."
         )
     counts = np.array(picture.histogram(), np.int64)
     if unknown := np.flatnonzero((counts > 0) & ~numbering.known).tolist():
@@ -146,7 +146,8 @@ def _check_palette(path: Path, picture: Picture.Image, used: list[int], numberin
         if label != numbering.classes[number]:
             raise UserError(
                 f"{path}: its index {number} has the colour of {CITYSCAPES.names[label]}, so that its indices are not "
-                f"the {numbering.expected}. It was saved anew, or made from a colour picture: get the original file again."
+                f"the {numbering.expected}. It was saved anew, or made from a colour picture: get the original file "
+                "again."
             )
 
 
