@@ -20,6 +20,8 @@ from lsmbench.datasets import DATASETS
 from lsmbench.methods import METHODS
 from lsmbench.runs.config import RunConfig, TrainingConfig
 
+pytest_plugins = ("tests.postgres",)
+
 Make = Callable[..., RunConfig]
 
 

@@ -23,7 +23,8 @@ def test_foreground_iou_by_hand_skips_background_and_absent_classes() -> None:
     predicted = torch.tensor([[[1, 0], [0, 0]], [[1, 0], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]])
     metric = ForegroundIoU(3)
     metric.update(predicted, target, torch.tensor([7, 3, 5, 9]))
-    indices, values = metric.per_sample()
+    indices, values, counts = metric.per_sample()
+    assert counts is None
     assert indices == [3, 5, 7, 9]
     assert values[:3] == [0.5, 0.0, 0.5]  # (class 1: 1, class 2: 0); false positive: 0; one of two pixels
     assert math.isnan(values[3])
@@ -34,7 +35,7 @@ def test_errors_by_hand_over_two_batches() -> None:
     for metric, expected in ((MeanSquaredError(), [0.25, 1.0]), (MeanAbsoluteError(), [0.5, 1.0])):
         for i, value in enumerate((0.5, 1.0)):
             metric.update(torch.full((1, 1, 2, 2), value), torch.zeros(1, 1, 2, 2), torch.tensor([i]))
-        assert metric.per_sample() == ([0, 1], expected)
+        assert metric.per_sample() == ([0, 1], expected, None)
         assert metric.compute().item() == pytest.approx(sum(expected) / 2)
 
 
@@ -97,7 +98,10 @@ def test_label_maps_are_scored_by_one_confusion_matrix_over_all_samples() -> Non
             assert metric.compute().item() == pytest.approx(expected[metric.name])
     accuracy = PixelAccuracy(4)
     accuracy.update(predicted, truth, torch.tensor([5, 3]))
-    assert accuracy.per_sample() == ([3, 5], [0.5, 0.75])
+    indices, values, counts = accuracy.per_sample()
+    assert (indices, values) == ([3, 5], [0.5, 0.75])
+    assert counts is not None
+    assert (counts.sum(0) == sum(accuracy.confusions).sum(0).numpy()).all()
 
 
 def test_a_sample_without_a_counted_pixel_is_undefined_and_changes_nothing() -> None:

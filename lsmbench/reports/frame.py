@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lsmbench.benchmarks.plan import BENCHMARK, FLOORS, Manifest, PlannedRun, Unit, is_floor, is_floor_word
 from lsmbench.errors import UserError
-from lsmbench.runs.config import setting_of
 from lsmbench.runs.results import FAILURE, RESULT, Failure, Result, mistakes
 
 RUNS = "runs"
@@ -247,6 +246,8 @@ def read(folders: Iterable[Path]) -> Found:
     # Order of display: benchmarks and their rows in the order of the plan, then methods by name.
     rows.sort(key=lambda row: str(row["label"]))
     runs = pd.concat([*(_displayed(one) for one in benchmarks), frame(rows)], ignore_index=True)
+    from lsmbench.runs.config import setting_of  # imports torch, which a benchmark's report does without
+
     configs = [getattr(record, "config", None) for record in runs["record"]]
     runs["setting"] = [None if c is None else json.dumps(setting_of(c), sort_keys=True, default=str) for c in configs]
     return Found(runs, tuple(dict.fromkeys(problems)), untested)

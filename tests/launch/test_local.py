@@ -114,7 +114,7 @@ def test_a_process_that_hangs_is_not_waited_for_without_end(
 
 def _warns(order: Order, place: Place, seconds: float, messages: Any) -> None:
     messages.send(child.Warned("the server is slow"))
-    messages.send(Failure(order.identity, "user", "enough", "", {}))
+    messages.send(Failure(id=order.identity, kind="user", reason="enough", where="", config={}))
 
 
 def test_what_several_runs_warn_of_is_logged_once_and_a_stopped_run_is_forgotten(

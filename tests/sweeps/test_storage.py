@@ -99,10 +99,10 @@ def test_a_place_is_shown_without_its_password(where: str | Path, to_show: str) 
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ("", "no place"),
-        ("journal:", "no place"),
-        (f"postgresql:/ann:{ENCODED}@host/db", "no place"),
-        (f"ann:{ENCODED}@host/db", "no place"),
+        ("", "no storage of trials"),
+        ("journal:", "no storage of trials"),
+        (f"postgresql:/ann:{ENCODED}@host/db", "no storage of trials"),
+        (f"ann:{ENCODED}@host/db", "no storage of trials"),
         (f"postgresql://ann:{ENCODED}@host:port/db", "is not the URL"),
         ("postgresql://ann:s3cr@t@host/db", "%40"),
         (f"nosuchbase://ann:{ENCODED}@host/db", "unknown kind of database nosuchbase"),
