@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Len
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, Strict, model_validator
 
 from lsmbench.benchmarks.tuning import Use
@@ -150,7 +149,7 @@ class Manifest(_Entry):
     dataset: str
     methods: Annotated[tuple[str, ...], AfterValidator(_unique)]
     summaries: dict[str, str] = Field(default={}, alias="method_summaries")
-    paired: Annotated[tuple[FiniteFloat, ...], Len(1), AfterValidator(_unique)]
+    paired: Annotated[tuple[FiniteFloat, ...], Field(min_length=1), AfterValidator(_unique)]
     unit: Unit = Field(default=Unit.PERCENT, alias="paired_unit")
     seeds: tuple[int, ...]
     size: str | None = None

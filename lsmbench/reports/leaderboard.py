@@ -94,13 +94,13 @@ def write_leaderboard(found: Survey, output: Path) -> list[str]:
     """
     page = _Page(output)
     views = [page.board(board) for board in found.boards]
-    rows = [row for view in views for row in view["rows"] if not row["floor"]]
+    rows = [row for board in found.boards for row in board.rows if not row.floor]
     problems = [*found.problems, *dict.fromkeys(page.problems)]
     content = {
         "boards": views,
-        "protocols": sorted({row["protocol"] for row in rows if row["protocol"]}),
+        "protocols": sorted({row.protocol for row in rows if row.protocol}),
         "versions": list(dict.fromkeys(board.protocol for board in found.boards)),
-        "sizes": sorted({row["size"] for row in rows if row["size"]}),
+        "sizes": sorted({row.size for row in rows if row.size}),
         "problems": problems,
         "untested": found.untested,
         "left_out": page.left_out,
@@ -163,19 +163,12 @@ class _Page:
                 name = names[runs] = self._name(f"{key}-{row.key}-{word}")
                 opened.append(self._opened(board, row, column, cell, name))
             cells.append({"cell": cell, "opens": names.get(runs, "")})
-        facts = next(iter(row.runs["facts"]), None)
-        size = next((origin.plan.size for origin in row.origins if origin.plan and origin.plan.size), "")
-        size = size or str((facts and facts.method.network) or "")
-        protocol = facts.supervision.protocol if facts else ""
         tuned = "" if row.tuned is None else "tuned" if row.tuned else "not tuned"
         sources = ", ".join(dict.fromkeys(origin.name for origin in row.origins))
         return {
             "row": row,
-            "floor": row.floor,
-            "about": [word for word in (sources, *(() if row.floor else (size, protocol, tuned))) if word],
+            "about": [word for word in (sources, *(() if row.floor else (row.size, row.protocol, tuned))) if word],
             "text": " ".join(filter(None, (row.label, row.method, sources, row.differs, tuned))).lower(),
-            "size": size,
-            "protocol": protocol,
             "cells": cells,
         }
 
@@ -219,7 +212,7 @@ class _Page:
             return []
         marks: defaultdict[str, list[int]] = defaultdict(list)  # by monitored value, the rows of the selected epochs
         for stage in facts.selection.stages:
-            marks[stage.monitor] += [i for i, place in enumerate(places) if place == (stage.stage, stage.epoch)]
+            marks[str(stage.monitor)] += [i for i, place in enumerate(places) if place == (stage.stage, stage.epoch)]
         borders = [i for i in range(1, len(places)) if places[i][0] != places[i - 1][0]]
         names = sorted(map(str, values), key=lambda name: (name not in marks, not name.startswith("val/")))
         drawn = (_curve(name, values[name].tolist(), borders, marks.get(name, [])) for name in names)
@@ -294,7 +287,7 @@ def _picture(panel: Panel) -> tuple[str, bytes, int]:
     Returns:
         Kind of file, content, and width in pixels at which to show it.
     """
-    strips = [panel[name] for name in ("x", "y", "prediction")]
+    strips = [panel[name] for name in ("source", "target", "prediction")]
     side = max(strips[0].shape[1:3])
     zoom = max(1, _TILE // side)
     gap = max(1, 4 // zoom)
