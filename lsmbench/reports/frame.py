@@ -232,7 +232,8 @@ def read(folders: Iterable[Path]) -> Found:
             problems.append(_told(home / RESULT, error))
     # Order of display: benchmarks and their rows in the order of the plan, then methods by name.
     rows.sort(key=lambda row: str(row["label"]))
-    runs = pd.concat([*(_displayed(one) for one in benchmarks), frame(rows)], ignore_index=True)
+    frames = [*(_displayed(one) for one in benchmarks), frame(rows)]
+    runs = pd.concat([one for one in frames if len(one)] or frames[-1:], ignore_index=True)
     configs = [getattr(record, "config", None) for record in runs["record"]]
     runs["setting"] = [None if c is None else json.dumps(setting(c), sort_keys=True, default=str) for c in configs]
     return Found(runs, tuple(dict.fromkeys(problems)), untested)

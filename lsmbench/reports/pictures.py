@@ -137,8 +137,8 @@ def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
     problems: list[Problem] = []
     if plan.unit is not Unit.PAIRS and (runs["choice"] == RANDOM).all():
         return found, problems
-    runs = runs[runs["paired"].notna()]
-    runs["seed"] = runs["seed"].fillna(runs["facts"].map(lambda facts: facts.training.init_seed))
+    own = runs["facts"].map(lambda facts: facts.training.init_seed).astype("Int64")
+    runs = runs.assign(seed=runs["seed"].fillna(own))[runs["paired"].notna()]
     ranks = {seed: rank for rank, seed in enumerate(plan.seeds)}
     runs = runs.sort_values("seed", key=lambda seeds: seeds.map(ranks).fillna(len(ranks)), kind="stable")
     for n, rule in [(n, rule) for n in plan.paired for rule in rules]:
