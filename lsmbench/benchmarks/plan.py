@@ -142,6 +142,8 @@ class Manifest(_Entry):
         tuned: Outcomes of sweeps that the rows use; `None` if the benchmark was run with its own parameters.
     """
 
+    FILE, NAME, REMEDY = BENCHMARK, "benchmark", "Start the benchmark again."
+
     layout: int = Field(default=SCHEMA, alias="schema")
     name: str
     title: str = ""
@@ -202,10 +204,9 @@ class Manifest(_Entry):
             raise UserError(
                 f"{folder}: no such folder. Give the folder of a benchmark, the one that holds {BENCHMARK}."
             )
-        path = folder / BENCHMARK
-        if not path.is_file():
+        if not (folder / BENCHMARK).is_file():
             raise UserError(f"{folder}: holds no {BENCHMARK}, so it is not the folder of a benchmark.")
-        return cls.read(path, "benchmark", "Start the benchmark again.")
+        return super().load(folder)
 
     def uses(self, row: str) -> tuple[Use, ...] | None:
         """The outcomes of sweeps that a row uses, the greatest N first; `None` if the benchmark was not tuned."""
