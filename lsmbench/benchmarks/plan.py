@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Len
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, Strict, model_validator
 
 from lsmbench.benchmarks.tuning import Use
@@ -143,6 +142,8 @@ class Manifest(_Entry):
         tuned: Outcomes of sweeps that the rows use; `None` if the benchmark was run with its own parameters.
     """
 
+    FILE, NAME, REMEDY = BENCHMARK, "benchmark", "Start the benchmark again."
+
     layout: int = Field(default=SCHEMA, alias="schema")
     name: str
     title: str = ""
@@ -150,7 +151,7 @@ class Manifest(_Entry):
     dataset: str
     methods: Annotated[tuple[str, ...], AfterValidator(_unique)]
     summaries: dict[str, str] = Field(default={}, alias="method_summaries")
-    paired: Annotated[tuple[FiniteFloat, ...], Len(1), AfterValidator(_unique)]
+    paired: Annotated[tuple[FiniteFloat, ...], Field(min_length=1), AfterValidator(_unique)]
     unit: Unit = Field(default=Unit.PERCENT, alias="paired_unit")
     seeds: tuple[int, ...]
     size: str | None = None
@@ -203,10 +204,9 @@ class Manifest(_Entry):
             raise UserError(
                 f"{folder}: no such folder. Give the folder of a benchmark, the one that holds {BENCHMARK}."
             )
-        path = folder / BENCHMARK
-        if not path.is_file():
+        if not (folder / BENCHMARK).is_file():
             raise UserError(f"{folder}: holds no {BENCHMARK}, so it is not the folder of a benchmark.")
-        return cls.read(path, "benchmark", "Start the benchmark again.")
+        return super().load(folder)
 
     def uses(self, row: str) -> tuple[Use, ...] | None:
         """The outcomes of sweeps that a row uses, the greatest N first; `None` if the benchmark was not tuned."""

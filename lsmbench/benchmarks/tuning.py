@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from annotated_types import Len
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from lsmbench.errors import UserError
 from lsmbench.runs.results import mistakes, write_text
@@ -53,7 +52,7 @@ class Candidate(_Record):
     """
 
     trial: int
-    validations: Annotated[list[FiniteFloat], Len(1)]
+    validations: Annotated[list[FiniteFloat], Field(min_length=1)]
     diverged: int = 0
 
     @property
@@ -101,7 +100,7 @@ class Best(_Record):
     metric: str
     higher_is_better: bool
     floor: FiniteFloat
-    parameters: Annotated[dict[str, float], Len(1)]
+    parameters: Annotated[dict[str, float], Field(min_length=1)]
     trial: int
     seed: int
     seeds: list[int]

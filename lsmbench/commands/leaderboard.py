@@ -45,19 +45,19 @@ def run(words: list[str]) -> int:
     folders = [Path(folder) for folder in values.folders or FOLDERS]
     if not values.folders:
         folders = [folder for folder in folders if folder.is_dir()]
-    found = read(folders)
+    boards, found = read(folders)
     output = Path(values.output)
     try:
-        problems = write_leaderboard(found, output)
+        problems = write_leaderboard(boards, found, output)
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written ({error.strerror}). Name another file.") from error
     for problem in problems:
         errors.print(f"[yellow]skipped:[/] {escape(problem)}", highlight=False)
-    for board in found.boards:
+    for board in boards:
         methods = sum(not row.floor for row in board.rows)
         counts = f"{markup.plural(methods, 'row')}, {markup.plural(board.runs['run'].nunique(), 'run')}"
         console.print(f"[bold]{escape(board.label)}[/]: {counts}", highlight=False)
     console.print(f"Leaderboard: {escape(str(output))}", highlight=False)
     if values.track == "wandb":
-        write_summaries(found.boards, output.parent, console)
+        write_summaries(boards, output.parent, console)
     return 0

@@ -88,6 +88,7 @@ def _board(runs: pd.DataFrame) -> Board:
     runs = runs.assign(key=_row_keys(runs, key)).dropna(subset="key")
     rows = [_row(group, key) for _, group in runs.groupby("key", sort=False)]
     for row, differs in zip(rows, _differs(rows), strict=True):
+        row.method = str(row.config["method"]["name"])
         row.differs, row.key = ", ".join(differs), "-".join((row.label, row.origins[0].name, *differs))
     return Board(
         key="-".join(
@@ -159,7 +160,7 @@ def _row(group: pd.DataFrame, score: ScoreKey) -> Row:
     return Row(
         key="",
         label=first["row"],
-        method=next(str(record.config["method"]["name"]) for record in group["record"] if record is not None),
+        method="",
         scores=scores[scores["run"] == first["run"]] if floor else scores,
         summary=next((plan.summaries[word] for plan, word in plans if word in plan.summaries), ""),
         floor=floor,

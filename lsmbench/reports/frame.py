@@ -73,11 +73,9 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
 
 
-class StageFacts(_Section):
-    """What a result says of one stage of the training; see `Result.selection`."""
-
-    stage: str = ""
-    monitor: str = ""
+class _Stage(_Section):
+    stage: str | None = None
+    monitor: str | None = None
     epoch: int | None = None
     epochs: int | None = None
     value: float | None = None
@@ -85,45 +83,34 @@ class StageFacts(_Section):
     budget: str | None = None
 
 
-class SelectionFacts(_Section):
-    """What a result says of the choice of the epoch."""
-
+class _Selection(_Section):
     rule: str | None = None
-    stages: list[StageFacts] = []
+    stages: list[_Stage] = []
 
 
-class MethodFacts(_Section):
-    """What a run's configuration says of its method."""
-
+class _Method(_Section):
     name: str
-    kind: str | None = None
-    network: str | None = None
 
 
-class SupervisionFacts(_Section):
-    """What a run's configuration says of its supervision."""
-
+class _Supervision(_Section):
     paired: float = 100.0
     paired_count: int | None = None
     supervision_seed: int | None = None
-    protocol: str = ""
     # Becomes a part of a file's name. Runs from before there was a choice took pairs at random.
     selection: Annotated[str, Field(pattern=r"^\w[\w-]*$")] = RANDOM
 
 
-class TrainingFacts(_Section):
-    """What a run's configuration says of its training."""
-
+class _Training(_Section):
     init_seed: int | None = None
 
 
 class Facts(_Section):
     """What pages need to know of a run beyond its scores, checked."""
 
-    method: MethodFacts
-    supervision: SupervisionFacts
-    training: TrainingFacts = TrainingFacts()
-    selection: SelectionFacts
+    method: _Method
+    supervision: _Supervision
+    training: _Training = _Training()
+    selection: _Selection
     views: dict[str, Any] = {}
 
     @classmethod
@@ -245,7 +232,8 @@ def read(folders: Iterable[Path]) -> Found:
             problems.append(_told(home / RESULT, error))
     # Order of display: benchmarks and their rows in the order of the plan, then methods by name.
     rows.sort(key=lambda row: str(row["label"]))
-    runs = pd.concat([*(_displayed(one) for one in benchmarks), frame(rows)], ignore_index=True)
+    frames = [*(_displayed(one) for one in benchmarks), frame(rows)]
+    runs = pd.concat([one for one in frames if len(one)] or frames[-1:], ignore_index=True)
     from lsmbench.runs.config import setting_of  # imports torch, which a benchmark's report does without
 
     configs = [getattr(record, "config", None) for record in runs["record"]]

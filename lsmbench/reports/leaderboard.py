@@ -21,8 +21,9 @@ from PIL import Image as Picture
 from lsmbench import __version__
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
-from lsmbench.reports.board import Board, boards
-from lsmbench.reports.frame import Facts, lines
+from lsmbench.reports.board import Board
+from lsmbench.reports.board import boards as sort
+from lsmbench.reports.frame import Facts, Found, lines
 from lsmbench.reports.frame import read as read_runs
 from lsmbench.reports.pictures import PANEL_DAMAGE, Panel, load_panel
 from lsmbench.reports.report import environments
@@ -43,35 +44,20 @@ _HEAVY = 200_000  # bytes of a picture
 _PICTURES = 24_000_000  # bytes of all pictures together, beyond which a page is slow to load and to send
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What folders hold, on boards.
-
-    Attributes:
-        boards: By dataset, the newest protocol first, then by number of runs.
-        problems: Sentences about files that could not be used.
-        untested: Number of runs without a test, such as trials of sweeps.
-    """
-
-    boards: tuple[Board, ...]
-    problems: tuple[str, ...]
-    untested: int
-
-
-def read(folders: Sequence[Path]) -> Survey:
+def read(folders: Sequence[Path]) -> tuple[list[Board], Found]:
     """Reads every result below some folders.
 
     Args:
         folders: Where to look.
 
     Returns:
-        What they hold, at least one board.
+        At least one board, and what could not be used.
 
     Raises:
         UserError: If a folder is missing, or there is no finished run in any.
     """
     found = read_runs(folders)
-    made = boards(found)
+    made = sort(found)
     if not made:
         where = ", ".join(map(str, folders)) or " and ".join(FOLDERS)
         damaged = f" {len(found.problems)} could not be read, first: {found.problems[0]}" if found.problems else ""
@@ -79,32 +65,33 @@ def read(folders: Sequence[Path]) -> Survey:
             f"{where}: no finished run with scores.{damaged} `lsmbench bench quick` (make bench) makes some, "
             "`lsmbench train` makes one; other folders are named behind the command."
         )
-    return Survey(tuple(made), found.problems, found.untested)
+    return made, found
 
 
-def write_leaderboard(found: Survey, output: Path) -> list[str]:
+def write_leaderboard(boards: Sequence[Board], found: Found, output: Path) -> list[str]:
     """Writes the page; the same results give the same bytes.
 
     Args:
-        found: What to show.
+        boards: What to show.
+        found: What the folders hold.
         output: The page's file.
 
     Returns:
         Sentences about the files that could not be used, those of `found` first.
     """
     page = _Page(output)
-    views = [page.board(board) for board in found.boards]
-    rows = [row for view in views for row in view["rows"] if not row["floor"]]
+    views = [page.board(board) for board in boards]
+    rows = [row for board in boards for row in board.rows if not row.floor]
     problems = [*found.problems, *dict.fromkeys(page.problems)]
     content = {
         "boards": views,
-        "protocols": sorted({row["protocol"] for row in rows if row["protocol"]}),
-        "versions": list(dict.fromkeys(board.protocol for board in found.boards)),
-        "sizes": sorted({row["size"] for row in rows if row["size"]}),
+        "protocols": sorted({row.protocol for row in rows if row.protocol}),
+        "versions": list(dict.fromkeys(board.protocol for board in boards)),
+        "sizes": sorted({row.size for row in rows if row.size}),
         "problems": problems,
         "untested": found.untested,
         "left_out": page.left_out,
-        "runs": len({run for board in found.boards for run in board.runs["run"]}),
+        "runs": len({run for board in boards for run in board.runs["run"]}),
         "version": __version__,
     }
     # Half a character, which a damaged file may hold, is no reason to have no page.
@@ -163,19 +150,12 @@ class _Page:
                 name = names[runs] = self._name(f"{key}-{row.key}-{word}")
                 opened.append(self._opened(board, row, column, cell, name))
             cells.append({"cell": cell, "opens": names.get(runs, "")})
-        facts = next(iter(row.runs["facts"]), None)
-        size = next((origin.plan.size for origin in row.origins if origin.plan and origin.plan.size), "")
-        size = size or str((facts and facts.method.network) or "")
-        protocol = facts.supervision.protocol if facts else ""
         tuned = "" if row.tuned is None else "tuned" if row.tuned else "not tuned"
         sources = ", ".join(dict.fromkeys(origin.name for origin in row.origins))
         return {
             "row": row,
-            "floor": row.floor,
-            "about": [word for word in (sources, *(() if row.floor else (size, protocol, tuned))) if word],
+            "about": [word for word in (sources, *(() if row.floor else (row.size, row.protocol, tuned))) if word],
             "text": " ".join(filter(None, (row.label, row.method, sources, row.differs, tuned))).lower(),
-            "size": size,
-            "protocol": protocol,
             "cells": cells,
         }
 
@@ -219,7 +199,7 @@ class _Page:
             return []
         marks: defaultdict[str, list[int]] = defaultdict(list)  # by monitored value, the rows of the selected epochs
         for stage in facts.selection.stages:
-            marks[stage.monitor] += [i for i, place in enumerate(places) if place == (stage.stage, stage.epoch)]
+            marks[str(stage.monitor)] += [i for i, place in enumerate(places) if place == (stage.stage, stage.epoch)]
         borders = [i for i in range(1, len(places)) if places[i][0] != places[i - 1][0]]
         names = sorted(map(str, values), key=lambda name: (name not in marks, not name.startswith("val/")))
         drawn = (_curve(name, values[name].tolist(), borders, marks.get(name, [])) for name in names)
@@ -294,7 +274,7 @@ def _picture(panel: Panel) -> tuple[str, bytes, int]:
     Returns:
         Kind of file, content, and width in pixels at which to show it.
     """
-    strips = [panel[name] for name in ("x", "y", "prediction")]
+    strips = [panel[name] for name in ("source", "target", "prediction")]
     side = max(strips[0].shape[1:3])
     zoom = max(1, _TILE // side)
     gap = max(1, 4 // zoom)

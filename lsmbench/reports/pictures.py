@@ -69,15 +69,17 @@ def load_panel(home: Path) -> Panel:
         home: The run's folder.
 
     Returns:
-        Arrays `index` (K,), `x`, `y` and `prediction`, the latter uint8 (K, H, W, 3).
+        Arrays `index` (K,), and `source`, `target` and `prediction`, uint8 (K, H, W, 3).
 
     Raises:
         FileNotFoundError: If the run kept none.
         Exception: One of `PANEL_DAMAGE`, if they cannot be used.
     """
     with np.load(home / PANEL, allow_pickle=False) as file:
-        panel = {name: file[name][:PANEL_ROWS] for name in ("index", "x", "y", "prediction")}
-    for name in ("x", "y", "prediction"):
+        source, target = [name for name in file.files if name not in ("index", "prediction")]
+        names = {"index": "index", "source": source, "target": target, "prediction": "prediction"}
+        panel = {name: file[stored][:PANEL_ROWS] for name, stored in names.items()}
+    for name in ("source", "target", "prediction"):
         images, samples = panel[name], len(panel["index"])
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
             raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
@@ -135,8 +137,8 @@ def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
     problems: list[Problem] = []
     if plan.unit is not Unit.PAIRS and (runs["choice"] == RANDOM).all():
         return found, problems
-    runs = runs[runs["paired"].notna()]
-    runs["seed"] = runs["seed"].fillna(runs["facts"].map(lambda facts: facts.training.init_seed))
+    own = runs["facts"].map(lambda facts: facts.training.init_seed).astype("Int64")
+    runs = runs.assign(seed=runs["seed"].fillna(own))[runs["paired"].notna()]
     ranks = {seed: rank for rank, seed in enumerate(plan.seeds)}
     runs = runs.sort_values("seed", key=lambda seeds: seeds.map(ranks).fillna(len(ranks)), kind="stable")
     for n, rule in [(n, rule) for n in plan.paired for rule in rules]:
@@ -157,7 +159,7 @@ def _sheet(column: Column, shown: Sequence[tuple[Row, Any, Panel]], table: Table
     looks = figures.styles(table.rows)
     digits = min(4, markup.decimals(cell.mean for cell in table.cells if cell.mean is not None))
     panel = shown[0][2]
-    columns = [figures.Translations("input", panel["x"]), figures.Translations("truth", panel["y"])]
+    columns = [figures.Translations("input", panel["source"]), figures.Translations("truth", panel["target"])]
     for row, run, panel in shown:
         known = dict(zip(run.score.indices, run.score.values, strict=True))
         look = looks.get(row.label)

@@ -71,12 +71,10 @@ def _write(board: Board, row: Row, folder: Path, warn: Any) -> None:
     import wandb
 
     told = lines(board, row)
-    facts = next(iter(row.runs["facts"]), None)
-    size = next((o.plan.size for o in row.origins if o.plan and o.plan.size), facts and facts.method.network)
     said = {
         "dataset": {"name": board.dataset, "fingerprint": board.fingerprint, "samples": board.samples},
         "protocol": board.protocol,
-        "method": {"name": row.method, "row": row.label, "differs": row.differs, "size": size or ""},
+        "method": {"name": row.method, "row": row.label, "differs": row.differs, "size": row.size},
         "metric": {
             "name": board.table.key.metric,
             "unit": board.table.unit,
@@ -91,7 +89,7 @@ def _write(board: Board, row: Row, folder: Path, warn: Any) -> None:
         board.dataset,
         row.method,
         f"protocol-{board.protocol}",
-        *([facts.supervision.protocol] if facts and facts.supervision.protocol else []),
+        *([row.protocol] if row.protocol else []),
     ]
     options = {"id": f"leaderboard-{identity}", "name": name, "group": f"{GROUP} {board.label}", "tags": tags}
     with wandb_run(folder, warn, job_type=GROUP, config=said, **options) as run:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -149,6 +149,23 @@ class Row:
     def runs(self) -> pd.DataFrame:
         """A row per finished run."""
         return finished(self.scores)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration of the first run that has ended, well or not; empty without one."""
+        configs = (getattr(record, "config", None) for record in self.scores["record"])
+        return next(filter(None, configs), {})
+
+    @property
+    def size(self) -> str:
+        """The benchmark's size or, without one, the networks'."""
+        sizes = [origin.plan.size for origin in self.origins if origin.plan and origin.plan.size]
+        return str(next(iter(sizes), self.config.get("method", {}).get("network") or ""))
+
+    @property
+    def protocol(self) -> str:
+        """How samples are supervised, e.g. `bank`."""
+        return str((self.config.get("supervision") or {}).get("protocol", ""))
 
     @property
     def independent(self) -> bool:

@@ -8,7 +8,7 @@ import os
 import reprlib
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -22,32 +22,41 @@ CHOSEN = "chosen.png"
 
 
 class Record(BaseModel):
-    """A file of plain values, checked when it is read."""
+    """A JSON file of plain values in a folder, checked when it is read.
+
+    Attributes:
+        FILE: The file's name.
+        NAME: What it is, for errors.
+        REMEDY: What to do if it is not, for errors.
+    """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, coerce_numbers_to_str=True)
+    FILE: ClassVar[str]
+    NAME: ClassVar[str]
+    REMEDY: ClassVar[str]
+
+    def save(self, folder: Path) -> None:
+        """Writes the file atomically."""
+        write_json(folder / self.FILE, self.model_dump(mode="json", by_alias=True))
 
     @classmethod
-    def read(cls, path: Path, name: str, remedy: str) -> Self:
-        """Reads a JSON file.
-
-        Args:
-            path: The file.
-            name: What it should be, for errors: `result` or the like.
-            remedy: What to do if it is not, for errors.
+    def load(cls, folder: Path) -> Self:
+        """Reads the file.
 
         Raises:
-            UserError: If the file is missing, damaged, incomplete, or written by a version with another layout.
+            UserError: If it is missing, damaged, incomplete, or written by a version with another layout.
         """
+        path = folder / cls.FILE
         raw = read_json(path)
         if "layout" in cls.model_fields and raw.get("schema") != SCHEMA:
             raise UserError(
-                f"{path}: has {name} layout {raw.get('schema')!r}, this version of lsmbench reads {SCHEMA}. "
-                f"Read it with the version that wrote it. Otherwise: {remedy}"
+                f"{path}: has {cls.NAME} layout {raw.get('schema')!r}, this version of lsmbench reads {SCHEMA}. "
+                f"Read it with the version that wrote it. Otherwise: {cls.REMEDY}"
             )
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            raise UserError(f"{path}: is not a complete {name} ({mistakes(error)}). {remedy}") from error
+            raise UserError(f"{path}: is not a complete {cls.NAME} ({mistakes(error)}). {cls.REMEDY}") from error
 
 
 def mistakes(error: ValidationError, most: int = 3) -> str:
@@ -61,7 +70,7 @@ def mistakes(error: ValidationError, most: int = 3) -> str:
 
 
 class Result(Record):
-    """A finished run.
+    """A finished run, `result.json`.
 
     Attributes:
         id: The run's identity and the name of its folder.
@@ -79,6 +88,8 @@ class Result(Record):
         environment: Versions, git commit, hardware.
         warnings: What a reader of the scores has to know.
     """
+
+    FILE, NAME, REMEDY = RESULT, "result", "Move it away and run again."
 
     id: str
     protocol: str
@@ -118,18 +129,9 @@ class Result(Record):
         """The score that methods are compared by."""
         return self.scores[0]
 
-    def save(self, folder: Path) -> None:
-        """Writes `result.json` atomically."""
-        write_json(folder / RESULT, self.model_dump(mode="json", by_alias=True))
-
-    @classmethod
-    def load(cls, folder: Path) -> Result:
-        """Reads `result.json`; raises as `read`."""
-        return cls.read(folder / RESULT, "result", "Move it away and run again.")
-
 
 class Failure(Record):
-    """A run that ended without a result.
+    """A run that ended without a result, `failure.json`.
 
     Attributes:
         id: The run's identity.
@@ -140,21 +142,14 @@ class Failure(Record):
         detail: The traceback, for `failed`.
     """
 
+    FILE, NAME, REMEDY = FAILURE, "record of a failure", "Delete it and run again."
+
     id: str
     kind: str
     reason: str
     where: str
     config: dict[str, Any]
     detail: str = ""
-
-    def save(self, folder: Path) -> None:
-        """Writes `failure.json` atomically."""
-        write_json(folder / FAILURE, self.model_dump(mode="json"))
-
-    @classmethod
-    def load(cls, folder: Path) -> Failure:
-        """Reads `failure.json`; raises as `read`."""
-        return cls.read(folder / FAILURE, "record of a failure", "Delete it and run again.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 import math
 import re
 
+import numpy as np
 import pytest
 
+from lsmbench.benchmarks.plan import Span
 from lsmbench.errors import UserError
+from lsmbench.reports.board import boards
 from lsmbench.reports.frame import read, read_benchmark, samples
 from lsmbench.runs.results import Failure, Result
-from tests.reports.made import Disk, benchmark, change, fill, fill_disk, result, score
+from tests.reports.made import Benchmark, Disk, benchmark, cell, change, fill, fill_disk, result, score
 
 
 @pytest.fixture
@@ -31,6 +34,30 @@ def test_a_row_per_run_and_score_with_all_that_pages_need():
     assert each["score"].tolist() == [0.2, 0.6, 0.1, 0.3]
     assert each["unit"].tolist()[:2] == ["p", "q"]
     assert each["sample"].tolist() == [0, 1, 0, 0]
+
+
+def test_three_views_two_test_sets_units_and_counts_go_from_file_to_table_and_report(tmp_path):
+    counts = np.arange(2 * 4).reshape(2, 2, 2)
+    made = Benchmark(tmp_path / "bench", skipped=[], published=None)
+    for seed in (0, 1):
+        scores = [
+            score([0.5, 0.7], "iou", "photo", "mask", pooled=0.6 + seed / 10, units=["a", "b"], counts=counts),
+            score([0.5], "iou", "photo", "mask", pooled=0.3, test_set="night", units=["c"], counts=counts[:1]),
+            score([0.1, 0.3], "l1", "photo", "depth", higher=False, units=["a", "b"]),
+        ]
+        supervision = {"pairs": 5, "photo": 20, "depth": 3, "photo,depth": 4, "val_pairs": 2}
+        made.add(f"r{seed}", "lsm", 5.0, seed, [], scores=scores, supervision=supervision)
+    found = made.read()
+    np.testing.assert_array_equal(found.runs["score"].iloc[0].counts, counts)
+    first, night, depth = made.tables()
+    assert [table.key.test_set for table in (first, night, depth)] == ["test", "night", "test"]
+    assert [cell(made.tables(), "lsm", 5.0, i).mean for i in range(3)] == pytest.approx([0.65, 0.3, 0.2])
+    assert first.columns[1].singles("photo,depth") == Span(4, 4)
+    text = (made.folder / "report.md").read_text()
+    assert "| N | training pairs | photo only | depth only | photo,depth only | validation pairs |" in text
+    assert samples(found.runs)["unit"].tolist() == ["a", "b", "c", "a", "b"] * 2
+    other = read([made.folder])
+    assert [board.table.title for board in boards(other)] == ["iou, photo → mask"]
 
 
 def test_benchmarks_and_single_runs_stand_in_one_frame(disk):

@@ -158,7 +158,7 @@ def test_curves_keep_first_and_last_value_and_few_points_and_begin_where_their_s
     head = "stage,epoch,updates,seconds,loss,late,never\n"
     rows = [f"{'ab'[e >= 500]},{e % 500},0,0,{e},{e if e >= 500 else ''}," for e in range(1000)]
     (home / "log.csv").write_text(head + "\n".join(rows))
-    write_leaderboard(read([tmp_path / "runs"]), tmp_path / "page.html")
+    write_leaderboard(*read([tmp_path / "runs"]), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     whole, late = polylines(text)
     assert len(whole) <= 82
@@ -173,7 +173,7 @@ def test_pictures_show_input_truth_and_prediction_and_stay_small(tmp_path, side)
     noise = np.random.default_rng(0).integers(0, 255, (6, side, side, 3), dtype=np.uint8)
     home = Disk(tmp_path).run("lsm", 5, 0, [0.5])
     np.savez(home / "panel.npz", x=noise * 0, y=noise * 0 + 255, prediction=noise, index=np.arange(6))
-    write_leaderboard(read([tmp_path / "runs"]), tmp_path / "page.html")
+    write_leaderboard(*read([tmp_path / "runs"]), tmp_path / "page.html")
     ((data, width),) = re.findall(r'base64,([^"]+)" width="(\d+)"', (tmp_path / "page.html").read_text())
     data = base64.b64decode(data)
     assert len(data) <= 200_000
@@ -321,7 +321,7 @@ def visits(tmp_path_factory):
     fill_disk(disk)
     disk.run("ioda", 100, 0, [0.2, 0.2], **{"supervision.protocol": "disjoint", "method.network": "paper"})
     disk.run("lsm", 5, 0, [0.4, 0.4], protocol="2")
-    write_leaderboard(read([folder / "results", folder / "runs"]), folder / "leaderboard.html")
+    write_leaderboard(*read([folder / "results", folder / "runs"]), folder / "leaderboard.html")
     page = (folder / "leaderboard.html").read_text()
     (folder / "page.html").write_text(page.replace("<title>", WATCH + "<title>").replace("</body>", READER + "</body>"))
     (folder / "frames.html").write_text(FRAMES)
