@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -131,9 +131,12 @@ class EvaluationViews(TorchDataset[dict[str, Any]]):
             batch[view] = torch.from_numpy(np.array(read(view, numbers)))
         return {**batch, INDEX: torch.from_numpy(np.ascontiguousarray(numbers))}
 
-    def first(self, count: int) -> dict[str, Any]:
-        """The first samples of the first pool, `count` at most."""
-        return self.__getitems__(Places(0, np.arange(min(count, len(self.pools[0].numbers)))))
+    def first(self, count: int, views: Iterable[str]) -> dict[str, Any] | None:
+        """The first samples of the first pool that has some views, `count` at most; `None` if no pool has them."""
+        for number, pool in enumerate(self.pools):
+            if set(views) <= pool.kept.keys():
+                return self.__getitems__(Places(number, np.arange(min(count, len(pool.numbers)))))
+        return None
 
 
 class ShardSampler:

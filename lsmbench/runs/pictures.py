@@ -33,24 +33,39 @@ def save_chosen(data: DataModule, folder: Path) -> None:
 
 def save_panel(method: Method, data: DataModule, folder: Path) -> None:
     """Keeps drawn input, truth and prediction of the first test samples in `panel.npz`, for pictures in the report."""
+    drawn = _drawn(method.eval(), data.test_dataloader(), data)
+    if drawn is None:
+        return
     panel = io.BytesIO()
-    np.savez_compressed(panel, **_drawn(method.eval(), data.test_dataloader(), data))  # type: ignore[arg-type]
+    np.savez_compressed(panel, **drawn)  # type: ignore[arg-type]
     write_bytes(folder / PANEL, panel.getvalue())
 
 
-def translations(method: Method, data: DataModule) -> NDArray[np.uint8]:
-    """One picture of the first validation samples: a row for each, with input, truth and prediction."""
+def translations(method: Method, data: DataModule) -> NDArray[np.uint8] | None:
+    """One picture of the first validation samples that have both views: a row of input, truth and prediction for each.
+
+    `None` if no sample has both.
+    """
     drawn = _drawn(method, data.val_dataloader(), data)
-    height, width = drawn["y"].shape[1:3]
-    inputs = [np.asarray(Picture.fromarray(x).resize((width, height), Picture.Resampling.NEAREST)) for x in drawn["x"]]
-    rows = [np.concatenate(row, 1) for row in zip(inputs, drawn["y"], drawn["prediction"], strict=True)]
+    if drawn is None:
+        return None
+    height, width = drawn["target"].shape[1:3]
+    nearest = Picture.Resampling.NEAREST
+    inputs = [np.asarray(Picture.fromarray(one).resize((width, height), nearest)) for one in drawn["source"]]
+    rows = [np.concatenate(row, 1) for row in zip(inputs, drawn["target"], drawn["prediction"], strict=True)]
     return np.concatenate(rows)
 
 
-def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]]:
-    """The first samples of a loader: `index`, and drawn `x`, `y` and `prediction`. Uses up no random number."""
+def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]] | None:
+    """The first samples of a loader that have source and target, drawn; uses up no random number.
+
+    Returns:
+        `index`, and `source`, `target` and `prediction`, uint8 (n, H, W, 3); `None` if no sample has both views.
+    """
     samples: Any = loader.dataset
-    views = samples.first(SAMPLES)
+    views = samples.first(SAMPLES, (method.source, method.target))
+    if views is None:
+        return None
     here = [method.device] if method.device.type == "cuda" else []
     with torch.random.fork_rng(here):
         dtypes = {name: method.dtype if view.is_floating_point() else view.dtype for name, view in views.items()}
@@ -60,7 +75,7 @@ def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule)
     pictures, truth = source.draw(views[method.source]), views[method.target]
     return {
         "index": views["index"].numpy(),
-        "x": pictures,
-        "y": target.overlay(truth, pictures),
+        "source": pictures,
+        "target": target.overlay(truth, pictures),
         "prediction": target.overlay(predicted, pictures, truth),
     }

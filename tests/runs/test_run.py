@@ -81,10 +81,10 @@ def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp
     assert (folder / "chosen.png").exists() == bool(result.supervision["pairs"])
     assert result.supervision["val_pairs"] == result.dataset["val"]
     with np.load(folder / "panel.npz") as panel:
-        assert len(panel["x"]) == len(panel["index"])
-        assert panel["y"].shape == panel["prediction"].shape
+        assert len(panel["source"]) == len(panel["index"])
+        assert panel["target"].shape == panel["prediction"].shape
         # Landmarks are drawn over enlarged pictures of their source.
-        assert (panel["x"].shape == panel["y"].shape) != config.dataset.domains["y"].is_vector
+        assert (panel["source"].shape == panel["target"].shape) != config.dataset.domains["y"].is_vector
         assert panel["index"].tolist() == split["test"][: len(panel["index"])]
     rows = list(csv.DictReader((folder / "log.csv").open())) if result.cost["epochs"] else []
     assert len(rows) == result.cost["epochs"]
