@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,7 +154,7 @@ class Benchmark:
     problems: tuple[tuple[str, str], ...]
     strangers: int
 
-    @property
+    @cached_property
     def runs(self) -> pd.DataFrame:
         """The frame of what can stand in one table; see `comparable`."""
         return comparable(self.every)
@@ -213,7 +214,7 @@ def read(folders: Iterable[Path]) -> Found:
     for folder in tops:
         try:
             benchmarks.append(one := read_benchmark(folder))
-            problems += [str(folder / message) for _, message in one.problems]
+            problems += [f"{folder}{os.sep}{message}" for _, message in one.problems]
         except UserError as error:
             problems.append(str(error))
     planned = {folder for one in benchmarks for folder in one.every["folder"]}
