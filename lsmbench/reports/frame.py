@@ -105,6 +105,12 @@ class _Training(_Section):
     init_seed: int | None = None
 
 
+class _Config(_Section):
+    method: _Method
+    supervision: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
 class Facts(_Section):
     """What pages need to know of a run beyond its scores, checked."""
 
@@ -333,6 +339,7 @@ def _read_run(home: Path, run: PlannedRun) -> tuple[list[dict[str, Any]], list[s
         failure = Failure.load(home)
         if failure.id != run.id:
             raise ValueError(f"belongs to run {failure.id}")
+        _Config.model_validate(failure.config)
         return [_named(run.method, failure.config) | {"state": FAILED, "record": failure, "pooled": False}]
 
     found = attempt(RESULT, lambda: _finished(Result.load(home), run.method, run.id)) or attempt(FAILURE, failed)
