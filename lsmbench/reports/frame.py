@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,6 +105,12 @@ class _Training(_Section):
     init_seed: int | None = None
 
 
+class _Config(_Section):
+    method: _Method
+    supervision: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
 class Facts(_Section):
     """What pages need to know of a run beyond its scores, checked."""
 
@@ -153,7 +160,7 @@ class Benchmark:
     problems: tuple[tuple[str, str], ...]
     strangers: int
 
-    @property
+    @cached_property
     def runs(self) -> pd.DataFrame:
         """The frame of what can stand in one table; see `comparable`."""
         return comparable(self.every)
@@ -213,7 +220,7 @@ def read(folders: Iterable[Path]) -> Found:
     for folder in tops:
         try:
             benchmarks.append(one := read_benchmark(folder))
-            problems += [str(folder / message) for _, message in one.problems]
+            problems += [f"{folder}{os.sep}{message}" for _, message in one.problems]
         except UserError as error:
             problems.append(str(error))
     planned = {folder for one in benchmarks for folder in one.every["folder"]}
@@ -312,6 +319,7 @@ def _read_run(home: Path, run: PlannedRun) -> tuple[list[dict[str, Any]], list[s
         failure = Failure.load(home)
         if failure.id != run.id:
             raise ValueError(f"belongs to run {failure.id}")
+        _Config.model_validate(failure.config)
         return [_named(run.method, failure.config) | {"state": FAILED, "record": failure, "pooled": False}]
 
     found = attempt(RESULT, lambda: _finished(Result.load(home), run.method, run.id)) or attempt(FAILURE, failed)

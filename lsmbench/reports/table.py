@@ -13,7 +13,7 @@ import pandas as pd
 
 from lsmbench.benchmarks.plan import Manifest, Published, Span, Unit, is_floor_word
 from lsmbench.benchmarks.tuning import Use
-from lsmbench.reports.frame import FAILED, FINISHED, KEY
+from lsmbench.reports.frame import FAILED, FINISHED, KEY, frame
 from lsmbench.runs.results import Failure
 
 _TIE = 1e-9  # relative; smaller differences are those of rounding
@@ -291,7 +291,7 @@ class Table:
     @property
     def runs(self) -> pd.DataFrame:
         """A row per finished run of a method."""
-        return pd.concat([row.runs for row in self.rows]) if self.rows else _NONE
+        return pd.concat([row.runs for row in self.rows]) if self.rows else frame([])
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -312,9 +312,6 @@ class Table:
     def row_of(self) -> dict[str, str]:
         """By run, the row that it stands in."""
         return {run: row.label for row in self.every_row for cell in row.cells for run in cell.runs["run"]}
-
-
-_NONE = pd.DataFrame(columns=["rule", "val_pairs"], dtype=object)
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -392,7 +389,7 @@ def table(
         bar = _best([row.cells[-1].mean for row in floors], higher)
         _compare([row.cells[-1] for row in methods], bar, higher)
         here = [runs[(runs["paired"] == n) & (runs["counts"] == unit)] for runs in users]
-        made.append(Column(unit, n, pd.concat(here) if here else rows[0].runs[:0], bar))
+        made.append(Column(unit, n, pd.concat(here) if here else frame([]), bar))
     return Table(
         key=key,
         unit="" if first is None else first["score"].unit,

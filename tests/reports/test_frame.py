@@ -159,6 +159,17 @@ def test_damage_far_below_is_named_and_runs_of_a_damaged_plan_count_as_runs_of_t
     assert found.runs.loc[found.runs["origin"] == "bad/runs", "value"].tolist() == pytest.approx([0.7])
 
 
+@pytest.mark.parametrize("config", [{}, {"method": "x"}, {"method": {"name": "lsm"}, "supervision": [1]}])
+def test_a_failure_without_a_whole_configuration_is_named(disk, config):
+    fill_disk(disk)
+    home = disk.run("lsm", 5, 7, [], "quick", failure="a loss is not finite")
+    disk.benchmark("quick")
+    change(home, lambda raw: raw.update(config=config), "failure.json")
+    found = read([disk.root / "results"])
+    assert [problem.partition(": ")[0] for problem in found.problems] == [str(home / "failure.json")]
+    assert len(boards(found)) == 1
+
+
 @pytest.mark.parametrize(
     ("edit", "named"),
     [

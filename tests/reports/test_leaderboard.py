@@ -203,6 +203,12 @@ def test_text_from_results_is_escaped(disk):
     assert text_of().count("</script>") == 1
 
 
+def test_a_run_that_tells_no_cost_is_shown(disk):
+    disk.run("ioda", 5, 7, [0.4, 0.4], cost={})
+    command()
+    assert "<dt>cost</dt><dd>–</dd>" in text_of()
+
+
 def test_without_a_configuration_there_is_no_command(disk):
     home = disk.root / "results/quick/runs" / disk.plans["quick"][0][0]
     (home / "config.yaml").unlink()

@@ -223,6 +223,11 @@ def test_a_benchmark_without_results_has_a_report_that_says_so(tmp_path):
     assert len(console_table(made.folder)) == 1
 
 
+def test_a_benchmark_without_rows_has_a_report(tmp_path):
+    made = Benchmark(tmp_path / "bench", skipped=[], published=None)
+    assert "report.html" in made.write()
+
+
 def test_console_tables(files):
     console = Console(width=160, record=True, file=io.StringIO())
     for table in console_table(files["report.md"].parent):
