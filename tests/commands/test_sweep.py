@@ -187,17 +187,17 @@ def test_a_space_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert "outside" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_sweep_killed_five_times_at_random_moments_ends_as_one_that_was_not() -> None:
+def test_a_sweep_killed_three_times_at_random_moments_ends_as_one_that_was_not() -> None:
     seed = random.randrange(2**32)
     print(f"random moments of seed {seed}")  # shown if the test fails
     moments = random.Random(seed)
     journal, hit = Path("results/small/sweeps/studies.journal"), 0
-    for _ in range(5):
-        process = started("--trials", "12")
+    for _ in range(3):
+        process = started("--trials", "6")
         before = journal.read_bytes().count(b"\n") if journal.exists() else 0
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
-            if journal.exists() and journal.read_bytes().count(b"\n") > before + moments.randrange(30):
+            if journal.exists() and journal.read_bytes().count(b"\n") > before + moments.randrange(15):
                 break
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 1))
@@ -205,12 +205,12 @@ def test_a_sweep_killed_five_times_at_random_moments_ends_as_one_that_was_not() 
         process.communicate()
         hit += process.returncode == -signal.SIGKILL
     assert hit, "every one ended before it could be killed"
-    last = started("--trials", "12")
+    last = started("--trials", "6")
     output, _ = last.communicate(timeout=300)
     assert last.returncode == 0, output
-    assert sorted(int(t.user_attrs[SLOT]) for t in finished(journal)) == list(range(12))
+    assert sorted(int(t.user_attrs[SLOT]) for t in finished(journal)) == list(range(6))
     (killed,) = bests.load(Path("benchmarks/best/sit/baseline.yaml"))
-    assert code_of(*words("--trials", "12", "--output", "whole")) == 0
+    assert code_of(*words("--trials", "6", "--output", "whole")) == 0
     (whole,) = bests.load(Path("benchmarks/best/sit/baseline.yaml"))
     assert [(t.parameters, t.validation) for t in killed.trials] == [(t.parameters, t.validation) for t in whole.trials]
     assert (killed.candidates, killed.parameters) == (whole.candidates, whole.parameters)
