@@ -133,7 +133,7 @@ class Search:
             "seed": SEED,
             "setting": self.config.setting(self.default),
             "fingerprint": self.fingerprint,
-            "contents": self.contents,
+            "bank_fingerprint": self.contents.partition("-")[2],
             "protocol": PROTOCOL,
         }
         plain: dict[str, Any] = json.loads(json.dumps(values))
