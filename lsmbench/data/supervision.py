@@ -113,13 +113,15 @@ class Supervision:
         return {"+".join(shown): numbers.tolist() for shown, numbers in self.groups.items()}
 
 
-def candidates_of(samples: int, config: SupervisionConfig, views: int = 2) -> int:
+def candidates_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: bool = True) -> int:
     """Among how many of some samples those are chosen that show all their views.
 
     Args:
         samples: Training samples that have the same views.
         config: Protocol and numbers.
         views: How many views they have.
+        fullest: Whether no other samples have more views; the numbers that are asked for are those of the fullest, and
+            of others there may be fewer.
 
     Raises:
         UserError: If `unpaired` is negative, or more than there are in protocol `shared`.
@@ -130,25 +132,29 @@ def candidates_of(samples: int, config: SupervisionConfig, views: int = 2) -> in
         return samples // views
     if config.protocol == "shared" and config.unpaired:
         if config.unpaired > samples:
+            if not fullest:
+                return samples
             raise UserError(f"supervision.unpaired: {config.unpaired} of {samples} training samples cannot be taken.")
         return config.unpaired
     return samples
 
 
-def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, none_is_fine: bool = False) -> int:
+def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: bool = True) -> int:
     """How many of some training samples show all their views.
 
     Args:
         samples: Training samples that have the same views.
         config: Protocol and N.
         views: How many views they have.
-        none_is_fine: Whether N above 0 may leave no pair.
+        fullest: As `candidates_of`; N above 0 leaves at least one pair of the fullest.
 
     Raises:
         UserError: If N lies outside 0–100, is above 0 but leaves no pair, or more pairs are asked for than there are.
     """
-    candidates = candidates_of(samples, config, views)
+    candidates = candidates_of(samples, config, views, fullest)
     if config.paired_count is not None:
+        if not fullest:
+            return min(max(0, config.paired_count), candidates)
         if not 0 <= config.paired_count <= candidates:
             raise UserError(
                 f"supervision.paired_count: expected 0 to {candidates} pairs (protocol {config.protocol}, {samples} "
@@ -158,7 +164,7 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, none_is_fi
     if not 0 <= config.paired <= 100:
         raise UserError(f"supervision.paired: N must lie between 0 and 100 %, found {config.paired:g}.")
     pairs = int(candidates * config.paired / 100 + 1e-9)  # 175·8/100 is 14.000000000000002 or 13.999… in floats
-    if config.paired > 0 and pairs == 0 and not none_is_fine:
+    if config.paired > 0 and pairs == 0 and fullest:
         least = f"the least N with one pair is {100 / candidates:.3g} %" if candidates else "there are none"
         raise UserError(
             f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; {least}. Use a "
@@ -228,7 +234,7 @@ def _dealt(
 ) -> dict[ViewSet, Numbers]:
     """Deals samples that have the same views. Of the fullest, which have the most views, at least one is a pair."""
     k, most = len(shown), config.unpaired
-    pool, pairs = candidates_of(len(train), config, k), pairs_of(len(train), config, k, none_is_fine=not fullest)
+    pool, pairs = candidates_of(len(train), config, k, fullest), pairs_of(len(train), config, k, fullest)
     candidates = len(train) if config.protocol == "shared" else pool
     stream = () if fullest else (crc32("+".join(shown).encode()),)
     order = np.random.default_rng((config.supervision_seed, 11, *stream)).permutation(candidates)

@@ -105,6 +105,18 @@ def test_supervision_is_nested_and_never_shows_what_a_sample_lacks(protocol: str
         assert [len(supervised(paired=50)[shown]) for shown in (VIEWS, ("x", "y"), ("x", "z"))] == [4, 3, 3]
 
 
+def test_numbers_of_samples_are_those_of_the_fullest() -> None:
+    groups = supervised(paired_count=8, protocol="disjoint")
+    assert [len(groups[shown]) for shown in (VIEWS, ("x", "y"), ("x", "z"))] == [8, 8, 8]
+    groups = supervised(paired_count=14, protocol="disjoint")
+    assert [len(groups[shown]) for shown in (VIEWS, ("x", "y"), ("x", "z"))] == [14, 12, 12]
+    with pytest.raises(UserError, match=r"expected 0 to 24 pairs"):
+        supervised(paired_count=25, protocol="disjoint")
+    groups = supervised(paired_count=2, unpaired=14, protocol="shared")
+    assert len(groups[VIEWS]) == 2
+    assert len(groups["x", "y"]) == 2
+
+
 def test_counts_name_every_group() -> None:
     counts = supervise(pools_of(Triples()), SupervisionConfig(paired=50)).counts()
     assert counts == {"pairs": 4, "x": 4 + 3 + 3 + 12, "y": 4 + 3, "z": 4 + 3 + 9, "x+y": 3, "x+z": 3}
