@@ -150,7 +150,10 @@ class ShardSampler:
     """
 
     def __init__(self, sizes: Sequence[int], batch_size: int, rank: int = 0, ranks: int = 1) -> None:
-        self.positions = [np.arange(rank, size, ranks) for size in sizes]
+        firsts = np.cumsum([0, *sizes])  # dealing goes on from pool to pool, so that no rank is left without samples
+        self.positions = [
+            np.arange((rank - first) % ranks, size, ranks) for first, size in zip(firsts.tolist(), sizes, strict=False)
+        ]
         self.batch_size = batch_size
 
     def __len__(self) -> int:

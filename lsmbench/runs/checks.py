@@ -55,10 +55,8 @@ def check_supervision(run: Run) -> None:
     data, method, devices = run.data, run.method, run.ranks.size
     needed, truth = method.source, method.truths.get(method.target, method.target)
     parts = {"validation": data.val} | (data.test_sets if data.testing else {})
-    counts = {
-        part: int((data.pools.has(needed, numbers) & data.pools.has(truth, numbers)).sum())
-        for part, numbers in parts.items()
-    }
+    scored = {part: data.pools.has(needed, numbers) & data.pools.has(truth, numbers) for part, numbers in parts.items()}
+    counts = {part: int(samples.sum()) for part, samples in scored.items()}
     tested = any(counts[part] for part in data.test_sets) if data.testing else True
     if not counts["validation"] or not tested:
         part = "test" if counts["validation"] else "validation"
@@ -67,7 +65,7 @@ def check_supervision(run: Run) -> None:
             "be scored. Add some samples that have both."
         )
     for part, count in counts.items():
-        if 0 < count < devices:
+        if count and not all(scored[part][rank::devices].any() for rank in range(devices)):
             raise UserError(
                 f"training.devices: {devices} divide the {part} samples, and there are only {count}. Ask for fewer."
             )

@@ -153,3 +153,5 @@ def test_evaluation_shards_hold_every_sample_exactly_once(sizes: list[int], rank
     for pool, size in enumerate(sizes):
         everything = [i for shard in batches for at in shard if at.pool == pool for i in at.positions.tolist()]
         assert sorted(everything) == list(range(size))
+    dealt = [sum(len(at.positions) for at in shard) for shard in batches]
+    assert max(dealt) - min(dealt) <= 1
