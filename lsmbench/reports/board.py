@@ -82,7 +82,7 @@ def boards(found: Found | Iterable[Path]) -> list[Board]:
 def _board(runs: pd.DataFrame) -> Board:
     done = runs[runs["state"] == FINISHED]
     first = done[done["primary"] == True].iloc[0]  # noqa: E712
-    key, dataset = ScoreKey(*first[KEY]), first["record"].dataset
+    key = ScoreKey(*first[KEY])
     # A run that finished in one folder is not awaited in another, and a floor without a value is none.
     runs = runs[(runs["state"] == FINISHED) | ~(runs["run"].isin(done["run"]) | runs["floor"])]
     runs = runs.assign(key=_row_keys(runs, key)).dropna(subset="key")
@@ -104,7 +104,7 @@ def _board(runs: pd.DataFrame) -> Board:
         dataset=first["dataset"],
         fingerprint=first["fingerprint"],
         protocol=first["protocol"],
-        samples={part: n for part in ("train", "val", "test") if isinstance(n := dataset.get(part), int)},
+        samples=first["record"].sizes,
         views={str(view): str(words) for view, words in first["facts"].views.items()},
         table=table(key, rows, _columns(runs), names_test_set=key.test_set != "test"),
         rows=tuple(rows),

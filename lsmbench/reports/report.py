@@ -136,7 +136,7 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
     environment = environments(results)
     facts = [("report made by", f"lsmbench {__version__}")]
     for dataset in [result.dataset for result in results[:1]]:
-        sizes = ", ".join(f"{dataset[part]} {part}" for part in ("train", "val", "test") if part in dataset)
+        sizes = ", ".join(f"{count} {part}" for part, count in results[0].sizes.items())
         name = f"{dataset.get('name', '')}, fingerprint {dataset.get('fingerprint', 'unknown')}"
         facts += [("protocol", results[0].protocol), ("dataset", name), *([("samples", sizes)] if sizes else [])]
     scored = runs[runs["metric"].notna()]

@@ -76,7 +76,7 @@ class Result(Record):
         id: The run's identity and the name of its folder.
         protocol: Version of the protocol that made the scores; other versions are not comparable.
         config: The run's whole configuration, plain values.
-        dataset: Name, fingerprint, views, and sample counts of train, val and test.
+        dataset: Name, fingerprint, views, and sample counts of train, val, test and of all `test_sets` by name.
         supervision: Numbers of `pairs`, of view-only samples (`x`, `y`) and of validation pairs (`val_pairs`).
         selection: The rule, and per stage the chosen epoch (from 0), the monitored value's name, its direction and
             its value, that of the last epoch, the number of epochs trained, whether early stopping ended the stage, and
@@ -123,6 +123,16 @@ class Result(Record):
     def seed(self) -> int:
         """The seed that the supervision and the initialisation share in a benchmark."""
         return int(self.config["training"]["init_seed"])
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sample counts of train, val and each test set, as far as they are known."""
+        sets = self.dataset.get("test_sets")
+        known = {part: self.dataset.get(part) for part in ("train", "val", "test")}
+        known |= sets if isinstance(sets, dict) else {}
+        if sets and "test" not in sets:
+            del known["test"]
+        return {part: count for part, count in known.items() if isinstance(count, int)}
 
     @property
     def primary(self) -> Score:

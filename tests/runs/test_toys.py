@@ -60,7 +60,8 @@ def test_a_run_with_three_views_scores_every_test_set_by_unit(tmp_path: Path) ->
     assert scores["elsewhere", "y", "iou"].indices == list(range(48, 54))
     assert scores["elsewhere", "y", "iou"].units == ["P16"] * 3 + ["P17"] * 3
     assert result.primary is result.scores[0]
-    assert (result.dataset["test"], result.dataset["elsewhere"]) == (9, 6)
+    assert result.dataset["test_sets"] == {"test": 9, "elsewhere": 6}
+    assert result.sizes == {"train": 69, "val": 6, "test": 9, "elsewhere": 6}
     assert result.supervision == {"pairs": 4, "x": 22, "y": 7, "z": 16, "x+y": 3, "x+z": 3, "val_pairs": 6}
     saved = json.loads((tmp_path / result.id / "supervision.json").read_text())
     assert set(saved["groups"]) == {"x+y+z", "x+y", "x+z", "x", "y", "z"}
