@@ -67,6 +67,7 @@ class EpochLog(Callback):
         """Starts the clock; the last epoch is validated in any case."""
         self.started = time.perf_counter()
         self.validated = False
+        trainer.callback_metrics.clear()  # Lightning keeps what earlier epochs logged and this one may not
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
 
@@ -80,9 +81,7 @@ class EpochLog(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Adds a row. Validation of the epoch has been done by now; checkpoints are written after this."""
-        # Lightning keeps the values of earlier validations.
-        metrics = {n: v for n, v in trainer.callback_metrics.items() if self.validated or not n.startswith("val/")}
-        values = {name: float(value) for name, value in sorted(metrics.items())}
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         monitor = str(pl_module.monitor)
         row = {
             "stage": self.stage,

@@ -135,6 +135,14 @@ def test_phases_leave_a_log_and_the_last_or_the_selected_weights(tmp_path: Path)
     assert result.cost["parameters"] == 40 + 5, "the average does not count"
 
 
+def test_an_epoch_logs_only_the_phases_that_were_due_in_it(tmp_path: Path) -> None:
+    result = execute(
+        config("phases", "sit", **{**PHASES, "training": {"epochs": 8, "steps_per_epoch": 1}}), tmp_path, CPU
+    )
+    log = [row for row in rows(tmp_path, result.id) if row["stage"] == "first"]
+    assert [bool(row["train/penalty"]) for row in log] == [True, False, False, True]
+
+
 def test_lazy_phases_and_averages_go_on_to_the_same_bits_after_an_interruption(tmp_path: Path) -> None:
     one = config("phases", "sit", **PHASES)
     whole = execute(one, tmp_path / "whole", CPU)
