@@ -81,7 +81,8 @@ class Predict(Evaluation):
         if self.config.seed is not None:
             method.test_seed = self.config.seed
         scores = []
-        for data.test_set in self.test_sets(data):  # noqa: B020
+        for name in self.test_sets(data):
+            data.test_set = name
             trainer.test(method, datamodule=data, verbose=False)
             for direction, metric in method.all_metrics():
                 source, target = direction.split("->")
@@ -98,7 +99,7 @@ class Predict(Evaluation):
                         indices=indices,
                         values=values,
                         pooled=metric.pooled(),
-                        test_set=data.test_set,
+                        test_set=name,
                         units=data.pools.units(np.array(indices)),
                         counts=counts,
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,7 @@ def _training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
         def show(progress: Progress) -> None:
             name = progress.monitor.rpartition("/")[2]
             value = f"{progress.stage}: {name} {progress.value:.4f}, best {progress.best:.4f}"
+            value = progress.stage if math.isnan(progress.value) else value  # nothing is validated yet
             bars.update(task, completed=progress.done, total=progress.total, value=value)
 
         yield show

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import lightning as L  # noqa: N812
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -99,12 +100,12 @@ class Evaluated:
     Attributes:
         numbers: The samples' numbers.
         kept: Their views in compact form, held in memory.
-        read: The pool, and the views that are read from it batch by batch since they have no domain.
+        read: For each view without a domain, which is read batch by batch, the function that reads it by numbers.
     """
 
     numbers: Numbers
     kept: Views
-    read: Mapping[str, Any]
+    read: Mapping[str, Callable[[str, Numbers], NDArray[np.generic]]]
 
 
 class EvaluationViews(TorchDataset[dict[str, Any]]):

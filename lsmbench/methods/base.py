@@ -198,6 +198,19 @@ class Method(L.LightningModule):
     def learn(self, data: DataModule) -> None:
         """Learns what takes no updates, such as a constant; called once, before the first stage."""
 
+    def visible(self, batch: Batch) -> Batch:
+        """A batch with the method's views alone; groups of samples that then show the same views are joined.
+
+        Batches of a `DataModule` that knows its learner are returned as they are.
+        """
+        if all(set(shown) <= set(self.views) for shown in batch):
+            return batch
+        parts: dict[ViewSet, list[Views]] = {}
+        for shown, views in batch.items():
+            if kept := tuple(view for view in shown if view in self.views):
+                parts.setdefault(kept, []).append(views)
+        return {kept: {v: torch.cat([views[v] for views in every]) for v in kept} for kept, every in parts.items()}
+
     def prepare(self, batch: Batch) -> Any:
         """Brings a batch, which may be empty, to the form that the losses take; phases share what is computed here."""
         return batch
@@ -303,7 +316,7 @@ class Method(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Does the phases of the stage that are due, in order, then updates the averages."""
-        views = self.prepare(batch)
+        views = self.prepare(self.visible(batch))
         found = self.optimizers()
         made = found if isinstance(found, list) else [found]
         optimizers = dict(zip((spec.name for spec in self.stage.optimizers), made, strict=True))

@@ -50,6 +50,7 @@ def restored(
             "version of lsmbench that made it, or train it again."
         )
     config = config_from_dict(result.config)
+    config.training.devices = 1  # whatever the run was trained on
     run = Run(config, machine or Machine(), Ranks(), data_of(config), lambda progress: None)
     run.folder = RunFolder(path)
     if run.data.fingerprint != result.dataset["fingerprint"]:

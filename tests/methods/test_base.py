@@ -221,6 +221,22 @@ def test_terms_without_a_weight_and_weights_without_a_term_are_refused() -> None
         Two(DOMAINS, MoreConfig())
 
 
+def test_a_batch_with_other_views_is_seen_as_the_views_of_the_method_whatever_its_order() -> None:
+    x, y, z = (torch.rand(6, 1, 4, 4) for _ in "xyz")
+    batch: Batch = {
+        ("x", "z"): {"x": x[:2], "z": z[:2]},
+        ("x", "y", "z"): {"x": x[2:5], "y": y[2:5], "z": z[2:5]},
+        ("x", "y"): {"x": x[5:], "y": y[5:]},
+        ("z",): {"z": z[:1]},
+    }
+    seen = Two(DOMAINS).visible(batch)
+    assert set(seen) == {("x",), ("x", "y")}
+    assert torch.equal(seen["x", "y"]["x"], x[2:])
+    assert torch.equal(seen["x", "y"]["y"], y[2:])
+    assert torch.equal(seen[("x",)]["x"], x[:2])
+    assert Two(DOMAINS).visible(seen) is seen
+
+
 def test_random_predictions_depend_on_the_sample_and_not_on_its_batch() -> None:
     class Noisy(Two):
         random_at_test = True  # type: ignore[assignment]

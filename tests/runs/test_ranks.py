@@ -15,12 +15,14 @@ import torch
 import yaml
 
 from lsmbench.errors import UserError
+from lsmbench.evaluations import EvaluationConfig
 from lsmbench.launch.local import compute
 from lsmbench.methods import METHODS
 from lsmbench.runs import ranks
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
 from lsmbench.runs.results import Result
 from lsmbench.runs.run import execute
+from lsmbench.runs.weights import evaluate
 from tests.conftest import Make
 from tests.ranks import commanded, executed, torchrun
 
@@ -97,6 +99,14 @@ def test_two_processes_with_half_the_batch_end_where_one_with_the_whole_batch_do
         for row, likewise in zip(logged(one), logged(two), strict=True):
             numbers = {key: float(value) for key, value in row.items() if value and key not in ("stage", "seconds")}
             assert {key: float(likewise[key]) for key in numbers} == pytest.approx(numbers, abs=1e-5)
+
+
+def test_a_run_of_two_devices_is_tested_again_on_one(make: Make, tmp_path: Path) -> None:
+    executed(make("sop", training={"batch_size": 12}), tmp_path / "two", 2, as_it_is=True)
+    own = result_in(tmp_path / "two")
+    again, _ = evaluate(tmp_path / "two" / own.id, "predict", EvaluationConfig(), Machine("cpu", 1))
+    assert [score.values for score in again.scores] == [pytest.approx(score.values, abs=1e-6) for score in own.scores]
+    assert again.config["training"]["devices"] == 2, "what was trained is told as it was"
 
 
 def test_running_statistics_are_the_same_in_all_processes_and_on_disk(make: Make, tmp_path: Path) -> None:
