@@ -64,12 +64,14 @@ class Pool:
         views: Stored views by name, all of one length.
         parts: Rows of each part: `train`, `val`, and test sets by name. A row without a part is not used.
         unit: The patient, person or scene of each row, (n,); `None` if every sample is a unit of its own.
+        names: What people call each row, e.g. its file below the dataset's folder, (n,); `None` if rows have no names.
     """
 
     name: str
     views: Mapping[str, Stored]
     parts: Mapping[str, Numbers] = field(default_factory=dict)
     unit: NDArray[np.generic] | None = None
+    names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Checks that lengths agree and that no row is in two parts.
@@ -80,6 +82,8 @@ class Pool:
         lengths = {view: len(stored) for view, stored in self.views.items()}
         if self.unit is not None:
             lengths["unit"] = len(self.unit)
+        if self.names is not None:
+            lengths["names"] = len(self.names)
         if len(set(lengths.values())) != 1:
             found = ", ".join(f"{count} of {view}" for view, count in lengths.items()) or "no view"
             raise UserError(f"pool {self.name}: expected as many rows of each view, found {found}.")
@@ -207,6 +211,16 @@ class Pools:
             unit = self.pools[k].unit
             named.append(f"sample {number}" if unit is None else str(unit[number - self.starts[k]]))
         return named
+
+    def names(self, numbers: Numbers) -> list[str] | None:
+        """What people call each sample; `None` if no pool has names."""
+        if all(pool.names is None for pool in self.pools):
+            return None
+        called = []
+        for number, k in zip(numbers.tolist(), self._pool_of(numbers).tolist(), strict=True):
+            names = self.pools[k].names
+            called.append(f"sample {number}" if names is None else str(names[number - self.starts[k]]))
+        return called
 
     def by_pool(self, numbers: Numbers) -> list[Numbers]:
         """The samples of each pool apart, in their order; pools without any are left out."""

@@ -115,6 +115,8 @@ class Method(L.LightningModule):
         self.truths = dict(truths or {})
         self.remarks: list[str] = []
         """What a reader of the result has to know of this configuration, e.g. a loss that does not apply."""
+        self.learnt: dict[str, Tensor] = {}
+        """What `learn` finds, by name; a finished run keeps it beside the trained weights."""
         self.build()
         self.averages = nn.ModuleDict({group: self._average_of(group, d) for group, d in self.averaged.items()})
         self.metrics = nn.ModuleDict(
@@ -196,7 +198,7 @@ class Method(L.LightningModule):
         return self.domains[target].decide(self.translate(views[source], source, target))
 
     def learn(self, data: DataModule) -> None:
-        """Learns what takes no updates, such as a constant; called once, before the first stage."""
+        """Learns what takes no updates, such as a constant, into `learnt`; called once, before the first stage."""
 
     def visible(self, batch: Batch) -> Batch:
         """A batch with the method's views alone; groups of samples that then show the same views are joined.

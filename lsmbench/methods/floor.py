@@ -61,11 +61,12 @@ class Floor(Method):
         """Takes the constant from the training targets."""
         if self.config.kind == "constant":
             train = data.train[data.pools.has(self.target, data.train)]
-            self.constant = self.domains[self.target].constant(data.compact(self.target, train))
+            self.learnt["constant"] = self.domains[self.target].constant(data.compact(self.target, train))
 
     def predict(self, views: Views, source: str, target: str) -> Tensor:
         """The same view for every sample, or each sample's copy."""
         if self.config.kind == "copy":
             return self.domains[target].unpack(views[COPY])
         given = views[source]
-        return self.constant.to(given.device).expand(len(given), *self.constant.shape[1:])
+        constant = self.learnt["constant"]
+        return constant.to(given.device).expand(len(given), *constant.shape[1:])
