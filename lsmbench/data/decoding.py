@@ -66,9 +66,9 @@ class Decoded:
 
     Attributes:
         sample: The sample's files.
-        size: Width and height of the picture.
-        x: View `x`.
-        y: View `y`.
+        size: Width and height of the picture; of the annotation, where there is no picture.
+        x: View `x`; `None` if the sample has no picture.
+        y: View `y`; `None` if the sample has no annotation.
         labels: Labels of the mask before resizing.
         counts: Pixels of each label, int64 (256,), in the label map in colours before resizing; else `None`.
         far: Number of these pixels that are further than `FAR` from any class; `None` for a lossless map.
@@ -76,15 +76,15 @@ class Decoded:
 
     sample: Sample
     size: tuple[int, int]
-    x: NDArray[np.generic]
-    y: NDArray[np.generic]
+    x: NDArray[np.generic] | None
+    y: NDArray[np.generic] | None
     labels: frozenset[int] = frozenset()
     counts: NDArray[np.int64] | None = None
     far: int | None = None
 
 
 def decode(kind: Kind, sample: Sample, reading: Reading, findings: Findings) -> Decoded | None:
-    """Decodes one sample; if a file is wrong, adds the problem to `findings` and returns `None`."""
+    """Decodes what a sample has; if a file is wrong, adds the problem to `findings` and returns `None`."""
     x: NDArray[np.generic] | None = None
     y: NDArray[np.generic] | None = None
     size: tuple[int, int] | None = None
@@ -93,22 +93,27 @@ def decode(kind: Kind, sample: Sample, reading: Reading, findings: Findings) -> 
     counts: NDArray[np.int64] | None = None
     far: int | None = None
     with findings.gathering():
-        picture = open_picture(sample.picture, reading.exif)
-        size = picture.size
-        if kind == "sides":
-            photo, other = _halves(picture, sample.picture, reading.side_by_side == "x_right")
-            x = _image(photo, sample.picture, reading)
-            if reading.palette is None:
-                y = _image(other, sample.picture, reading)
+        if sample.picture is not None:
+            picture = open_picture(sample.picture, reading.exif)
+            size = picture.size
+            if kind == "sides":
+                photo, other = _halves(picture, sample.picture, reading.side_by_side == "x_right")
+                x = _image(photo, sample.picture, reading)
+                if reading.palette is None:
+                    y = _image(other, sample.picture, reading)
+                else:
+                    coloured = other
             else:
-                coloured = other
-        else:
-            x = _image(picture, sample.picture, reading)
+                x = _image(picture, sample.picture, reading)
     with findings.gathering():
-        if kind == "masks":
+        if sample.annotation is None:
+            pass
+        elif kind == "masks":
             read = _read_mask(sample.annotation, reading.exif) if reading.palette is None else None
             mask = open_picture(sample.annotation, reading.exif) if read is None else read
-            if size is not None and mask.size != size:
+            if sample.picture is None:
+                size = mask.size
+            elif size is not None and mask.size != size:
                 raise UserError(
                     f"{sample.annotation}: has {px(mask.size)} px, but its picture {sample.picture.name} has "
                     f"{px(size)}. Make both of one size."
@@ -120,14 +125,16 @@ def decode(kind: Kind, sample: Sample, reading: Reading, findings: Findings) -> 
                 y = _fitted(mask, reading.fit, reading.size, Picture.Resampling.NEAREST)
         elif kind in ("pts", "csv"):
             points = sample.points if sample.points is not None else read_pts(sample.annotation)
+            # Where the picture could not be read, its size is not known.
             y = None if size is None else _place(points, size, reading.fit, sample)
         elif kind == "images":
             other = open_picture(sample.annotation, reading.exif)
+            size = other.size if sample.picture is None else size
             if reading.palette is None:
                 y = _image(other, sample.annotation, reading)
             else:
                 coloured = other
-    if coloured is not None and reading.palette is not None:
+    if coloured is not None and sample.annotation is not None and reading.palette is not None:
         with findings.gathering():
             found, far = _read_colours(coloured, sample.annotation, reading.palette, kind == "masks")
             counts = np.bincount(found.ravel(), minlength=256)
@@ -135,7 +142,8 @@ def decode(kind: Kind, sample: Sample, reading: Reading, findings: Findings) -> 
             y = reading.palette.encode(
                 _fitted(Picture.fromarray(found), reading.fit, reading.size, nearest, beyond=IGNORED)
             )
-    return None if x is None or y is None or size is None else Decoded(sample, size, x, y, labels, counts, far)
+    wrong = (x is None) != (sample.picture is None) or (y is None) != (sample.annotation is None)
+    return None if wrong or size is None else Decoded(sample, size, x, y, labels, counts, far)
 
 
 def _halves(picture: Picture.Image, path: Path, x_right: bool) -> tuple[Picture.Image, Picture.Image]:
@@ -315,7 +323,7 @@ def _place(points: Points, size: tuple[int, int], fit: Fit, sample: Sample) -> N
     if outside.any():
         raise UserError(
             f"{sample.annotation}: point {np.flatnonzero(outside)[0]} (counted from 0) lies outside its picture "
-            f"{sample.picture.name} of {px(size)} px. Correct it."
+            f"{sample.file.name} of {px(size)} px. Correct it."
         )
     left, top, width, height = _window(*size, fit)
     placed = (points - (left, top)) / (width, height)
@@ -323,7 +331,7 @@ def _place(points: Points, size: tuple[int, int], fit: Fit, sample: Sample) -> N
     if outside.any():
         raise UserError(
             f"{sample.annotation}: point {np.flatnonzero(outside)[0]} (counted from 0) lies in the part of "
-            f"{sample.picture.name} that fit={fit} cuts off. Use fit=stretch or fit=pad."
+            f"{sample.file.name} that fit={fit} cuts off. Use fit=stretch or fit=pad."
         )
     return placed.astype(np.float32)
 

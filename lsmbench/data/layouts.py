@@ -35,12 +35,27 @@ class Layout(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One sample's files: its picture, the file with its target, and the target's points if they are already read."""
+    """One sample's files: its picture, the file with its target, and the target's points if they are already read.
+
+    A picture without an annotation has `None` there, and so has an annotation without a picture.
+    """
 
     part: int
-    picture: Path
-    annotation: Path
+    picture: Path | None
+    annotation: Path | None
     points: Points | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file that a sample is called by: its picture, or else its annotation."""
+        path = self.picture or self.annotation
+        assert path is not None
+        return path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that there are."""
+        return tuple(path for path in (self.picture, self.annotation) if path is not None)
 
 
 def layout_of(folder: Path) -> Layout:
@@ -79,7 +94,7 @@ def layout_of(folder: Path) -> Layout:
 
 
 def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
-    """The samples of one folder; a file without a counterpart is a problem."""
+    """The samples of one folder; a file without a counterpart is a sample with one view."""
     pictures = pictures_in(layout.pictures, findings)
     if not pictures:
         found = few([p.name for p in sorted(layout.pictures.iterdir())]) or "nothing"
@@ -91,8 +106,10 @@ def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
         return [Sample(part, path, path) for path in pictures.values()]
     if layout.kind == "csv":
         rows = _read_csv(layout.annotations, pictures, findings)
-        matched = [Sample(part, pictures[stem], layout.annotations, points) for stem, points in rows.items()]
-        return sorted(matched, key=lambda sample: sample.picture)
+        return [
+            Sample(part, path, layout.annotations if stem in rows else None, rows.get(stem))
+            for stem, path in pictures.items()
+        ]
     what = {"masks": "mask", "pts": ".pts file", "images": "counterpart"}[layout.kind]
     if layout.kind == "pts":
         points = (p for p in sorted(layout.annotations.iterdir()) if p.suffix.lower() == ".pts")
@@ -101,21 +118,28 @@ def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
         annotations = pictures_in(layout.annotations, findings)
     both = [stem for stem in pictures if stem in annotations]
     if not both:
-        found = few([p.name for p in annotations.values()]) or "no file of that kind"
-        findings.problems.append(
-            f"{layout.annotations}: expected a {what} for each picture, of the same stem; found {found} for "
-            f"{few([p.name for p in pictures.values()])}. Rename them."
+        names = few([p.name for p in annotations.values()]), few([p.name for p in pictures.values()])
+        if not annotations or layout.kind == "pts":
+            findings.problems.append(
+                f"{layout.annotations}: expected a {what} for each picture, of the same stem; found "
+                f"{names[0] or 'no file of that kind'} for {names[1]}. Rename them."
+            )
+            return []
+        findings.notes.append(
+            f"{layout.annotations}: nothing is paired: no {what} has the name of a picture ({names[0]} in "
+            f"{layout.annotations.name}/, {names[1]} in {layout.pictures.name}/). If some belong together, rename them."
         )
-        return []
-    for stem in sorted(pictures.keys() - set(both)):
-        findings.problems.append(
-            f"{pictures[stem]}: has no {what} of the same stem in {layout.annotations}. Add it, or remove the picture."
+    without = sorted(annotations.keys() - set(both))
+    if layout.kind == "pts" and without:
+        findings.notes.append(
+            f"{layout.annotations}: not read, since there is no picture whose size the points refer to: "
+            f"{few([annotations[stem].name for stem in without])}."
         )
-    for stem in sorted(annotations.keys() - set(both)):
-        findings.problems.append(
-            f"{annotations[stem]}: has no picture of the same stem in {layout.pictures}. Add it, or remove this file."
-        )
-    return [Sample(part, pictures[stem], annotations[stem]) for stem in both]
+        without = []
+    return [
+        *(Sample(part, path, annotations.get(stem)) for stem, path in pictures.items()),
+        *(Sample(part, None, annotations[stem]) for stem in without),
+    ]
 
 
 def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, Points]:
@@ -136,12 +160,14 @@ def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> d
     stems = {p.name: stem for stem, p in pictures.items()}
     named: dict[str, int] = {}
     points: dict[str, Points] = {}
+    homeless: list[str] = []
     for number, row in rows[1:]:
         with findings.gathering():
             name = row[0].strip()
             stem = stems.get(name, name)
             if stem not in pictures:
-                raise UserError(f"{path}: line {number}: names {name!r}, but there is no such picture. Correct it.")
+                homeless.append(f"line {number} ({name})")
+                continue
             if stem in named:
                 raise UserError(f"{path}: line {number}: {name} has a row already, line {named[stem]}. Remove one.")
             named[stem] = number
@@ -150,9 +176,12 @@ def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> d
                     f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
                 )
             points[stem] = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
-    for stem in pictures:
-        if stem not in named:
-            findings.problems.append(f"{pictures[stem]}: has no row in {path}. Add it, or remove the picture.")
+    if homeless:
+        findings.notes.append(f"{path}: not read, since there is no picture of that name: {few(homeless)}.")
+    if len(rows) > 1 and len(homeless) == len(rows) - 1:
+        findings.problems.append(
+            f"{path}: none of its rows names a picture; expected names such as {few(list(stems))}."
+        )
     return points
 
 

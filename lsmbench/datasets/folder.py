@@ -212,7 +212,7 @@ class Folder(PictureFolder):
         if found.kind == "masks" and not self.palette:
             return self._settle_labels(decoded, findings)
         if found.kind in ("pts", "csv"):
-            decoded = alike(decoded, lambda d: len(d.y), "points", findings, lambda d: d.sample.annotation)
+            decoded = alike(decoded, "y", "points", findings)
             return self._settle_points(decoded, findings)
         return decoded
 
@@ -224,7 +224,7 @@ class Folder(PictureFolder):
             self.classes == 0 and all(d.labels <= {0, 1} or d.labels <= {0, 255} for d in decoded)
         ):
             for d in decoded:
-                if d.labels <= {0, 255}:
+                if d.y is not None and d.labels <= {0, 255}:
                     d.y, d.labels = np.minimum(d.y, 1), frozenset(min(label, 1) for label in d.labels)
         seen = frozenset[int]().union(*(d.labels for d in decoded))
         if self.classes:
@@ -235,18 +235,21 @@ class Folder(PictureFolder):
                         f"{d.sample.annotation}: holds the labels {labels}; expected 0 to {self.classes - 1}. Correct "
                         "the mask, or raise classes."
                     )
-            return [d for d in decoded if max(d.labels) < self.classes]
-        folder = decoded[0].sample.annotation.parent
+            return [d for d in decoded if max(d.labels, default=0) < self.classes]
+        annotated = [d.sample.annotation for d in decoded if d.sample.annotation is not None]
+        if not annotated:
+            return decoded
+        folder = annotated[0].parent
         if max(seen) == 0:
             findings.problems.append(
                 f"{folder}: all masks hold class 0 only, so that there is nothing to learn; give classes=N if that is "
                 "right."
             )
         elif 255 in seen:
-            having = [d.sample.annotation.name for d in decoded if 255 in d.labels]
+            having = [d.sample.annotation.name for d in decoded if d.sample.annotation and 255 in d.labels]
             findings.problems.append(
                 f"{folder}: the label 255 lies beside others in {len(having)} of "
-                f"{len(decoded)} masks ({few(having)}). If it marks pixels to be ignored, give them a class; if the "
+                f"{len(annotated)} masks ({few(having)}). If it marks pixels to be ignored, give them a class; if the "
                 "masks are grey by smoothing, save them anew with 0 and 255 only; if there are 256 classes, set "
                 "classes=256."
             )
@@ -260,21 +263,23 @@ class Folder(PictureFolder):
 
     def _settle_points(self, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         """Refuses samples whose errors have no unit, since a distance is zero."""
-        if not decoded:
+        first = next((d for d in decoded if d.y is not None), None)
+        if first is None or first.y is None:
             return decoded
-        count = len(decoded[0].y)
+        count = len(first.y)
         with findings.gathering():
             eyes = eyes_of(self.eyes, count, self.name)
             if eyes is None and count == 1:
                 raise UserError(
-                    f"{decoded[0].sample.annotation}: holds one point, but the unit of errors is a distance between "
+                    f"{first.sample.annotation}: holds one point, but the unit of errors is a distance between "
                     "points. Give at least two points a picture."
                 )
             domain = Landmarks(count, eyes)
             usable = []
             for d in decoded:
                 with findings.gathering():
-                    domain.check(d.y[None], f"{d.sample.annotation}, {d.sample.picture.name}")
+                    if d.y is not None:
+                        domain.check(d.y[None], f"{d.sample.annotation}, {d.sample.file.name}")
                     usable.append(d)
             return usable
         return decoded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
 from lsmbench.data.files import Findings, few, same_content
 from lsmbench.data.layouts import ACCEPTED, Kind, Sample, all_of, layout_of, match
-from lsmbench.data.pools import Computed, Stored
+from lsmbench.data.pools import TEST, TRAIN, VAL, Computed, Pool, Stored
 from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
 from lsmbench.errors import UserError
@@ -35,10 +35,18 @@ PALETTES = {palette.name: palette for palette in (CITYSCAPES, FACADES)}
 SHOWN: tuple[Kind, ...] = ("masks", "images", "sides")
 """The layouts whose target is a picture, which may be a label map in colours."""
 
-_PARTS = ("train", "val", "test")
+_PARTS = (TRAIN, VAL, TEST)
 _LIKE_VAL = ("valid", "validation", "dev")
 _SEED = 0
 _RGB = 3
+_ANNOTATION: dict[Kind, tuple[str, str]] = {
+    "masks": ("a mask", "masks"),
+    "pts": ("points", "points"),
+    "csv": ("points", "points"),
+    "images": ("a counterpart", "counterparts"),
+    "sides": ("a counterpart", "counterparts"),
+}
+"""What a picture may lack, and the word for several of these."""
 
 
 @dataclass(frozen=True)
@@ -158,24 +166,57 @@ class PictureFolder(Dataset):
         return dict(self._facts.domains)
 
     def load(self) -> Arrays:
-        """Views `x` and `y` as the class describes; cached until files or options change.
+        """Views `x` and `y` of the pairs, as the class describes; cached until files or options change.
 
         Raises:
             UserError: If the folder is missing or has no known layout. Or, with all problems at once, for files that
-                are unreadable, lack their counterpart or share a stem; pictures that have other channels than most or
+                are unreadable or share a stem; pictures that have other channels than most or
                 are turned by EXIF; masks that hold no class numbers, have another size than their picture or labels
                 beyond `classes`; label maps with colours beyond the palette; landmarks that are no numbers, have
                 another count than most or lie outside the shown part; rows that name no picture; pictures of both
                 views with an odd width; a palette or a segmenter that cannot be used; options that do not apply.
         """
-        arrays = self._read()[1]
+        arrays = self._arrays
         return {"x": arrays["x"], "y": arrays["y"]}
+
+    def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
+        """The pairs, pool `samples`; the pictures without an annotation, pool `x`; the annotations alone, pool `y`.
+
+        What has one view is trained on, unless it lies in `val/` or `test/`, which the user keeps apart: there pictures
+        are test samples without a truth, and the rest is not used.
+
+        Args:
+            seed: Seed of the split of the pairs; `None`: a fixed seed.
+
+        Raises:
+            UserError: As `load` and `split`.
+        """
+        found, arrays = self._read()
+        names, pools = _names(found.root, found.samples), []
+        if count := len(arrays["x"]):
+            split = self.split(count, seed)
+            parts = {TRAIN: split.train, VAL: split.val, TEST: split.test}
+            views = {"x": arrays["x"], "y": arrays["y"], **self.evaluation_views()}
+            pools.append(Pool("samples", views, parts, self.units(), names["samples"]))
+        for view in ("x", "y"):
+            if (alone := f"{view}_alone") in arrays:
+                part = arrays[f"{view}_part"]
+                rows = {TRAIN: np.flatnonzero(part == 0)}
+                if view == self.photo and (part == 2).any():
+                    rows[TEST] = np.flatnonzero(part == 2)
+                pools.append(Pool(view, {view: arrays[alone]}, rows, names=names[view]))
+        return tuple(pools)
+
+    def targets(self) -> NDArray[np.generic]:
+        """View `y` of the pairs, then of the annotations without a picture."""
+        arrays = self._arrays
+        return np.concatenate([arrays["y"], arrays["y_alone"]]) if "y_alone" in arrays else arrays["y"]
 
     def split(self, count: int, seed: int | None) -> Split:
         """The folder's own parts, or 70/10/20.
 
         Args:
-            count: Number of samples.
+            count: Number of pairs.
             seed: Seed of the order in which samples are drawn; `None`: a fixed seed.
 
         Raises:
@@ -209,9 +250,14 @@ class PictureFolder(Dataset):
                 arrays = self._stack(found, decoded)
                 # From now on `domains` describes the usable samples, so that they can be drawn.
                 self.__dict__["_facts"] = self._facts_of(found, arrays)
-                inspection.samples = {"x": arrays["x"], "y": arrays["y"]}
-                inspection.names = [str(d.sample.picture.relative_to(found.root)) for d in decoded]
-                inspection.counts = self._counts(len(decoded), findings)
+                names = _names(found.root, [d.sample for d in decoded])
+                if pairs := len(arrays["x"]):
+                    inspection.samples = {"x": arrays["x"], "y": arrays["y"]}
+                    inspection.names = names["samples"]
+                    inspection.counts = self._counts(pairs, findings)
+                inspection.alone = {
+                    view: (arrays[f"{view}_alone"], names[view]) for view in "xy" if f"{view}_alone" in arrays
+                }
         return inspection
 
     @property
@@ -221,7 +267,7 @@ class PictureFolder(Dataset):
         return {"x": "labels"} if judged else {}
 
     def evaluation_views(self) -> Mapping[str, Stored]:
-        """`labels`, where photos are judged: the true labels, uint8 (N, size, size), 255 where void."""
+        """`labels` of the pairs, where photos are judged: the true labels, uint8 (N, size, size), 255 where void."""
         return {"labels": Computed(len(self._colours), self._labels)} if self.truths else {}
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -231,7 +277,7 @@ class PictureFolder(Dataset):
         return labels
 
     def _counts(self, usable: int, findings: Findings) -> dict[str, int]:
-        """Number of samples in each part; if the usable samples are too few to split, only their total."""
+        """Number of pairs in each part; if the usable pairs are too few to split, only their total."""
         try:
             split = self.split(usable, None)
         except UserError as error:
@@ -252,11 +298,15 @@ class PictureFolder(Dataset):
 
     @cached_property
     def _colours(self) -> NDArray[np.generic]:
-        """View `y` of all samples; kept, since labels are asked for batch by batch."""
-        return self._read()[1]["y"]
+        """View `y` of the pairs; kept, since labels are asked for batch by batch."""
+        return self._arrays["y"]
+
+    @property
+    def _arrays(self) -> Arrays:
+        return self._read()[1]
 
     def _read(self) -> tuple[Found, Arrays]:
-        """The folder's files, and its arrays: `x`, `y`, `part` of each sample, and the number of `classes`."""
+        """The folder's files, and its arrays as `_stack` makes them."""
         findings = Findings()
         found = self._find(findings)
 
@@ -318,14 +368,18 @@ class PictureFolder(Dataset):
             result = decode(found.kind, sample, self._reading, findings)
             if result is not None and len(findings.problems) == problems:
                 decoded.append(result)
-        return self._settle(found, decoded, findings)
+        decoded = self._settle(found, decoded, findings)
+        for view, there in (("pictures", [d.x for d in decoded]), ("annotations", [d.y for d in decoded])):
+            if not findings.problems and all(one is None for one in there):
+                findings.problems.append(f"{found.root}: holds no {view}, so that there is nothing to translate.")
+        return decoded
 
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         """Compares the samples with each other and returns those without a problem."""
-        decoded = alike(decoded, lambda d: d.x.shape[0], "channels", findings, lambda d: d.sample.picture)
+        decoded = alike(decoded, "x", "channels", findings)
         maps = self._label_maps
         if found.kind == "images" and maps is None:
-            return alike(decoded, lambda d: d.y.shape[0], "channels", findings, lambda d: d.sample.annotation)
+            return alike(decoded, "y", "channels", findings)
         if found.kind == "sides":
             decoded = _settle_halves(self._reading, decoded, findings)
         if maps is not None and found.kind in SHOWN:
@@ -333,12 +387,25 @@ class PictureFolder(Dataset):
         return decoded
 
     def _stack(self, found: Found, decoded: Sequence[Decoded]) -> Arrays:
-        """The samples as arrays; all images of a view are float32 if one of them is."""
-        arrays: Arrays = {"part": np.array([d.sample.part for d in decoded], np.uint8)}
+        """The samples as arrays; all images of a view are float32 if one of them is.
+
+        Returns:
+            `x`, `y` and the number of the `part` of the pairs, which may be none; `x_alone` and `x_part` of pictures
+            without an annotation, where there are some, and `y_alone` and `y_part`; and the number of `classes`.
+        """
+        pairs = [d.x is not None and d.y is not None for d in decoded]
+        part = np.array([d.sample.part for d in decoded], np.uint8)
+        arrays: Arrays = {"part": part[pairs]}
         for view, parts in (("x", [d.x for d in decoded]), ("y", [d.y for d in decoded])):
-            if (view == "x" or found.kind in ("images", "sides")) and len({p.dtype for p in parts}) > 1:
-                parts = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in parts]
-            arrays[view] = np.stack(parts)
+            there = [p for p in parts if p is not None]
+            if (view == "x" or found.kind in ("images", "sides")) and len({p.dtype for p in there}) > 1:
+                there = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in there]
+            stacked = np.stack(there)
+            paired = np.array([pair for pair, p in zip(pairs, parts, strict=True) if p is not None], np.bool_)
+            arrays[view] = stacked if paired.all() else stacked[paired]
+            if not paired.all():
+                arrays[f"{view}_alone"] = stacked[~paired]
+                arrays[f"{view}_part"] = part[[p is not None for p in parts]][~paired]
         greatest = max((max(d.labels, default=0) for d in decoded), default=0)
         arrays["classes"] = np.array([self._reading.classes or max(2, greatest + 1)])
         return arrays
@@ -433,25 +500,35 @@ class Found:
     @property
     def sources(self) -> set[Path]:
         """All files of the samples."""
-        return {path for sample in self.samples for path in (sample.picture, sample.annotation)}
+        return {path for sample in self.samples for path in sample.files}
 
 
-def alike(
-    decoded: list[Decoded],
-    measure: Callable[[Decoded], int],
-    what: str,
-    findings: Findings,
-    origin: Callable[[Decoded], Path],
-) -> list[Decoded]:
-    """The samples with the most common `measure`; all others are problems."""
-    if not decoded:
-        return decoded
-    usual = Counter(map(measure, decoded)).most_common(1)[0][0]
+def _names(root: Path, samples: Sequence[Sample]) -> dict[str, list[str]]:
+    """The samples' files below the folder, by pool, each in the order of the pool's rows."""
+    names: dict[str, list[str]] = {"samples": [], "x": [], "y": []}
+    for sample in samples:
+        pool = "y" if sample.picture is None else "x" if sample.annotation is None else "samples"
+        names[pool].append(sample.file.relative_to(root).as_posix())
+    return names
+
+
+def alike(decoded: list[Decoded], view: Literal["x", "y"], what: str, findings: Findings) -> list[Decoded]:
+    """The samples whose view, where they have it, is as long as most are; all others are problems.
+
+    Args:
+        decoded: All samples.
+        view: Which view is compared.
+        what: What its first axis counts: channels or points.
+        findings: Takes the problems.
+    """
+    lengths = [None if (array := getattr(d, view)) is None else len(array) for d in decoded]
+    usual = next((length for length, _ in Counter(n for n in lengths if n is not None).most_common(1)), None)
     remedy = f"channels={usual} converts all" if what == "channels" else "correct it, or remove it with its picture"
-    for d in decoded:
-        if measure(d) != usual:
-            findings.problems.append(f"{origin(d)}: has {measure(d)} {what}, most others have {usual}; {remedy}.")
-    return [d for d in decoded if measure(d) == usual]
+    for d, length in zip(decoded, lengths, strict=True):
+        if length not in (None, usual):
+            path = d.sample.picture if view == "x" else d.sample.annotation
+            findings.problems.append(f"{path}: has {length} {what}, most others have {usual}; {remedy}.")
+    return [d for d, length in zip(decoded, lengths, strict=True) if length in (None, usual)]
 
 
 def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
@@ -466,8 +543,8 @@ def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings)
     if decoded and not wide:
         first = decoded[0]
         findings.problems.append(
-            f"{first.sample.picture.parent}: holds pictures only, and none is wider than high "
-            f"({first.sample.picture.name}: {px(first.size)} px); {remedy}. {ACCEPTED}"
+            f"{first.sample.file.parent}: holds pictures only, and none is wider than high "
+            f"({first.sample.file.name}: {px(first.size)} px); {remedy}. {ACCEPTED}"
         )
         return decoded
     for d in decoded:
@@ -493,7 +570,7 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
         )
     elif not _label_counts(decoded)[:IGNORED].any():
         findings.problems.append(f"{found.root}: all label maps are void, so that there is nothing to learn.")
-    channels = decoded[0].x.shape[0]
+    channels = next((len(d.x) for d in decoded if d.x is not None), _RGB)
     if maps.segmenter is not None and channels != _RGB:
         findings.problems.append(
             f"{found.root}: a segmenter takes photos in RGB, but the pictures have {channels} "
@@ -523,12 +600,21 @@ def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) 
     facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if found.parts else "")}
     if not decoded:
         return facts
-    sizes = Counter(d.size for d in decoded).most_common()
+    pairs = sum(d.x is not None and d.y is not None for d in decoded)
+    if pairs < len(decoded):
+        without = sum(d.y is None for d in decoded)
+        facts["pairs"] = str(pairs)
+        facts[f"pictures without {_ANNOTATION[found.kind][0]}"] = str(without)
+        facts[f"{_ANNOTATION[found.kind][1]} without a picture"] = str(len(decoded) - pairs - without)
+    sizes = Counter(d.size for d in decoded if d.x is not None).most_common()
     shown = ", ".join(f"{px(size)} ({count})" for size, count in sizes[:3])
     facts["picture sizes"] = shown + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
-    facts["channels"] = str(decoded[0].x.shape[0])
+    x, y = (next((one for d in decoded if (one := getattr(d, view)) is not None), None) for view in "xy")
+    if x is None or y is None:
+        return facts
+    facts["channels"] = str(len(x))
     if found.kind in ("images", "sides"):
-        facts["channels"] += f" → {decoded[0].y.shape[0]}"
+        facts["channels"] += f" → {len(y)}"
     if maps is not None:
         counts = _label_counts(decoded)
         named = [*zip(maps.palette.names, counts, strict=False), ("void", counts[IGNORED])]
@@ -537,7 +623,7 @@ def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) 
         seen = Counter(label for d in decoded for label in d.labels)
         facts["labels"] = few([f"{label} in {seen[label]} masks" for label in sorted(seen)], 12)
     if found.kind in ("pts", "csv"):
-        facts["points"] = str(len(decoded[0].y))
+        facts["points"] = str(len(y))
     return facts
 
 
@@ -552,13 +638,21 @@ def _note(
         notes.append(f"{found.root}: has no val/, so that an eighth of train/ validates.")
     elif found.parts == ["train"]:
         notes.append(f"{found.root}: has train/ only, which is split 70/10/20.")
-    shown = [(d.size[0] // 2, d.size[1]) if found.kind == "sides" else d.size for d in decoded]
+    apart = [d for d in decoded if d.sample.part and (d.x is None or d.y is None)]
+    if apart:
+        tested = sum(d.sample.part == 2 and d.x is not None for d in apart)
+        notes.append(
+            f"{len(apart)} files without a counterpart lie outside train/ and are not trained on; {tested} of them "
+            "are pictures of the test part: predicted, not scored."
+        )
+    pictured = [d for d in decoded if d.x is not None]
+    shown = [(d.size[0] // 2, d.size[1]) if found.kind == "sides" else d.size for d in pictured]
     if oblong := sum(width != height for width, height in shown):
         does = {"stretch": "change their proportions", "crop": "lose their ends", "pad": "get black borders"}
         notes.append(f"{oblong} of {len(shown)} pictures are not square and {does[reading.fit]} (fit={reading.fit}).")
     if small := sum(min(size) < reading.size for size in shown):
         notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
-    if len({d.x.dtype for d in decoded}) > 1:
+    if len({d.x.dtype for d in decoded if d.x is not None}) > 1:
         notes.append("Pictures of 8 and of 16 bits are mixed; the full range of each becomes 0 to 1.")
     if blurred := [d for d in decoded if d.far is not None]:
         notes.append(
@@ -569,7 +663,7 @@ def _note(
         never = [name for name, n in zip(maps.palette.names, _label_counts(decoded), strict=False) if n == 0]
         if never:
             notes.append(f"Classes that never occur: {few(never)}; means over classes follow absent={maps.absent}.")
-    for group in same_content([d.sample.picture for d in decoded]):
+    for group in same_content([d.sample.picture for d in decoded if d.sample.picture is not None]):
         parts = {d.sample.part for d in decoded if d.sample.picture in group}
         names = few([str(path.relative_to(found.root)) for path in group])
         leak = " They lie in several parts, so that one sample is trained on and tested on." if len(parts) > 1 else ""

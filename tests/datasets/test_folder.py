@@ -249,6 +249,86 @@ def test_another_word_for_val(root):
     refused(root, f"{root / 'valid'}: is not read; rename it to val")
 
 
+# Partial data
+
+
+def partial_in(root, pairs=20, pictures=9, masks=7):
+    masks_in(root, pairs)
+    for i in range(pictures):
+        save(root / "images" / f"p{i}.png", grey(100 + i))
+    for i in range(masks):
+        save(root / "masks" / f"m{i}.png", labels(4))
+
+
+def test_what_has_one_view_is_a_pool_of_its_own(root):
+    partial_in(root)
+    dataset = Folder(str(root), size=32)
+    pairs, x, y = dataset.pools()
+    assert [(pool.name, tuple(pool.views), len(pool)) for pool in (pairs, x, y)] == [
+        ("samples", ("x", "y"), 20),
+        ("x", ("x",), 9),
+        ("y", ("y",), 7),
+    ]
+    assert {part: len(rows) for part, rows in pairs.parts.items()} == {"train": 14, "val": 2, "test": 4}
+    assert [list(pool.parts) for pool in (x, y)] == [["train"], ["train"]]
+    assert (pairs.names[3], x.names[1], y.names[2]) == ("images/03.png", "images/p1.png", "masks/m2.png")
+    assert dataset.domains["y"] == Mask(4, 32), "labels that only masks without a photo hold count"
+    assert len(dataset.targets()) == 27
+    shown = DataModule(dataset, SupervisionConfig(paired=50)).supervision
+    assert shown.counts() == {"pairs": 3, "x": 4 + 9, "y": 4 + 7}
+    inspection = dataset.inspect()
+    assert inspection.findings.problems == []
+    assert (inspection.facts["pictures without a mask"], inspection.facts["masks without a picture"]) == ("9", "7")
+
+
+def test_pairs_are_what_they_are_without_the_others(root, tmp_path):
+    partial_in(root)
+    masks_in(tmp_path / "pairs", 20)
+    dataset, alone = Folder(str(root), size=32, classes=4), Folder(str(tmp_path / "pairs"), size=32, classes=4)
+    (pairs, *_), (same,) = dataset.pools(3), alone.pools(3)
+    assert all(np.array_equal(pairs.views[view], same.views[view]) for view in "xy")
+    assert all(np.array_equal(rows, same.parts[part]) for part, rows in pairs.parts.items())
+
+
+def test_a_folder_without_any_pair(root):
+    for i in range(6):
+        save(root / "A" / f"horse{i}.png", grey(i))
+        save(root / "B" / f"zebra{i}.png", np.zeros((20, 30, 3), np.uint8))
+    dataset = Folder(str(root), size=32)
+    assert dataset.domains == {"x": Image(1, 32), "y": Image(3, 32)}
+    assert [(pool.name, len(pool.parts["train"])) for pool in dataset.pools()] == [("x", 6), ("y", 6)]
+    assert {view: array.shape for view, array in dataset.load().items()} == {"x": (0, 1, 32, 32), "y": (0, 3, 32, 32)}
+    assert dataset.inspect().findings.problems == []
+
+
+def test_what_lies_in_other_parts_is_not_trained_on(root):
+    parts_in(root, train=10, val=2, test=4)
+    for part in ("train", "val", "test"):
+        save(root / part / "images" / "more.png", grey())
+        save(root / part / "masks" / "other.png", labels())
+    dataset = Folder(str(root), size=32)
+    pairs, x, y = dataset.pools()
+    assert {part: len(rows) for part, rows in pairs.parts.items()} == {"train": 10, "val": 2, "test": 4}
+    assert {part: [x.names[row] for row in rows] for part, rows in x.parts.items()} == {
+        "train": ["train/images/more.png"],
+        "test": ["test/images/more.png"],
+    }
+    assert {part: [y.names[row] for row in rows] for part, rows in y.parts.items()} == {
+        "train": ["train/masks/other.png"]
+    }
+    assert any(
+        note.startswith("4 files without a counterpart lie outside train/") for note in dataset.inspect().findings.notes
+    )
+
+
+def test_pictures_without_a_row(root):
+    for i in range(12):
+        save(root / "images" / f"{i:02}.png", grey(i))
+    write_csv(root / "landmarks.csv", [f"{i:02},1,2,30,4" for i in range(2, 12)])
+    pairs, x = Folder(str(root), size=32).pools()
+    assert (len(pairs), x.names) == (10, ["images/00.png", "images/01.png"])
+
+
 # Pictures
 
 
@@ -505,8 +585,8 @@ def test_empty_folders(root):
 def test_names_that_do_not_match_at_all_are_one_problem(root):
     for i in range(9):
         save(root / "images" / f"{i}.png", grey())
-        save(root / "masks" / f"{i}_mask.png", labels())
-    text = refused(root, "1 problem", "found 0_mask.png, 1_mask.png", "0.png, 1.png", "Rename")
+        write_pts(root / "landmarks" / f"{i}_points.pts", [(1, 1), (2, 2)])
+    text = refused(root, "1 problem", "found 0_points.pts, 1_points.pts", "0.png, 1.png", "Rename")
     assert len(text.splitlines()) == 2
 
 
@@ -530,9 +610,7 @@ def test_everything_wrong_is_named_at_once(root):
     save(root / "images" / "11.jpg", grey())
     text = refused(
         root,
-        f"dataset folder, {root}: 12 problems.",
-        "images/00.png: has no mask of the same stem",
-        "masks/01.png: has no picture of the same stem",
+        f"dataset folder, {root}: 10 problems.",
         "images/02.png: cannot be read as a picture",
         "masks/03.png: cannot be read as a picture",
         "images/04.png: has 3 channels, most others have 1; channels=1 converts all",
@@ -546,8 +624,12 @@ def test_everything_wrong_is_named_at_once(root):
         classes=3,
     )
     inspection = Folder(str(root), size=32, classes=3).inspect()
-    assert [problem in text for problem in inspection.findings.problems] == [True] * 12
+    assert [problem in text for problem in inspection.findings.problems] == [True] * 10
     assert inspection.names == ["images/11.jpg"]
+    assert {view: names for view, (_, names) in inspection.alone.items()} == {
+        "x": ["images/00.png"],
+        "y": ["masks/01.png"],
+    }
 
 
 def test_masks_in_colours(root):
@@ -607,14 +689,15 @@ def test_wrong_landmarks(root):
     write_pts(root / "landmarks" / "99.pts", [(1, 1)])
     refused(
         root,
-        "6 problems",
+        "4 problems",
         "1.pts: has 2 points, most others have 3",
         "2.pts: line 1: expected two numbers",
         "3.pts: point 2 (counted from 0) lies outside its picture 3.png of 40×36 px",
         "4.pts, 4.png: the errors of sample 0 have no unit",
-        "5.png: has no .pts file",
-        "99.pts: has no picture",
     )
+    inspection = Folder(str(root), size=32).inspect()
+    assert inspection.alone["x"][1] == ["images/5.png"]
+    assert any("there is no picture whose size the points refer to: 99.pts" in n for n in inspection.findings.notes)
 
 
 def test_landmarks_and_eyes(root):
@@ -642,16 +725,17 @@ def test_wrong_csv(root):
     write_csv(root / "landmarks.csv", rows)
     refused(
         root,
-        "8 problems",
+        "5 problems",
         "landmarks.csv: line 3: 1.png: expected numbers, found 'x'",
-        "line 4: names 'two.png', but there is no such picture",
         "line 5: 3.png has 3 numbers, but the header names 4",
         "line 6: 3.png has a row already, line 5",
         "line 7: 5.png: expected finite numbers",
         "landmarks.csv: point 1 (counted from 0) lies outside its picture 6.png",
-        "images/2.png: has no row in",
-        "images/4.png: has no row in",
     )
+    notes = Folder(str(root), size=32).inspect().findings.notes
+    assert any("there is no picture of that name: line 4 (two.png)" in note for note in notes)
+    write_csv(root / "landmarks.csv", ["a.png,1,2,3,4", "b.png,1,2,3,4"])
+    refused(root, "1 problem", "none of its rows names a picture; expected names such as 0.png")
     for text in ("", "name,x1,y1\n", "file,x1,y1,x2\n", "file;x1;y1\n", "0.png,1,2\n"):
         (root / "landmarks.csv").write_text(text)
         refused(root, "landmarks.csv: expected the header file,x1,y1,x2,y2")
