@@ -37,13 +37,15 @@ class Layout(NamedTuple):
 class Sample(NamedTuple):
     """One sample's files: its picture, the file with its target, and the target's points if they are already read.
 
-    A picture without an annotation has `None` there, and so has an annotation without a picture.
+    A picture without an annotation has `None` there, and so has an annotation without a picture. `line` is that of the
+    annotation's file which holds the points, where one file holds those of many samples.
     """
 
     part: int
     picture: Path | None
     annotation: Path | None
     points: Points | None = None
+    line: int = 0
 
     @property
     def file(self) -> Path:
@@ -107,7 +109,7 @@ def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
     if layout.kind == "csv":
         rows = _read_csv(layout.annotations, pictures, findings)
         return [
-            Sample(part, path, layout.annotations if stem in rows else None, rows.get(stem))
+            Sample(part, path, layout.annotations if stem in rows else None, *rows.get(stem, ()))
             for stem, path in pictures.items()
         ]
     what = {"masks": "mask", "pts": ".pts file", "images": "counterpart"}[layout.kind]
@@ -142,8 +144,8 @@ def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
     ]
 
 
-def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, Points]:
-    """Points by the stem of their picture, in pixels from its top left corner; wrong rows are problems."""
+def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, tuple[Points, int]]:
+    """Points by the stem of their picture, with their line, in pixels from its top left corner; wrong rows are problems."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
@@ -159,7 +161,7 @@ def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> d
         return {}
     stems = {p.name: stem for stem, p in pictures.items()}
     named: dict[str, int] = {}
-    points: dict[str, Points] = {}
+    points: dict[str, tuple[Points, int]] = {}
     homeless: list[str] = []
     for number, row in rows[1:]:
         with findings.gathering():
@@ -175,7 +177,8 @@ def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> d
                 raise UserError(
                     f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
                 )
-            points[stem] = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
+            values = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
+            points[stem] = (values, number)
     if homeless:
         findings.notes.append(f"{path}: not read, since there is no picture of that name: {few(homeless)}.")
     if len(rows) > 1 and len(homeless) == len(rows) - 1:

@@ -22,6 +22,7 @@ EYES = {"outer": (36, 45), "released_code": (37, 46)}
 or the points that the LSM authors' code takes by reading the 1-based numbers 37 and 46 as 0-based. The latter distance
 is about 0.84 times the former, so that errors look 1.19 times as large."""
 
+
 def in_proportion(points: NDArray[np.float32], sizes: NDArray[np.generic]) -> NDArray[np.float32]:
     """True points for errors in the pictures' own proportions: as a last point the sides, the longer one being 1.
 

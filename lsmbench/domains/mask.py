@@ -17,6 +17,7 @@ from lsmbench.errors import UserError
 from lsmbench.metrics import ForegroundIoU, MeanIoU, PixelAccuracy, SampleMetric
 from lsmbench.palettes import IGNORED, VOID_COLOUR, class_colours
 
+
 @dataclass(frozen=True, repr=False)
 class Mask(Domain):
     """Segmentation masks: views are class indices, int64 (B, H, W), 255 where a pixel is void; stored as uint8.
