@@ -1,8 +1,8 @@
 """The census of a set's files: what all of them hold together, and what that means for labels, intensities, points.
 
-One file alone often looks sound: its colours stand in another order than those of its neighbours, its only label is 255,
-its numbers use 12 of 16 bits. Here are pure functions from what was seen in each file to what holds for the set; they
-name problems and notes, and read nothing.
+One file alone often looks sound, but its colours stand in another order than those of its neighbours, its only label
+is 255, its numbers use 12 of 16 bits. Here are pure functions from what was seen in each file to what holds for the
+set; they name problems and notes, and read nothing.
 """
 
 from __future__ import annotations
@@ -278,8 +278,8 @@ def _colours(
     if many or len(counts) > MOST_COLOURS:
         findings.problems.append(
             f"{place} ({_of(many or coloured)}), and more than {MOST_COLOURS} of them: they are photos, or maps that "
-            "were smoothed in resizing or saved as JPEG. Save them anew with one colour for each class, as PNG, without "
-            "smoothing; or name the classes' colours by palette=FILE, which gives each pixel of a JPEG the nearest."
+            "were smoothed in resizing or saved as JPEG. Save them anew with one colour for each class, as PNG and not "
+            "smoothed; or name the classes' colours by palette=FILE, which gives each pixel of a JPEG the nearest."
         )
         return {}
     total = sum(counts.values())
@@ -333,12 +333,14 @@ def _two_levels(files: Sequence[MaskFile], tables: list[NDArray[np.uint8] | None
     if peaks is None or not (others <= {0, 1} or others <= {0, 255}):
         _refuse(files, tables, blurred)
         why = (
-            "they do not show two clear grey levels, which could be told apart all the same"
+            "they do not hold two clear grey levels, which could be cut apart all the same"
             if peaks is None
             else f"other masks hold more than two classes ({few([str(n) for n in sorted(others)])})"
         )
+        named = all(file.path.suffix.lower() in (".jpg", ".jpeg") for file in blurred)
         findings.problems.append(
-            f"{place}: {len(blurred)} of {len(files)} masks are JPEG ({_of(blurred)}), which changes labels in saving, "
+            f"{place}: {len(blurred)} of {len(files)} masks are JPEG{'' if named else ', whatever their names say'} "
+            f"({_of(blurred)}), which changes labels in saving, "
             f"and {why}. Make the masks anew, as PNG."
         )
         return
@@ -412,8 +414,8 @@ def _one_palette(
         usual = f"most others show {number} as {known[number]}" if number in known else f"no other mask has {number}"
         findings.problems.append(
             f"{place}: the palettes of {len(strange)} of {len(files)} masks contradict those of most others "
-            f"({_of([f for f, _ in strange])}): {number} is the colour {there} in {file.path.name}, and {usual}, so that "
-            "a number does not mean one class. Save all masks with one palette, or as grey with class numbers."
+            f"({_of([f for f, _ in strange])}): {number} is the colour {there} in {file.path.name}, and {usual}, so "
+            "that a number does not mean one class. Save all masks with one palette, or as grey with class numbers."
         )
     return known
 
@@ -535,7 +537,8 @@ def _settle_background(found: Labels, wanted: Wanted, in_files: int, place: Path
     else:
         found.background = None
         findings.problems.append(
-            f"{place}: background={label}, but there is no such label; the masks hold {held}. Name one of them, or none."
+            f"{place}: background={label}, but there is no such label; the masks hold {held}. Name one of them, "
+            "or none."
         )
         return
     if label is not None and label in wanted.ignore:
@@ -621,15 +624,15 @@ def odd_points(
         shown = few([f"{p} in {int(zero[:, p].sum())}" for p in unset.tolist()], 12)
         files = [name for name, own in zip(names, zero.any(1), strict=True) if own]
         notes.append(
-            f"{place}: points stored as 0,0, which often marks points that nobody set, in {len(files)} of {len(points)} "
-            f"files ({few(files)}); point (counted from 0) in so many files: {shown}. They are taken for positions: "
-            "complete them, or remove those files."
+            f"{place}: points stored as 0,0, which often marks points that nobody set, in {len(files)} of "
+            f"{len(points)} files ({few(files)}); point (counted from 0) in so many files: {shown}. They are taken for "
+            "positions: complete them, or remove those files."
         )
     fixed = (stacked == stacked[0]).all((0, 2)) & ~zero.all(0)
     if fixed.any():
         notes.append(
-            f"{place}: the points {few([str(p) for p in np.flatnonzero(fixed).tolist()], 12)} (counted from 0) have the "
-            f"same position in all {len(points)} files, so that nothing about them can be learnt."
+            f"{place}: the points {few([str(p) for p in np.flatnonzero(fixed).tolist()], 12)} (counted from 0) have "
+            f"the same position in all {len(points)} files, so that nothing about them can be learnt."
         )
     return notes
 

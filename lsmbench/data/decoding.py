@@ -277,8 +277,8 @@ def _times(mask: tuple[int, int], picture: tuple[int, int], sample: Sample) -> f
     assert sample.annotation is not None
     assert sample.picture is not None
     raise UserError(
-        f"{sample.annotation}: has {px(mask)} px, but its picture {sample.picture.name} has {px(picture)}. Make both of "
-        "one size, or the sides of one a whole multiple of the other's."
+        f"{sample.annotation}: has {px(mask)} px, but its picture {sample.picture.name} has {px(picture)}. Make both "
+        "of one size, or the sides of one a whole multiple of the other's."
     )
 
 
@@ -488,8 +488,9 @@ def _place(points: Points, size: tuple[int, int], reading: Reading, sample: Samp
     if beyond.any():
         hint = " 0,0 often marks a point that nobody set." if x == 0 and y == 0 else ""
         raise UserError(
-            f"{where} lies outside its picture {sample.picture.name} of {px(size)} px, by {beyond[number]:.1f} px{more}."
-            f"{hint} Correct it; or outside=keep moves such points to the border, outside=skip leaves such samples out."
+            f"{where} lies outside its picture {sample.picture.name} of {px(size)} px, by {beyond[number]:.1f} px"
+            f"{more}.{hint} Correct it; or outside=keep moves such points to the border, outside=skip leaves such "
+            "samples out."
         )
     raise UserError(
         f"{where} lies in the part of {sample.picture.name} that fit={reading.fit} cuts off{more}. Use fit=stretch or "

@@ -17,7 +17,7 @@ from PIL import ImageOps
 
 from lsmbench.errors import UserError
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".npy")
 EXIF_ORIENTATION = 0x0112
 
 MOST_PIXELS = 500_000_000
@@ -149,7 +149,7 @@ def opened_picture(path: Path, exif: Exif = "refuse") -> Opened:
             orientation = orientation if orientation in range(2, 9) else 1
             # The second picture of a camera's MPO is a preview or the other eye's.
             frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
-            deep = opened.mode in ("RGB", "RGBA", "LA") and _holds_16_bits(opened)
+            deep = opened.mode in ("RGB", "RGBA", "LA") and holds_16_bits(opened)
             opened.load()
             picture = ImageOps.exif_transpose(opened) if exif == "apply" else opened.copy()
     except (OSError, SyntaxError, EOFError, ValueError) as error:
@@ -164,7 +164,7 @@ def opened_picture(path: Path, exif: Exif = "refuse") -> Opened:
     return Opened(picture, frames, deep, orientation)
 
 
-def _holds_16_bits(opened: Picture.Image) -> bool:
+def holds_16_bits(opened: Picture.Image) -> bool:
     """Whether a file that is not decoded yet holds 16 bits a channel, by the form that its decoder is told."""
     arguments = [part.args for part in getattr(opened, "tile", ())]
     told = arguments[0] if arguments else ""

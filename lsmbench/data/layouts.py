@@ -145,7 +145,7 @@ def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
 
 
 def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, tuple[Points, int]]:
-    """Points by the stem of their picture, with their line, in pixels from its top left corner; wrong rows are problems."""
+    """Points, in pixels from the top left corner, and line of each picture, by its stem; wrong rows are problems."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]

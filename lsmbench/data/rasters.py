@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from lsmbench.data.files import Exif, check_pixels, opened_picture, without_limit
+from lsmbench.data.files import Exif, check_pixels, holds_16_bits, opened_picture, without_limit
 from lsmbench.errors import UserError
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -68,6 +68,17 @@ def read_raster(path: Path, exif: Exif = "refuse") -> Raster:
             raise UserError(f"{path}: holds nan or inf among its numbers. Fill such pixels, and save it anew.")
         return Raster(numbers=numbers, frames=opened.frames)
     return Raster(picture, frames=opened.frames)
+
+
+def may_be_deep(path: Path) -> bool:
+    """Whether a file may hold more than 8 bits a channel, by its beginning; also if it cannot be opened."""
+    if path.suffix.lower() == ".npy":
+        return True
+    try:
+        with without_limit(), Picture.open(path) as opened:
+            return opened.mode[0] in "IF" or holds_16_bits(opened)
+    except (OSError, SyntaxError, EOFError, ValueError):
+        return True
 
 
 def _from_array(path: Path) -> Raster:

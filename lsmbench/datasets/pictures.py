@@ -25,7 +25,7 @@ from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
 from lsmbench.errors import UserError
 from lsmbench.options import option
-from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, read_palette
+from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, palette_text, read_palette
 
 VERSION = 2
 """Raise this whenever the same files and options give other arrays: cached arrays of other versions are not used."""
@@ -250,6 +250,8 @@ class PictureFolder(Dataset):
         with findings.gathering():
             found = self._find(findings)
             decoded = self._decode(found, findings)
+            if found.settled.labels is not None and found.settled.labels.shares:
+                inspection.palette = palette_text(found.settled.labels.shares)
             inspection.facts = _describe(found, decoded, self._label_maps)
             _note(self._reading, found, decoded, self._label_maps, findings)
             if decoded:
