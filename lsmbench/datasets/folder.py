@@ -13,8 +13,10 @@ from PIL import ImageDraw
 from lsmbench.data.dataset import Arrays
 from lsmbench.data.decoding import Decoded, Reading, eyes_of
 from lsmbench.data.files import Findings, few
-from lsmbench.data.layouts import ACCEPTED, Kind
-from lsmbench.datasets.pictures import PALETTES, SHOWN, Found, LabelMaps, PictureFolder, alike, named_palette
+from lsmbench.data.layouts import ACCEPTED, Found, Kind
+from lsmbench.data.naming import pattern_of
+from lsmbench.data.pairing import rule_of
+from lsmbench.datasets.pictures import PALETTES, SHOWN, LabelMaps, PictureFolder, alike, named_palette
 from lsmbench.domains import Domain, Image, Landmarks, Mask
 from lsmbench.errors import UserError
 from lsmbench.options import option
@@ -80,6 +82,19 @@ class Folder(PictureFolder):
         "Both views in one file: which half is x; auto: the left one, in files that are wider than high.",
         choices=("auto", "x_left", "x_right"),
     )
+    pairing: str = option(
+        "auto",
+        "How the names of pictures and annotations match: stem (equal without the last ending), the ending of "
+        "annotations, such as _mask, two patterns such as *_img,*_mask, or none (nothing is paired); auto: the rule "
+        "that fits the folder.",
+        counts="never",
+    )
+    unit: str = option(
+        "",
+        "The patient, person or scene of a file, which no split divides: folder (the sub-folder that it lies in), or a "
+        r"regular expression with one group that is found in its name, such as (P\d+)_; empty: each file is its own.",
+        counts="if_changed",
+    )
     eyes: str = option(
         "auto",
         "Unit of landmarks' errors: outer or released_code (faces with 68 points), box (diagonal of the bounding box), "
@@ -125,6 +140,11 @@ class Folder(PictureFolder):
         if not 0 <= self.channels <= 4:
             raise UserError(f"dataset {self.name}: channels={self.channels}; expected 1 to 4, or 0 to keep them.")
         eyes_of(self.eyes, None, self.name)
+        for check, word in ((rule_of, self.pairing), (pattern_of, self.unit)):
+            try:
+                check(word)
+            except UserError as error:
+                raise UserError(f"dataset {self.name}: {error}") from error
         if self.palette and self.classes:
             raise UserError(
                 f"dataset {self.name}: classes={self.classes} and palette={self.palette}; the palette gives the number "
@@ -170,6 +190,14 @@ class Folder(PictureFolder):
             self.exif,
             None if maps is None else maps.palette,
         )
+
+    @property
+    def _pairing(self) -> str:
+        return self.pairing
+
+    @property
+    def _unit(self) -> str:
+        return self.unit
 
     def _find_label_maps(self) -> LabelMaps | None:
         if not self.palette:
