@@ -154,6 +154,8 @@ def find(root: Path, pairing: str, sides: bool, findings: Findings) -> Found:
     Raises:
         UserError: If the folder has no known layout, or several; or cannot be read.
     """
+    if not _is_utf8(str(root)):
+        raise UserError(f"{str(root)!a}: the folder's name is not UTF-8. Rename it, or name it by a link.")
     held = inventory(root)
     _refuse_names(root, held, findings)
     _refuse_links(root, held, findings)

@@ -30,20 +30,28 @@ class Folder(PictureFolder):
 
     The names in the folder tell its layout:
 
-    * `images/` and `masks/`: a mask is a PNG of the same stem and size that holds class numbers: a palette PNG (the
+    * `images/` and `masks/`: a mask is a PNG of the same name and size that holds class numbers: a palette PNG (the
       index is the class), grey, or of 1 bit. Masks whose only values are 0 and 255 are taken for two classes.
-    * `images/` and `landmarks/` with a `.pts` file of the same stem for each picture (pixels counted from 1, as 300-W
+    * `images/` and `landmarks/` with a `.pts` file of the same name for each picture (pixels counted from 1, as 300-W
       does); the `.pts` files may also lie beside the pictures. Or `images/` and `landmarks.csv` with the header
       `file,x1,y1,x2,y2,…`, a row for each picture, its name with or without the ending; pixels are counted from 0 there
       and whole numbers are pixels' centres.
-    * `A/` and `B/`: pictures of the same stem in both; A is `x`.
-    * pictures alone: the left half is `x`, the right half `y` (pix2pix' aligned sets).
+    * `A/` and `B/`: pictures of the same name in both; A is `x`.
+    * pictures and masks in one folder: the names of the masks have an ending, as `3_mask.png` beside `3.png`; or
+      photos are JPEG and masks PNG of the same name.
+    * pictures alone, about twice as wide as high: the left half is `x`, the right half `y` (pix2pix' aligned sets).
 
-    Each layout may also lie in `train/`, `val/` and `test/`: these are then the parts, whatever the split's seed.
-    Without `val/`, an eighth of `train/` is drawn for validation; without `test/`, `val/` is the test part; with
-    `train/` only, or without any of them, 70/10/20 are drawn. Files are drawn at random, since files with successive
-    names often show one class or one place; the draw is always the same unless the split has a seed. Where several
-    files show one patient or one scene, make the parts yourself: drawing puts such files on both sides.
+    `layouts.py` has the other words that folders may be called by, and `pairing.py` the endings. Names are compared in
+    composed form (NFC), with the sub-folders in front of them and without the last ending; one rule (`pairing`) holds
+    for the whole folder. A file without a counterpart is a sample with one view, `x` or `y`, and is trained on as such.
+    Points without a picture are left out, since they are shares of its size.
+
+    Each layout may also lie in `train/`, `val/` and `test/`, or have these inside (`images/train`): they are then the
+    parts, whatever the split's seed, and nothing outside `train/` is trained on. Without `val/`, an eighth of `train/`
+    is drawn for validation; without `test/`, `val/` is the test part; with `train/` only, or without any of them, the
+    pairs are split 70/10/20. They are drawn at random, since files with successive names often show one class or one
+    place; the draw is always the same unless the split has a seed. Where several files show one patient or one scene,
+    say so by `unit`: drawing else puts such files on both sides. A sample with one view is in the part of its unit.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
     picture is grey of 16 bit (65535 is 1; colours of 16 bit are read as 8 bit); a mask `y` is uint8 (N, size, size);

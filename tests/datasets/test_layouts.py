@@ -139,6 +139,9 @@ def test_names_that_are_not_utf8(root):
     both(root, "images/{}.png", "masks/{}.png")
     (root / "images" / "0.png").rename(root / "images" / b"K\xf6ln.png".decode("utf-8", "surrogateescape"))
     refused(root, "the names of 1 files are not UTF-8", "K\\udcf6ln.png")
+    latin = root.parent / b"M\xfcnchen".decode("utf-8", "surrogateescape")
+    root.rename(latin)
+    refused(latin, "the folder's name is not UTF-8")
 
 
 # What is refused
