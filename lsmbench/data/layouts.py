@@ -470,8 +470,11 @@ class _Finder:
             )
             return "sides", "pictures that show both views side by side", plain
         first = files[0].path
-        with Picture.open(first) as opened:
-            size = f"{opened.width}×{opened.height} px"
+        try:
+            with Picture.open(first) as opened:
+                size = f"{opened.width}×{opened.height} px"
+        except (OSError, SyntaxError, ValueError, Picture.DecompressionBombError):
+            size = "cannot be read"
         raise UserError(
             f"{self.root}: holds pictures only, and no annotation was recognised ({first.name}: {size}; two views side "
             "by side are about twice as wide as high). If each shows two views, set side_by_side=x_left; if some are "

@@ -174,6 +174,11 @@ def test_side_by_side_needs_evidence(root):
     for i in range(10):
         save(root / f"a{i}.png", grey(i, 48, 36))
     refused(root, "no annotation was recognised (a0.png: 48×36 px", "side_by_side=x_left", "pairing=_mask")
+    (root / "a0.png").write_bytes(b"no picture")
+    refused(root, "no annotation was recognised (a0.png: cannot be read")
+    save(root / "a0.png", grey())
+    for i in range(10):
+        save(root / f"a{i}.png", grey(i, 48, 36))
     assert Folder(str(root), size=32, side_by_side="x_left").load()["x"].shape == (10, 1, 32, 32)
     for i in range(10):
         save(root / f"a{i}.png", grey(i, 72, 36))
