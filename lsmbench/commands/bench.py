@@ -69,7 +69,7 @@ def run(words: list[str]) -> int:
     write_report(folder)
     for table in console_table(folder):
         console.print(table)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False)
     tell_unsent(tracking)
     if not outcome.failed:
         return 0

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from lsmbench.commands.console import console, parser_of
 from lsmbench.data.dataset import Dataset, Inspection
+from lsmbench.data.files import few
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
@@ -22,7 +23,8 @@ def run(words: list[str]) -> int:
     """Checks the dataset that the arguments name; returns 2 if it has problems, else 0."""
     parser = parser_of(
         "data check",
-        "Reads all of a dataset, counts its samples, names every mistake in its files, and draws up to 48 samples. "
+        "Reads all of a dataset, counts its samples, names every mistake in its files and what is not read, and draws "
+        "up to 48 samples. "
         "Exits with 0 if there is no problem, else with 2.",
     )
     parser.add_argument("dataset_name", metavar="DATASET", type=str, help=f"One of: {', '.join(DATASETS)}")
@@ -90,10 +92,16 @@ def check(dataset: Dataset, sheet: Path, console: Console, palette: Path | None 
             console.print(f"\n[{style}]{title}[/] ({len(lines)})", highlight=False)
             for line in lines:
                 console.print(f"  - {escape(line)}", highlight=False, soft_wrap=True)
+    if inspection.unread:
+        count = sum(map(len, inspection.unread.values()))
+        console.print(f"\n[bold]not read[/] ({count})", highlight=False)
+        for why, names in inspection.unread.items():
+            line = f"{len(names)}: {few(names, 4)} – {why}"
+            console.print(f"  - {escape(line)}", highlight=False, soft_wrap=True)
     console.print()
-    if inspection.samples:
+    if inspection.samples or inspection.alone:
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(dataset, inspection.samples, inspection.names).save(sheet)
+        contact_sheet(dataset, inspection.samples, inspection.names, inspection.alone).save(sheet)
         console.print(f"Contact sheet: {escape(str(sheet))}", highlight=False, soft_wrap=True)
     else:
         console.print("No contact sheet: there is no usable sample.", highlight=False)
@@ -120,8 +128,10 @@ def check(dataset: Dataset, sheet: Path, console: Console, palette: Path | None 
 
 def _table(inspection: Inspection) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
-    parts = {f"samples of {part}": str(count) for part, count in inspection.counts.items()}
-    total = {"samples": str(sum(inspection.counts.values()))}
+    # Where some samples have one view only, what is split and counted here are the pairs.
+    what = "pairs" if inspection.alone else "samples"
+    parts = {f"{what} of {part}": str(count) for part, count in inspection.counts.items()}
+    total = {what: str(sum(inspection.counts.values()))}
     for title, value in {**parts, **total, **inspection.facts}.items():
         table.add_row(f"  {escape(title)}", escape(value))
     return table

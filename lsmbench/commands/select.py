@@ -22,16 +22,13 @@ from lsmbench.data.census import Levels, Reach, parse_window, reach_of, shown_re
 from lsmbench.data.files import PICTURES, Findings, few, to_mode
 from lsmbench.data.rasters import bands_of, may_be_deep, read_raster
 from lsmbench.data.selection import Clusters, cluster
+from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, SOFT, blank, fitted, font_for, legible
 from lsmbench.errors import UserError
 from lsmbench.runs.config import parse_arguments
 from lsmbench.runs.results import write_bytes
 
 VERSION = 2
 """Raise this whenever the same files give other features: cached features of other versions are not used."""
-
-_CELL, _LINE, _GAP, _COLUMNS, _SHOWN = 192, 14, 8, 6, 48
-_LETTERS = 34
-_INK, _SOFT, _PAPER = (27, 34, 48), (93, 102, 117), (255, 255, 255)
 
 
 def run(words: list[str]) -> int:
@@ -74,7 +71,7 @@ def run(words: list[str]) -> int:
     write_bytes(sheet, contact_sheet(chosen, sizes, folder, window))
     for path in chosen:
         print(path)
-    shown = f" (the first {_SHOWN} of {len(chosen)})" if len(chosen) > _SHOWN else ""
+    shown = f" (the first {SHOWN} of {len(chosen)})" if len(chosen) > SHOWN else ""
     errors.print(f"Largest cluster first. Contact sheet{shown}: {escape(str(sheet))}", highlight=False)
     return 0
 
@@ -159,18 +156,16 @@ def contact_sheet(paths: Sequence[Path], sizes: Sequence[int], folder: Path, win
     Returns:
         The content of a PNG, 6 photos wide at most.
     """
-    shown = list(zip(paths, sizes, strict=True))[:_SHOWN]
-    width, height = _CELL + _GAP, _CELL + 2 * _LINE + _GAP
-    columns, rows = min(len(shown), _COLUMNS), -(-len(shown) // _COLUMNS)
-    sheet = Picture.new("RGB", (columns * width + _GAP, rows * height + _GAP), _PAPER)
+    names = [str(path.relative_to(folder)) for path in paths[:SHOWN]]
+    height = CELL + 2 * LINE + GAP
+    sheet, font = blank(len(names), CELL, height), font_for(names)
     pen = ImageDraw.Draw(sheet)
-    for k, (path, count) in enumerate(shown):
-        left, top = _GAP + k % _COLUMNS * width, _GAP + k // _COLUMNS * height
-        picture = _fitted(_as_rgb(path, window))
-        sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
-        name = str(path.relative_to(folder))
-        pen.text((left, top + _CELL), name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :], fill=_INK)
-        pen.text((left, top + _CELL + _LINE), f"stands for {_count(count)}", fill=_SOFT)
+    for k, (path, name, count) in enumerate(zip(paths, names, sizes, strict=False)):
+        left, top = GAP + k % COLUMNS * (CELL + GAP), GAP + k // COLUMNS * height
+        picture = fitted(_as_rgb(path, window))
+        sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+        pen.text((left, top + CELL), legible(name, font, CELL), fill=INK, font=font)
+        pen.text((left, top + CELL + LINE), f"stands for {_count(count)}", fill=SOFT, font=font)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
     return buffer.getvalue()
@@ -226,12 +221,6 @@ def _bar(console: Console) -> Any:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("photos, left:"))
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
-
-
-def _fitted(picture: Picture.Image) -> Picture.Image:
-    """A picture scaled so that its longer side fits a cell, and its shorter side has at least one pixel."""
-    scale = _CELL / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
 
 
 def _largest_first(found: Clusters) -> list[int]:

@@ -44,20 +44,22 @@ def run(words: list[str]) -> int:
         where = f" ({error.failure.where})" if error.failure.where else ""
         errors.print(f"[bold red]lsmbench:[/] {escape(error.failure.reason + where)}", highlight=False)
         if (record := error.folder / "failure.json").exists():
-            errors.print(f"The record is in {record}.", highlight=False)
+            errors.print(f"The record is in {escape(str(record))}.", highlight=False)
         return 1
     if not is_first():
         return 0
     folder = root / result.id
     if folder / "result.json" in before:
-        console.print(f"Finished before: {folder}. To compute it again, name another folder with --output.")
+        console.print(
+            f"Finished before: {escape(str(folder))}. To compute it again, name another folder with --output."
+        )
     for score in result.scores:
         console.print(
             f"{score.source} → {score.target}  {score.metric} {score.value:.4f}  ({score.unit}; "
             f"{len(score.values)} test samples)",
             highlight=False,
         )
-    console.print(f"{folder / 'result.json'}", highlight=False)
+    console.print(escape(str(folder / "result.json")), highlight=False)
     tell_unsent(tracking)
     return 0
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -646,19 +646,21 @@ def opaque(alphas: Sequence[tuple[int, int] | None]) -> bool:
     return len(found) == 1
 
 
-def frames_note(frames: Sequence[int], names: Sequence[str], relative: Callable[[str], str] = str) -> str | None:
-    """A note on files that hold several pages or frames, of which the first is read."""
-    several = [f"{relative(name)} ({n})" for n, name in zip(frames, names, strict=True) if n > 1]
-    if not several:
-        return None
-    return (
-        f"{len(several)} files hold several pages or frames, of which only the first is read: {few(several)}. Save the "
-        "others as files of their own if they are samples."
-    )
-
-
 def shown_reach(reach: Reach) -> str:
     """A reach for a table: `0 to 4095 (12 bits)`."""
     low, high = reach
     bits = math.log2(high + 1) if low == 0 and high > 1 else 0
     return f"{low:g} to {high:g}" + (f" ({bits:.0f} bits)" if bits and bits.is_integer() else "")
+
+
+@dataclass
+class Settled:
+    """What the census found to hold for all files of a folder.
+
+    Attributes:
+        reach: The numbers that become 0 and 1, by view; `None`: 8 bits, as they are.
+        labels: What the masks' numbers mean, where the targets are masks of class numbers.
+    """
+
+    reach: dict[str, Reach | None] = field(default_factory=dict)
+    labels: Labels | None = None

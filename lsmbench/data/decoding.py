@@ -101,7 +101,6 @@ class Decoded:
         mask: What the mask's file holds, for the census.
         levels: The numbers of the pictures' files, by view, where more than 8 bits or percentiles make them matter.
         alphas: The least and the greatest alpha of the pictures, by view, where they have alpha.
-        frames: Pages or frames of the files, by view.
         points: The points in pixels of the picture.
         times: How often the mask goes into its picture, per side; below 1 if the mask is the larger one.
     """
@@ -116,7 +115,6 @@ class Decoded:
     mask: MaskFile | None = None
     levels: dict[str, Levels] = dataclasses.field(default_factory=dict)
     alphas: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    frames: dict[str, int] = dataclasses.field(default_factory=dict)
     points: Points | None = None
     times: float = 1.0
 
@@ -145,7 +143,6 @@ def decode(kind: Kind, sample: Sample, reading: Reading, findings: Findings) -> 
             pass
         elif kind == "masks":
             mask = read_raster(sample.annotation, reading.exif)
-            made.frames["y"] = mask.frames
             if sample.picture is None:
                 size = mask.size
             elif size is not None:
@@ -211,7 +208,6 @@ def shown_part(size: tuple[int, int], reading: Reading) -> NDArray[np.bool_]:
 
 def _seen(raster: Raster, view: str, path: Path, reading: Reading, made: Decoded) -> NDArray[np.generic]:
     """A picture as a view; keeps in `made` what the census has to know of its file."""
-    made.frames[view] = raster.frames
     asked = parse_window(reading.window, "window")
     percentiles = asked is not None and len(asked) == 3 and (view == "x" or raster.numbers is not None)
     reach = reading.x_reach if view == "x" else reading.y_reach

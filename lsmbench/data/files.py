@@ -17,7 +17,10 @@ from PIL import ImageOps
 
 from lsmbench.errors import UserError
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".npy")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".npy")
+"""Endings of files that are read as pictures."""
+ANNOTATIONS = PICTURES
+"""Endings of files that are read as masks."""
 EXIF_ORIENTATION = 0x0112
 
 MOST_PIXELS = 500_000_000
@@ -59,6 +62,57 @@ class Findings:
         if self.problems:
             count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
             raise UserError(f"{about}: {count}.\n" + "\n".join(f"- {problem}" for problem in self.problems))
+
+
+class Inventory(NamedTuple):
+    """All entries below a folder, each list sorted by path; hidden names are left out, and what is in hidden folders.
+
+    Attributes:
+        files: Files, those that links lead to included.
+        broken: Links that lead nowhere.
+        empty: Folders without any entry.
+        special: Other entries, such as sockets.
+    """
+
+    files: list[Path]
+    broken: list[Path]
+    empty: list[Path]
+    special: list[Path]
+
+
+def inventory(folder: Path) -> Inventory:
+    """Lists everything below a folder; linked folders are followed, but not into a folder that holds the link.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
+    found = Inventory([], [], [], [])
+
+    def look(into: Path, above: frozenset[Path]) -> None:
+        try:
+            entries = sorted(into.iterdir())
+        except OSError as error:
+            raise UserError(f"{into}: cannot be read ({error.strerror or error}).") from error
+        if not entries:
+            found.empty.append(into)
+        for path in entries:
+            if path.name.startswith("."):
+                continue
+            if path.is_dir():
+                real = path.resolve() if path.is_symlink() else above_of[into] / path.name
+                if real in above:
+                    found.special.append(path)
+                    continue
+                above_of[path] = real
+                look(path, above | {real})
+            elif path.is_file():
+                found.files.append(path)
+            else:
+                (found.broken if path.is_symlink() else found.special).append(path)
+
+    above_of = {folder: folder.resolve()}
+    look(folder, frozenset(above_of.values()))
+    return found
 
 
 def pictures_in(folder: Path, findings: Findings) -> dict[str, Path]:

@@ -16,9 +16,11 @@ from lsmbench.data.census import Wanted, labels_of, odd_points, parse_window
 from lsmbench.data.dataset import Arrays
 from lsmbench.data.decoding import Decoded, Reading, eyes_of, shown_part
 from lsmbench.data.files import Findings
-from lsmbench.data.layouts import ACCEPTED, Kind
+from lsmbench.data.layouts import ACCEPTED, Found, Kind
+from lsmbench.data.naming import pattern_of
+from lsmbench.data.pairing import rule_of
 from lsmbench.data.pools import Stored
-from lsmbench.datasets.pictures import PALETTES, SHOWN, Found, LabelMaps, PictureFolder, alike, named_palette
+from lsmbench.datasets.pictures import PALETTES, SHOWN, LabelMaps, PictureFolder, alike, named_palette
 from lsmbench.domains import Domain, Image, Landmarks, Mask, in_proportion
 from lsmbench.errors import UserError
 from lsmbench.options import option
@@ -36,20 +38,28 @@ class Folder(PictureFolder):
 
     The names in the folder tell its layout:
 
-    * `images/` and `masks/`: a mask is a PNG of the same stem and size that holds class numbers: a palette PNG (the
+    * `images/` and `masks/`: a mask is a PNG of the same name and size that holds class numbers: a palette PNG (the
       index is the class), grey, or of 1 bit. Masks whose only values are 0 and 255 are taken for two classes.
-    * `images/` and `landmarks/` with a `.pts` file of the same stem for each picture (pixels counted from 1, as 300-W
+    * `images/` and `landmarks/` with a `.pts` file of the same name for each picture (pixels counted from 1, as 300-W
       does); the `.pts` files may also lie beside the pictures. Or `images/` and `landmarks.csv` with the header
       `file,x1,y1,x2,y2,…`, a row for each picture, its name with or without the ending; pixels are counted from 0 there
       and whole numbers are pixels' centres.
-    * `A/` and `B/`: pictures of the same stem in both; A is `x`.
-    * pictures alone: the left half is `x`, the right half `y` (pix2pix' aligned sets).
+    * `A/` and `B/`: pictures of the same name in both; A is `x`.
+    * pictures and masks in one folder: the names of the masks have an ending, as `3_mask.png` beside `3.png`; or
+      photos are JPEG and masks PNG of the same name.
+    * pictures alone, about twice as wide as high: the left half is `x`, the right half `y` (pix2pix' aligned sets).
 
-    Each layout may also lie in `train/`, `val/` and `test/`: these are then the parts, whatever the split's seed.
-    Without `val/`, an eighth of `train/` is drawn for validation; without `test/`, `val/` is the test part; with
-    `train/` only, or without any of them, 70/10/20 are drawn. Files are drawn at random, since files with successive
-    names often show one class or one place; the draw is always the same unless the split has a seed. Where several
-    files show one patient or one scene, make the parts yourself: drawing puts such files on both sides.
+    `layouts.py` has the other words that folders may be called by, and `pairing.py` the endings. Names are compared in
+    composed form (NFC), with the sub-folders in front of them and without the last ending; one rule (`pairing`) holds
+    for the whole folder. A file without a counterpart is a sample with one view, `x` or `y`, and is trained on as such.
+    Points without a picture are left out, since they are shares of its size.
+
+    Each layout may also lie in `train/`, `val/` and `test/`, or have these inside (`images/train`): they are then the
+    parts, whatever the split's seed, and nothing outside `train/` is trained on. Without `val/`, an eighth of `train/`
+    is drawn for validation; without `test/`, `val/` is the test part; with `train/` only, or without any of them, the
+    pairs are split 70/10/20. They are drawn at random, since files with successive names often show one class or one
+    place; the draw is always the same unless the split has a seed. Where several files show one patient or one scene,
+    say so by `unit`: drawing else puts such files on both sides. A sample with one view is in the part of its unit.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
     picture is grey of 16 bit (65535 is 1; colours of 16 bit are read as 8 bit); a mask `y` is uint8 (N, size, size);
@@ -115,6 +125,19 @@ class Folder(PictureFolder):
         "Both views in one file: which half is x; auto: the left one, in files that are wider than high.",
         choices=("auto", "x_left", "x_right"),
     )
+    pairing: str = option(
+        "auto",
+        "How the names of pictures and annotations match: stem (equal without the last ending), the ending of "
+        "annotations, such as _mask, two patterns such as *_img,*_mask, or none (nothing is paired); auto: the rule "
+        "that fits the folder.",
+        counts="never",
+    )
+    unit: str = option(
+        "",
+        "The patient, person or scene of a file, which no split divides: folder (the sub-folder that it lies in), or a "
+        r"regular expression with one group that is found in its name, such as (P\d+)_; empty: each file is its own.",
+        counts="if_changed",
+    )
     eyes: str = option(
         "auto",
         "Unit of landmarks' errors: outer or released_code (faces with 68 points), box (diagonal of the bounding box), "
@@ -167,6 +190,11 @@ class Folder(PictureFolder):
                 f"dataset {self.name}: class_names gives {len(wanted.names)} names for classes={self.classes}. Name "
                 "each class once."
             )
+        for check, word in ((rule_of, self.pairing), (pattern_of, self.unit)):
+            try:
+                check(word)
+            except UserError as error:
+                raise UserError(f"dataset {self.name}: {error}") from error
         if self.palette and self.classes:
             raise UserError(
                 f"dataset {self.name}: classes={self.classes} and palette={self.palette}; the palette gives the number "
@@ -253,6 +281,14 @@ class Folder(PictureFolder):
             reach,
             self.outside,
         )
+
+    @property
+    def _pairing(self) -> str:
+        return self.pairing
+
+    @property
+    def _unit(self) -> str:
+        return self.unit
 
     def _find_label_maps(self) -> LabelMaps | None:
         if not self.palette:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, cast
@@ -13,13 +13,16 @@ from typing import ClassVar, Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.census import Labels, Reach, frames_note, opaque, parse_window, reach_of, shown_reach
+from lsmbench.data.census import Labels, Reach, opaque, parse_window, reach_of, shown_reach
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
-from lsmbench.data.files import Findings, few, same_content
-from lsmbench.data.layouts import ACCEPTED, Kind, Sample, all_of, layout_of, match
+from lsmbench.data.files import Findings, few, same_content, without_limit
+from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, all_of, find
+from lsmbench.data.naming import note_likely_units, units_of
+from lsmbench.data.pairing import AUTO
 from lsmbench.data.pools import TEST, TRAIN, VAL, Computed, Pool, Stored
 from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
@@ -36,8 +39,6 @@ PALETTES = {palette.name: palette for palette in (CITYSCAPES, FACADES)}
 SHOWN: tuple[Kind, ...] = ("masks", "images", "sides")
 """The layouts whose target is a picture, which may be a label map in colours."""
 
-_PARTS = (TRAIN, VAL, TEST)
-_LIKE_VAL = ("valid", "validation", "dev")
 _SEED = 0
 _RGB = 3
 _ANNOTATION: dict[Kind, tuple[str, str]] = {
@@ -140,6 +141,16 @@ class PictureFolder(Dataset):
     def _reading(self) -> Reading:
         """How the folder's files are read."""
 
+    @property
+    def _pairing(self) -> str:
+        """How pictures and annotations are matched by name; the option `pairing`, where there is one."""
+        return AUTO
+
+    @property
+    def _unit(self) -> str | None:
+        """How a file's name says its unit; `None` without the option `unit`."""
+        return None
+
     @abstractmethod
     def _domains_of(self, kind: Kind, arrays: Arrays) -> dict[str, Domain]:
         """The views' domains, given the arrays that have been read."""
@@ -188,8 +199,8 @@ class PictureFolder(Dataset):
     def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
         """The pairs, pool `samples`; the pictures without an annotation, pool `x`; the annotations alone, pool `y`.
 
-        What has one view is trained on, unless it lies in `val/` or `test/`, which the user keeps apart: there pictures
-        are test samples without a truth, and the rest is not used.
+        What has one view is trained on, unless it lies in `val/` or `test/`, or is of a unit whose pairs are not
+        trained on: it is then of that part, where it cannot be scored.
 
         Args:
             seed: Seed of the split of the pairs; `None`: a fixed seed.
@@ -198,20 +209,35 @@ class PictureFolder(Dataset):
             UserError: As `load` and `split`.
         """
         found, arrays = self._read()
-        names, pools = _names(found.root, found.samples), []
+        sorts = _sorts(found.samples)
+        units = {name: self._units_of(samples, Findings()) for name, samples in sorts.items()}
+        names = {name: _names(found.root, samples) for name, samples in sorts.items()}
+        pools, part_of = [], {}
         if count := len(arrays["x"]):
             split = self.split(count, seed)
             parts = {TRAIN: split.train, VAL: split.val, TEST: split.test}
+            unit = units["samples"]
+            if unit is not None:
+                part_of = {one: number for number, part in enumerate(parts.values()) for one in unit[part].tolist()}
             views = {"x": arrays["x"], "y": arrays["y"], **self.evaluation_views()}
-            pools.append(Pool("samples", views, parts, self.units(), names["samples"]))
+            pools.append(Pool("samples", views, parts, unit, names["samples"]))
         for view in ("x", "y"):
             if (alone := f"{view}_alone") in arrays:
-                part = arrays[f"{view}_part"]
-                rows = {TRAIN: np.flatnonzero(part == 0)}
-                if view == self.photo and (part == 2).any():
-                    rows[TEST] = np.flatnonzero(part == 2)
-                pools.append(Pool(view, {view: arrays[alone]}, rows, names=names[view]))
+                part, unit = np.array(arrays[f"{view}_part"]), units[view]
+                if unit is not None:
+                    part = np.array([part_of.get(one, own) for one, own in zip(unit.tolist(), part, strict=True)])
+                rows = {name: np.flatnonzero(part == number) for number, name in enumerate(PARTS)}
+                filled = {name: places for name, places in rows.items() if len(places)}
+                pools.append(Pool(view, {view: arrays[alone]}, filled, unit, names[view]))
         return tuple(pools)
+
+    def units(self) -> NDArray[np.generic] | None:
+        """The unit of each pair, by the option `unit`; `None` if there is none."""
+        return self._units_of(_sorts(self._find(Findings()).samples)["samples"], Findings())
+
+    def _units_of(self, samples: Sequence[Sample], findings: Findings) -> NDArray[np.generic] | None:
+        """The unit of each sample; `None` if every sample is its own. Names that say no unit are a problem."""
+        return None if not self._unit else units_of(samples, self._unit, f"{self._folder()}", findings)
 
     def targets(self) -> NDArray[np.generic]:
         """View `y` of the pairs, then of the annotations without a picture."""
@@ -234,12 +260,15 @@ class PictureFolder(Dataset):
             return super().split(count, seed)
         train, val, test = (np.flatnonzero(parts == part) for part in range(3))
         rng = np.random.default_rng((seed, 7))
-        if len(val) == 0:
-            if len(train) < 2:
-                raise UserError(f"{self._folder()}: train/ holds one sample, so that none can be drawn for validation.")
-            train = rng.permutation(train)
-            share = max(1, len(train) // 8)
-            val, train = train[:share], np.sort(train[share:])
+        if len(val) == 0 and len(train):
+            unit = self.units()
+            _, member = np.unique(train if unit is None else unit[train], return_inverse=True)
+            drawn = rng.permutation(member.max() + 1)
+            if len(drawn) < 2:
+                what = "sample" if unit is None else "unit"
+                raise UserError(f"{self._folder()}: train/ holds one {what}, so that none can be drawn for validation.")
+            taken = np.isin(member, drawn[: max(1, len(drawn) // 8)])
+            val, train = train[taken], train[~taken]
         # A run may use only the first validation samples: shuffled, so that these are not neighbours.
         return Split(train, rng.permutation(val), test)
 
@@ -249,22 +278,29 @@ class PictureFolder(Dataset):
         findings = inspection.findings
         with findings.gathering():
             found = self._find(findings)
+            inspection.unread = found.unread | _later_pages(found)
             decoded = self._decode(found, findings)
             if found.settled.labels is not None and found.settled.labels.shares:
                 inspection.palette = palette_text(found.settled.labels.shares)
             inspection.facts = _describe(found, decoded, self._label_maps)
+            if (unit := self._units_of([d.sample for d in decoded], Findings())) is not None:
+                inspection.facts["units"] = f"{len(np.unique(unit))} in {len(unit)} samples"
+            elif self._unit is not None:
+                note_likely_units(found, findings)
             _note(self._reading, found, decoded, self._label_maps, findings)
             if decoded:
                 arrays = self._stack(found, decoded)
                 # From now on `domains` describes the usable samples, so that they can be drawn.
                 self.__dict__["_facts"] = self._facts_of(found, arrays)
-                names = _names(found.root, [d.sample for d in decoded])
+                sorts = _sorts([d.sample for d in decoded])
                 if pairs := len(arrays["x"]):
                     inspection.samples = {"x": arrays["x"], "y": arrays["y"]}
-                    inspection.names = names["samples"]
+                    inspection.names = _names(found.root, sorts["samples"])
                     inspection.counts = self._counts(pairs, findings)
                 inspection.alone = {
-                    view: (arrays[f"{view}_alone"], names[view]) for view in "xy" if f"{view}_alone" in arrays
+                    view: (arrays[f"{view}_alone"], _names(found.root, sorts[view]))
+                    for view in ("x", "y")
+                    if f"{view}_alone" in arrays
                 }
         return inspection
 
@@ -306,7 +342,7 @@ class PictureFolder(Dataset):
             if not findings.problems:
                 findings.problems.append(str(error))
             return {"usable": usable}
-        return {part: len(getattr(split, part)) for part in _PARTS}
+        return {part: len(getattr(split, part)) for part in PARTS}
 
     # From the folder to arrays
 
@@ -340,39 +376,21 @@ class PictureFolder(Dataset):
         if findings.problems:  # decode the files all the same, to name the problems of their contents too
             return found, build()
         key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key() | self._labels_key()
+        if not found.plain:  # the same files, matched otherwise, are other arrays
+            key["rule"] = [str(found.rule.picture), str(found.rule.annotation), self._pairing]
         return found, cached_arrays(self.name, key, found.sources, build)
 
     def _find(self, findings: Findings) -> Found:
         """Lists the files of all parts and matches them.
 
         Raises:
-            UserError: If the folder is missing or its layout unknown, or files that options name are missing.
+            UserError: As `layouts.find`; or if the folder, or files that options name, are missing.
         """
         root = self._folder()
-        present = [part for part in _PARTS if (root / part).is_dir()]
-        if present and "train" not in present:
-            raise UserError(
-                f"{root}: holds {all_of([f'{part}/' for part in present])}, but no train/. Add it, or put all files "
-                f"together, to be split 70/10/20. {ACCEPTED}"
-            )
-        try:
-            layouts = [layout_of(root / part) for part in present] if present else [layout_of(root)]
-            kinds = {layout.kind for layout in layouts}
-            if len(kinds) > 1:
-                titles = "; ".join(f"{p}/: {layout.title}" for p, layout in zip(present, layouts, strict=True))
-                raise UserError(f"{root}: all parts must be laid out alike; found {titles}.")
-            others = [p.name for p in sorted(root.iterdir()) if present and p.name not in present and p.is_dir()]
-            if "val" not in present and (like := [name for name in others if name in _LIKE_VAL]):
-                findings.problems.append(f"{root / like[0]}: is not read; rename it to val, or move it elsewhere.")
-            elif others:
-                findings.notes.append(f"{root}: not read: {few([name + '/' for name in others])}.")
-            found = Found(root, layouts[0].kind, layouts[0].title, [], present)
-            for index, layout in enumerate(layouts):
-                part = _PARTS.index(present[index]) if len(present) > 1 else 0
-                part = 2 if part == 1 and "test" not in present else part
-                found.samples += match(layout, part, findings)
-        except OSError as error:
-            raise UserError(f"{error.filename or root}: cannot be read ({error.strerror or error}).") from error
+        found = find(root, self._pairing, self._reading.side_by_side != "auto", findings)
+        unit = self._units_of(found.samples, findings)
+        if unit is not None and len(found.parts) > 1:
+            _refuse_torn(found, unit.tolist(), findings)
         self._refuse_idle_options(found, findings)
         maps = self._label_maps
         if maps is not None and self._reading.fit == "pad" and not maps.palette.void:
@@ -545,43 +563,49 @@ class _Facts(NamedTuple):
     parts: NDArray[np.int64] | None
 
 
-@dataclass
-class Settled:
-    """What the census found to hold for all files of a folder.
-
-    Attributes:
-        reach: The numbers that become 0 and 1, by view; `None`: 8 bits, as they are.
-        labels: What the masks' numbers mean, where the targets are masks of class numbers.
-    """
-
-    reach: dict[str, Reach | None] = field(default_factory=dict)
-    labels: Labels | None = None
-
-
-@dataclass
-class Found:
-    """The folder's matched files, and the folder's parts."""
-
-    root: Path
-    kind: Kind
-    title: str
-    samples: list[Sample]
-    parts: list[str]
-    settled: Settled = field(default_factory=lambda: Settled())
-
-    @property
-    def sources(self) -> set[Path]:
-        """All files of the samples."""
-        return {path for sample in self.samples for path in sample.files}
-
-
-def _names(root: Path, samples: Sequence[Sample]) -> dict[str, list[str]]:
-    """The samples' files below the folder, by pool, each in the order of the pool's rows."""
-    names: dict[str, list[str]] = {"samples": [], "x": [], "y": []}
+def _sorts(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The samples by pool, each in the order of the pool's rows."""
+    found: dict[str, list[Sample]] = {"samples": [], "x": [], "y": []}
     for sample in samples:
-        pool = "y" if sample.picture is None else "x" if sample.annotation is None else "samples"
-        names[pool].append(sample.file.relative_to(root).as_posix())
-    return names
+        found["y" if sample.picture is None else "x" if sample.annotation is None else "samples"].append(sample)
+    return found
+
+
+def _names(root: Path, samples: Sequence[Sample]) -> list[str]:
+    """The samples' files below the folder."""
+    return [sample.file.relative_to(root).as_posix() for sample in samples]
+
+
+def _refuse_torn(found: Found, units: Sequence[str], findings: Findings) -> None:
+    """A unit on both sides of the folder's own split would be tested on after it was trained with."""
+    held: dict[str, dict[int, list[str]]] = {}
+    for sample, unit in zip(found.samples, units, strict=True):
+        file = sample.file.relative_to(found.root).as_posix()
+        held.setdefault(unit, {}).setdefault(sample.part, []).append(file)
+    torn = {unit: parts for unit, parts in held.items() if len(parts) > 1}
+    for unit, parts in list(torn.items())[:8]:
+        files = "; ".join(few(names, 3) for names in parts.values())
+        findings.problems.append(
+            f"{found.root}: unit {unit} lies in several parts, so that a test would be on what was trained with: "
+            f"{files}. Move all of its files to one part."
+        )
+    if len(torn) > 8:
+        findings.problems.append(f"{found.root}: {len(torn) - 8} further units lie in several parts.")
+
+
+def _later_pages(found: Found) -> dict[str, list[str]]:
+    """Files of which only the first page or frame is read."""
+    several = []
+    for path in sorted(found.sources):
+        if path.suffix.lower() in (".tif", ".tiff", ".gif", ".webp", ".png"):
+            try:
+                with without_limit(), Picture.open(path) as opened:
+                    count = getattr(opened, "n_frames", 1)
+            except (OSError, SyntaxError, ValueError, EOFError):
+                continue  # decoding says what is wrong
+            if count > 1:
+                several.append(f"{path.relative_to(found.root).as_posix()} (pages 2 to {count})")
+    return {"pages and frames after the first": several} if several else {}
 
 
 def alike(decoded: list[Decoded], view: Literal["x", "y"], what: str, findings: Findings) -> list[Decoded]:
@@ -643,21 +667,13 @@ def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings)
     """Refuses pictures that cannot show two views, so that ordinary pictures are not cut in halves unnoticed."""
     if reading.side_by_side != "auto":
         return decoded
-    wide = [d for d in decoded if d.size[0] > d.size[1]]
-    remedy = (
-        "expected two views side by side, hence more width than height. If the pictures show two views, set "
-        "side_by_side=x_left"
-    )
-    if decoded and not wide:
-        first = decoded[0]
-        findings.problems.append(
-            f"{first.sample.file.parent}: holds pictures only, and none is wider than high "
-            f"({first.sample.file.name}: {px(first.size)} px); {remedy}. {ACCEPTED}"
-        )
-        return decoded
+    wide = [d for d in decoded if SIDES[0] <= d.size[0] / d.size[1] <= SIDES[1]]
     for d in decoded:
-        if d.size[0] <= d.size[1]:
-            findings.problems.append(f"{d.sample.picture}: has {px(d.size)} px; {remedy}.")
+        if d not in wide:
+            findings.problems.append(
+                f"{d.sample.picture}: has {px(d.size)} px; expected two views side by side, about twice as wide as "
+                "high, as most others are. If it shows two views, set side_by_side=x_left; else remove it."
+            )
     return wide
 
 
@@ -705,7 +721,8 @@ def _share_far(blurred: Sequence[Decoded]) -> float:
 
 def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) -> dict[str, str]:
     """Rows for the table of `lsmbench data check`."""
-    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if found.parts else "")}
+    inside = found.parts and not any(part in found.title for part in found.parts)
+    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if inside else "")}
     if not decoded:
         return facts
     pairs = sum(d.x is not None and d.y is not None for d in decoded)
@@ -714,6 +731,8 @@ def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) 
         facts["pairs"] = str(pairs)
         facts[f"pictures without {_ANNOTATION[found.kind][0]}"] = str(without)
         facts[f"{_ANNOTATION[found.kind][1]} without a picture"] = str(len(decoded) - pairs - without)
+    if found.kind in ("masks", "images", "pts") and pairs:
+        facts["pairing"] = found.rule.told
     sizes = Counter(d.size for d in decoded if d.x is not None).most_common()
     shown = ", ".join(f"{px(size)} ({count})" for size, count in sizes[:3])
     facts["picture sizes"] = shown + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
@@ -780,11 +799,6 @@ def _note(
         notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
     if len({d.x.dtype for d in decoded if d.x is not None}) > 1:
         notes.append("Pictures of 8 and of 16 bits are mixed; the full range of each becomes 0 to 1.")
-    for view in ("x", "y"):
-        with_view = [d for d in decoded if view in d.frames]
-        files = [str((d.sample.picture if view == "x" else d.sample.annotation) or d.sample.file) for d in with_view]
-        if several := frames_note([d.frames[view] for d in with_view], [Path(file).name for file in files]):
-            notes.append(several)
     for factor, count in sorted(Counter(d.times for d in decoded if d.times != 1).items()):
         what = f"{factor:g} times smaller" if factor > 1 else f"{1 / factor:g} times larger"
         notes.append(f"{count} masks are {what} than their pictures, per side; classes go to the nearest pixels.")

@@ -41,7 +41,9 @@ def settled(*files, **wanted):
 
 def test_palettes_that_agree_are_left_alone():
     found, findings = settled(
-        mask("a.png", {0: 9, 1: 1}, [BLACK, RED]), mask("b.png", {0: 5, 2: 5}, [BLACK, RED, GREEN]), mask("c.png", {0: 10})
+        mask("a.png", {0: 9, 1: 1}, [BLACK, RED]),
+        mask("b.png", {0: 5, 2: 5}, [BLACK, RED, GREEN]),
+        mask("c.png", {0: 10}),
     )
     assert not findings.problems + findings.notes
     assert all((table == np.arange(256)).all() for table in found.tables)
@@ -90,14 +92,16 @@ def test_smoothed_masks_are_no_255_classes():
     assert len(findings.problems) == 1
     assert "hold 255 grey levels" in findings.problems[0]
     assert "smoothed" in findings.problems[0]
-    assert not settled(mask("many.png", {n: 100 for n in range(150)}))[1].problems
+    assert not settled(mask("many.png", dict.fromkeys(range(150), 100)))[1].problems
 
 
 @pytest.mark.parametrize("high", [255, 180])
 def test_two_levels_of_a_jpeg_are_cut_in_the_middle(high):
     rng = np.random.default_rng(0)
     flat = np.where(rng.random(20000) < 0.3, high, 0) + rng.normal(0, 4, 20000)
-    counts = np.bincount(np.concatenate([flat, rng.uniform(0, high, 400)]).clip(0, 255).round().astype(int), minlength=256)
+    counts = np.bincount(
+        np.concatenate([flat, rng.uniform(0, high, 400)]).clip(0, 255).round().astype(int), minlength=256
+    )
     low, peak, doubt = two_levels(counts)
     assert abs(low) <= 8
     assert abs(peak - high) <= 8
@@ -107,7 +111,9 @@ def test_two_levels_of_a_jpeg_are_cut_in_the_middle(high):
 def test_more_or_fewer_than_two_levels_are_refused():
     rng = np.random.default_rng(0)
     for values in ((0, 128, 255), (0,), (100, 140)):
-        flat = rng.choice(values, 20000, p=np.array([0.9, 0.07, 0.03][: len(values)]) / sum([0.9, 0.07, 0.03][: len(values)]))
+        flat = rng.choice(
+            values, 20000, p=np.array([0.9, 0.07, 0.03][: len(values)]) / sum([0.9, 0.07, 0.03][: len(values)])
+        )
         counts = np.bincount((flat + rng.normal(0, 3, 20000)).clip(0, 255).round().astype(int), minlength=256)
         assert two_levels(counts) is None, values
     assert two_levels(np.full(256, 10)) is None
@@ -135,7 +141,9 @@ def test_labels_from_1_say_which_class_is_background():
 def test_gaps_are_noted():
     found, findings = settled(mask("a.png", {0: 70, 1: 10, 2: 10, 4: 10}))
     assert len(found.labels) == 5
-    assert findings.notes == ["masks: the label 3 never occurs and makes a class all the same; the labels are 0, 1, 2, 4."]
+    assert findings.notes == [
+        "masks: the label 3 never occurs and makes a class all the same; the labels are 0, 1, 2, 4."
+    ]
 
 
 def test_ignored_labels_have_no_class():
@@ -150,7 +158,9 @@ def test_ignored_labels_have_no_class():
 
 
 def test_0_and_255_are_two_classes():
-    found, findings = settled(mask("a.png", {0: 5, 255: 5}), mask("b.png", {0: 9, 1: 1}), background=255, background_said=True)
+    found, findings = settled(
+        mask("a.png", {0: 5, 255: 5}), mask("b.png", {0: 9, 1: 1}), background=255, background_said=True
+    )
     assert not findings.problems
     assert (found.labels, found.background, found.tables[0][255]) == ((0, 255), 1, 1)
 
@@ -163,7 +173,9 @@ def test_wrong_backgrounds_and_names():
 
 
 def test_partly_transparent_masks_are_asked_about():
-    found, findings = settled(mask("a.png", {0: 5, 1: 5}, alpha=(0, 255)), mask("b.png", {0: 5, 1: 5}, alpha=(255, 255)))
+    found, findings = settled(
+        mask("a.png", {0: 5, 1: 5}, alpha=(0, 255)), mask("b.png", {0: 5, 1: 5}, alpha=(255, 255))
+    )
     assert "1 of 2 masks are partly transparent (a.png)" in findings.problems[0]
     assert [table is None for table in found.tables] == [True, False]
 

@@ -236,7 +236,7 @@ def test_parts_of_other_layouts(root):
     parts_in(root, train=3)
     for i in range(3):
         save(root / "test" / f"{i}.png", grey(i, 64, 32))
-    refused(root, "all parts must be laid out alike", "train/: images/ with masks/", "test/: pictures that show both")
+    refused(root, "all parts must be laid out alike", "pictures alone in test/")
 
 
 def test_no_train(root):
@@ -245,8 +245,8 @@ def test_no_train(root):
 
 
 def test_another_word_for_val(root):
-    parts_in(root, train=3, valid=3, test=3)
-    refused(root, f"{root / 'valid'}: is not read; rename it to val")
+    parts_in(root, train=3, valid=2, Testing=4)
+    assert [len(part) for part in shown(root)] == [3, 2, 4]
 
 
 # Partial data
@@ -310,11 +310,10 @@ def test_what_lies_in_other_parts_is_not_trained_on(root):
     pairs, x, y = dataset.pools()
     assert {part: len(rows) for part, rows in pairs.parts.items()} == {"train": 10, "val": 2, "test": 4}
     assert {part: [x.names[row] for row in rows] for part, rows in x.parts.items()} == {
-        "train": ["train/images/more.png"],
-        "test": ["test/images/more.png"],
+        part: [f"{part}/images/more.png"] for part in ("train", "val", "test")
     }
     assert {part: [y.names[row] for row in rows] for part, rows in y.parts.items()} == {
-        "train": ["train/masks/other.png"]
+        part: [f"{part}/masks/other.png"] for part in ("train", "val", "test")
     }
     assert any(
         note.startswith("4 files without a counterpart lie outside train/") for note in dataset.inspect().findings.notes
@@ -570,24 +569,26 @@ def test_none_of_the_layouts(root):
 
 def test_two_layouts(root):
     masks_in(root, 3)
-    (root / "landmarks").mkdir()
+    write_pts(root / "landmarks" / "00.pts", [(1, 1)])
     refused(root, "holds images/ with masks/ and images/ with landmarks/; expected one")
 
 
 def test_empty_folders(root):
     (root / "images").mkdir()
     (root / "masks").mkdir()
-    refused(root, f"{root / 'images'}: holds no pictures (.png", "found nothing")
+    refused(root, "holds none of the layouts", "Not read: images, masks (an empty folder)")
     save(root / "images" / "1.png", grey())
-    refused(root, f"{root / 'masks'}: expected a mask for each picture, of the same stem", "no file of that kind")
+    (root / "masks" / "1.xml").write_text("")
+    refused(root, "no annotation was recognised", "Not read: masks/1.xml (.xml, which is not read)")
 
 
 def test_names_that_do_not_match_at_all_are_one_problem(root):
     for i in range(9):
         save(root / "images" / f"{i}.png", grey())
         write_pts(root / "landmarks" / f"{i}_points.pts", [(1, 1), (2, 2)])
-    text = refused(root, "1 problem", "found 0_points.pts, 1_points.pts", "0.png, 1.png", "Rename")
+    text = refused(root, "1 problem", "found 0_points.pts, 1_points.pts", "0.png, 1.png", "pairing=_points")
     assert len(text.splitlines()) == 2
+    assert len(Folder(str(root), size=32, pairing="_points").load()["x"]) == 9
 
 
 def test_everything_wrong_is_named_at_once(root):
@@ -696,7 +697,7 @@ def test_wrong_landmarks(root):
     )
     inspection = Folder(str(root), size=32).inspect()
     assert inspection.alone["x"][1] == ["images/5.png"]
-    assert any("there is no picture whose size the points refer to: 99.pts" in n for n in inspection.findings.notes)
+    assert inspection.unread == {"points without a picture, whose size they refer to": ["landmarks/99.pts"]}
 
 
 def test_landmarks_and_eyes(root):
@@ -755,8 +756,7 @@ def test_wrong_side_by_side_files(root):
 def test_ordinary_pictures_are_not_cut_in_halves(root):
     for i in range(10):
         save(root / f"{i}.png", grey(i, 64, 64))
-    text = refused(root, "1 problem", "none is wider than high (0.png: 64×64 px)", "side_by_side=x_left")
-    assert len(text.splitlines()) == 2
+    refused(root, "no annotation was recognised (0.png: 64×64 px", "set side_by_side=x_left")
     assert Folder(str(root), size=32, side_by_side="x_left").load()["x"].shape == (10, 1, 32, 32)
 
 
