@@ -198,12 +198,13 @@ def opened_picture(path: Path, exif: Exif = "refuse") -> Opened:
     try:
         with without_limit(), Picture.open(path) as opened:
             check_pixels(path, *opened.size)
+            # First of all: a PNG's `getexif` decodes it.
+            deep = opened.mode in ("RGB", "RGBA", "LA") and holds_16_bits(opened)
             # Cameras also write 0 and other numbers that mean nothing.
             orientation = opened.getexif().get(EXIF_ORIENTATION)
             orientation = orientation if orientation in range(2, 9) else 1
             # The second picture of a camera's MPO is a preview or the other eye's.
             frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
-            deep = opened.mode in ("RGB", "RGBA", "LA") and holds_16_bits(opened)
             opened.load()
             picture = ImageOps.exif_transpose(opened) if exif == "apply" else opened.copy()
     except (OSError, SyntaxError, EOFError, ValueError) as error:

@@ -592,17 +592,10 @@ class _Finder:
         for shelf, (pictures, _) in zip(shelves, sides, strict=True):
             part, kept = _number(shelf.part, found.parts), self._unique(pictures)
             rows = _read_csv(shelf.table, kept, self.findings) if shelf.table else {}
-            found.samples += [
-                Sample(
-                    part,
-                    file.path,
-                    shelf.table if key in rows else None,
-                    *rows.get(key, (None, 0))[:1],
-                    file.name,
-                    rows.get(key, (None, 0))[1],
-                )
-                for key, file in kept.items()
-            ]
+            for key, file in kept.items():
+                points, line = rows.get(key, (None, 0))
+                table = None if points is None else shelf.table
+                found.samples.append(Sample(part, file.path, table, points, file.name, line))
         if not any(pictures for pictures, _ in sides):
             self._say_empty(found, "pictures", shelves, 0, sides)
 
