@@ -62,10 +62,19 @@ class Folder(PictureFolder):
     say so by `unit`: drawing else puts such files on both sides. A sample with one view is in the part of its unit.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
-    picture is grey of 16 bit (65535 is 1; colours of 16 bit are read as 8 bit); a mask `y` is uint8 (N, size, size);
+    picture has more than 8 bits; a mask `y` is uint8 (N, size, size);
     landmarks `y` are float32 (N, P, 2) in [0, 1], as shares of the shown part. Images are resized by an antialiased
     bilinear filter, masks by the nearest pixel. `fit` makes a picture square: `stretch` changes its proportions, `crop`
     shows the middle, `pad` shows all of it on black (class 0). Annotations are transformed alike.
+
+    The files are looked at together. One range of numbers holds for all pictures of a view (`window`): 8 bits stay as
+    they are; of more bits, those that the set uses become 0 to 1 (12 bits are 0 to 4095), also of colours and of
+    signed numbers. Alpha that is one number throughout is left out. Palette PNGs that store the same colours in another
+    order are renumbered by colour; JPEG masks of two clear grey levels are cut in the middle; masks whose sides are a
+    whole multiple of their picture's, or a whole part, are matched by the nearest pixel. Labels of `ignore` have no
+    class: they are neither trained on nor scored. `background` says which label the foreground IoU leaves out; mean IoU
+    and pixel accuracy are over all classes. Errors of landmarks are measured in the pictures' own proportions, whatever
+    `fit` does. Landmarks outside their picture are refused, skipped, or kept at its border (`outside`).
 
     With `palette`, pictures `y` (in `masks/`, in `B/`, or the right half) are label maps in the classes' colours, as
     Shukla et al. (2019) translate them: uint8 (N, 3, size, size). Each pixel of a file gets its class, the classes are

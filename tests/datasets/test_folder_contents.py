@@ -282,5 +282,5 @@ def test_bombs_are_refused_by_name(tmp_path, monkeypatch, recwarn):
     assert not recwarn
     assert Picture.MAX_IMAGE_PIXELS == 1000
     monkeypatch.setattr("lsmbench.data.files.MOST_PIXELS", 100_000)
-    with pytest.raises(UserError, match="bomb.png: says that it holds 500×400 px, 0 megapixels; at most"):
+    with pytest.raises(UserError, match=r"bomb\.png: says that it holds 500×400 px"):
         open_picture(path)
