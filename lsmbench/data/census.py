@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
+from scipy.signal import find_peaks  # type: ignore[import-untyped]
 
 from lsmbench.data.files import Findings, few
 from lsmbench.errors import UserError
@@ -649,7 +649,7 @@ def opaque(alphas: Sequence[tuple[int, int] | None]) -> bool:
 def shown_reach(reach: Reach) -> str:
     """A reach for a table: `0 to 4095 (12 bits)`."""
     low, high = reach
-    bits = math.log2(high + 1) if low == 0 and high > 1 else 0
+    bits = math.log2(high + 1) if low == 0 and high > 1 else 0.0
     return f"{low:g} to {high:g}" + (f" ({bits:.0f} bits)" if bits and bits.is_integer() else "")
 
 

@@ -79,7 +79,7 @@ class Reading:
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Reading:
         """What `plain` gave, also after a way through JSON."""
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         if (palette := values.get("palette")) is not None:
             rows = {k: tuple(map(tuple, palette[k])) for k in ("colours", "void")}
             tuples["palette"] = Palette(palette["name"], rows["colours"], tuple(palette["names"]), rows["void"])
@@ -322,6 +322,7 @@ def _read_mask(raster: Raster, path: Path) -> tuple[NDArray[np.uint8], MaskFile]
         UserError: If numbers are not whole, or beyond 0 to 255.
     """
     palette, alpha = None, None
+    values: NDArray[Any]
     if raster.picture is not None:
         picture = raster.picture
         alpha = _alpha(picture) if picture.mode != "P" else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class Raster:
     """
 
     picture: Picture.Image | None = None
-    numbers: NDArray[np.generic] | None = None
+    numbers: NDArray[Any] | None = None
     frames: int = 1
 
     @property
@@ -88,7 +89,7 @@ def _from_array(path: Path) -> Raster:
         raise UserError(
             f"{path}: cannot be read as an array of numpy ({error}). Save it anew by numpy.save."
         ) from error
-    shape = getattr(found, "shape", ())
+    shape: tuple[int, ...] = getattr(found, "shape", ())
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in _MODES) or found.dtype.kind not in "buif":
         raise UserError(
             f"{path}: holds {getattr(found, 'dtype', 'an archive')} of shape {shape}; expected numbers of shape "
@@ -111,7 +112,7 @@ def _from_array(path: Path) -> Raster:
     return Raster(numbers=values)
 
 
-def _deep(path: Path, grey: bool) -> NDArray[np.generic]:
+def _deep(path: Path, grey: bool) -> NDArray[Any]:
     """Colours of 16 bits, (H, W, C), by OpenCV, since Pillow keeps 8 bits of them."""
     import cv2  # imported here, since it takes a while and few files need it
 
@@ -124,7 +125,7 @@ def _deep(path: Path, grey: bool) -> NDArray[np.generic]:
     return numbers[..., [0, 3]] if grey and numbers.shape[2] == 4 else numbers
 
 
-def _turned(numbers: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:
+def _turned(numbers: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Numbers (H, W, C) as EXIF's orientation says that they are shown."""
     if orientation in (5, 6, 7, 8):
         numbers = numbers.swapaxes(0, 1)
@@ -170,7 +171,7 @@ def bands_of(raster: Raster, channels: int, reach: tuple[float, float] | None, o
     return scaled_bands
 
 
-def _converted(planes: list[Picture.Image], scaled: NDArray[np.generic], channels: int) -> list[Picture.Image]:
+def _converted(planes: list[Picture.Image], scaled: NDArray[Any], channels: int) -> list[Picture.Image]:
     """Channels in mode F as another number of channels, as Pillow converts 8 bits."""
     alpha = [planes[-1] if len(planes) % 2 == 0 else Picture.new("F", planes[0].size, 1.0)]
     if channels >= 3:

@@ -642,9 +642,8 @@ def _settle_alpha(reading: Reading, found: Found, decoded: Sequence[Decoded], fi
         those = [d for d in decoded if view in d.alphas and getattr(d, view) is not None]
         if not those or reading.channels:
             continue
-        names = few(
-            [str((d.sample.picture if view == "x" else d.sample.annotation or d.sample.file).name) for d in those]
-        )  # type: ignore[union-attr]
+        files = [(d.sample.picture if view == "x" else d.sample.annotation) or d.sample.file for d in those]
+        names = few([file.name for file in files])
         varied = sum(low != high for low, high in (d.alphas[view] for d in those))
         if view == "y" and reading.palette is not None:
             if varied:

@@ -234,7 +234,7 @@ class ThreeHundredW(Dataset):
 
         if findings.problems:  # found without opening any file: read them all the same, to name every mistake at once
             return build()
-        key = {"version": VERSION, "size": self.size, "margin": self.margin, "exif": self.exif}
+        key: dict[str, object] = {"version": VERSION, "size": self.size, "margin": self.margin, "exif": self.exif}
         if self.outside != "keep":
             key["outside"] = self.outside
         return cached_arrays(self.name, key, [path for f in faces for path in (f.picture, f.points)], build)
