@@ -202,7 +202,7 @@ def opened_picture(path: Path, exif: Exif = "refuse") -> Opened:
             deep = opened.mode in ("RGB", "RGBA", "LA") and holds_16_bits(opened)
             # Cameras also write 0 and other numbers that mean nothing.
             told = opened.getexif().get(EXIF_ORIENTATION)
-            orientation = int(told) if told in range(2, 9) else 1
+            orientation = int(told) if told is not None and told in range(2, 9) else 1
             # The second picture of a camera's MPO is a preview or the other eye's.
             frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
             opened.load()
