@@ -460,8 +460,8 @@ class _Finder:
                 ]
                 kind: Kind = "images" if rule.of_pictures else "masks"
                 return kind, f"{where} told apart by {rule.picture} and {rule.annotation}", told
-        counts = Counter(keys)
-        if twins := [key for key in counts if counts[key] == 2]:
+        counts = [Counter(f.key for f in some) for some in pictures]
+        if twins := [key for one in counts for key in one if one[key] == 2]:
             return "masks", f"{where}, JPEG and its mask of the same name", self._twins(pictures, twins)
         if oblong:
             self.findings.notes.append(

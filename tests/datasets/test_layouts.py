@@ -188,6 +188,23 @@ def test_side_by_side_needs_evidence(root):
     refused(root, "two layouts fit", "(a3, a3_mask; 1 such pairs). Set side_by_side=x_left or pairing=*_mask")
 
 
+def test_names_that_occur_in_several_parts_are_no_copies(root):
+    for part, count in (("train", 10), ("test", 3)):
+        for i in range(count):
+            save(root / part / f"{i}.jpg", grey(i, 72, 36))
+    assert looked_at(root)[2] == {"samples": {"train": 9, "val": 1, "test": 3}}
+
+
+def test_validation_is_drawn_by_units(root):
+    for part, people, first in (("train", 16, 0), ("test", 2, 50)):
+        for i in range(first, first + people):
+            both(root, f"{part}/images/P{i}_{{}}.png", f"{part}/masks/P{i}_{{}}.png", 2)
+    dataset, _, pools = looked_at(root, unit=r"(P\d+)_")
+    assert pools == {"samples": {"train": 28, "val": 4, "test": 4}}
+    pool = dataset.pools()[0]
+    assert len(set(pool.unit[pool.parts["val"]].tolist())) == 2
+
+
 def test_copies_are_not_masks(root):
     for i in range(10):
         for ending in ("jpg", "png"):
