@@ -164,7 +164,8 @@ def find(root: Path, pairing: str, sides: bool, findings: Findings) -> Found:
 
 
 def _refuse_names(root: Path, held: Inventory, findings: Findings) -> None:
-    strange = [str(path.relative_to(root)) for path in held.files if not _is_utf8(str(path.relative_to(root)))]
+    readable = [path for path in held.files if path.suffix.lower() in (*ANNOTATIONS, ".pts")]
+    strange = [str(path.relative_to(root)) for path in readable if not _is_utf8(str(path.relative_to(root)))]
     if strange:
         findings.problems.append(
             f"{root}: the names of {len(strange)} files are not UTF-8: {few([ascii(name) for name in strange])}. "
