@@ -91,13 +91,13 @@ def check(dataset: Dataset, sheet: Path, console: Console, palette: Path | None 
         if lines:
             console.print(f"\n[{style}]{title}[/] ({len(lines)})", highlight=False)
             for line in lines:
-                console.print(f"  - {escape(line)}", highlight=False, soft_wrap=True)
+                console.print(f"  - {_plain(line)}", highlight=False, soft_wrap=True)
     if inspection.unread:
         count = sum(map(len, inspection.unread.values()))
         console.print(f"\n[bold]not read[/] ({count})", highlight=False)
         for why, names in inspection.unread.items():
             line = f"{len(names)}: {few(names, 4)} – {why}"
-            console.print(f"  - {escape(line)}", highlight=False, soft_wrap=True)
+            console.print(f"  - {_plain(line)}", highlight=False, soft_wrap=True)
     console.print()
     if inspection.samples or inspection.alone:
         sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +124,11 @@ def check(dataset: Dataset, sheet: Path, console: Console, palette: Path | None 
         return False
     console.print("No problems.", highlight=False)
     return True
+
+
+def _plain(text: str) -> str:
+    """A text without markup, in which bytes that are no UTF-8 (of files' names) are shown by their numbers."""
+    return escape(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _table(inspection: Inspection) -> Table:

@@ -169,7 +169,8 @@ def find(root: Path, pairing: str, sides: bool, findings: Findings) -> Found:
 
 
 def _refuse_names(root: Path, held: Inventory, findings: Findings) -> None:
-    strange = [str(path.relative_to(root)) for path in held.files if not _is_utf8(str(path.relative_to(root)))]
+    readable = [path for path in held.files if path.suffix.lower() in (*ANNOTATIONS, ".pts")]
+    strange = [str(path.relative_to(root)) for path in readable if not _is_utf8(str(path.relative_to(root)))]
     if strange:
         findings.problems.append(
             f"{root}: the names of {len(strange)} files are not UTF-8: {few([ascii(name) for name in strange])}. "
@@ -465,8 +466,8 @@ class _Finder:
                 ]
                 kind: Kind = "images" if rule.of_pictures else "masks"
                 return kind, f"{where} told apart by {rule.picture} and {rule.annotation}", told
-        counts = Counter(keys)
-        if twins := [key for key in counts if counts[key] == 2]:
+        counts = [Counter(f.key for f in some) for some in pictures]
+        if twins := [key for one in counts for key in one if one[key] == 2]:
             return "masks", f"{where}, JPEG and its mask of the same name", self._twins(pictures, twins)
         if oblong:
             self.findings.notes.append(

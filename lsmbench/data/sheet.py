@@ -23,6 +23,7 @@ INK, SOFT, PAPER = (27, 34, 48), (93, 102, 117), (255, 255, 255)
 _ALONE = 6  # samples of each view alone
 _FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 _POINTS = 11
+_TINT = (1.0, 0.55, 0.0)
 _WIDE = ("CJK", "Han Sans", "WenQuanYi", "Fallback", "Unicode", "Hiragino", "PingFang", "SimSun", "YaHei", "Gothic")
 """Parts of the names of fonts that have Chinese, Japanese or Korean characters; these are tried first."""
 _MOST_ENTRIES = 64
@@ -173,5 +174,7 @@ def _laid_over(drawn: NDArray[np.uint8], labels: NDArray[np.int64], pictures: ND
     below = np.stack(
         [np.asarray(Picture.fromarray(p).resize(drawn.shape[2:0:-1], Picture.Resampling.BILINEAR)) for p in pictures]
     )
+    if (drawn == drawn[..., :1]).all():  # two classes are drawn black and white, which a grey photo would hide
+        drawn = (drawn * np.array(_TINT)).astype(np.uint8)
     mixed = (drawn.astype(np.uint16) + below) // 2
     return np.where((labels == 0)[..., None], below, mixed).astype(np.uint8)

@@ -262,13 +262,13 @@ class PictureFolder(Dataset):
         rng = np.random.default_rng((seed, 7))
         if len(val) == 0 and len(train):
             unit = self.units()
-            _, member = np.unique(train if unit is None else unit[train], return_inverse=True)
-            drawn = rng.permutation(member.max() + 1)
-            if len(drawn) < 2:
+            one_each = train if unit is None else np.unique(unit[train])
+            if len(one_each) < 2:
                 what = "sample" if unit is None else "unit"
                 raise UserError(f"{self._folder()}: train/ holds one {what}, so that none can be drawn for validation.")
-            taken = np.isin(member, drawn[: max(1, len(drawn) // 8)])
-            val, train = train[taken], train[~taken]
+            drawn = rng.permutation(one_each)[: max(1, len(one_each) // 8)]
+            taken = np.isin(train if unit is None else unit[train], drawn)
+            val, train = (drawn if unit is None else train[taken]), train[~taken]
         # A run may use only the first validation samples: shuffled, so that these are not neighbours.
         return Split(train, rng.permutation(val), test)
 

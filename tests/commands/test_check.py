@@ -180,11 +180,11 @@ def test_partial_data_with_brackets_and_chinese_names(tmp_path: Path, capsys: py
     Folder.example(root)
     for i in range(3):
         (root / "masks" / f"0{i}.png").rename(root / "masks" / f"图{i}.png")
-    (root / "notes.txt").write_text("")
+    (root / b"K\xf6ln.txt".decode("utf-8", "surrogateescape")).write_text("")
     assert run("data", "check", "folder", str(root), "--dataset.size=32", "--output", "[v2].png") == 0
     shown = in_one_line(capsys.readouterr().out)
     for text in ("pairs of train 25", "pairs 37", "pictures without a mask 3", "masks without a picture 3",
-                 "pairing equal names", "not read (1) - 1: notes.txt – .txt, which is not read",
+                 "pairing equal names", "not read (1) - 1: K\\udcf6ln.txt – .txt, which is not read",
                  "Contact sheet: [v2].png", "No problems."):  # fmt: skip
         assert text in shown
     with Picture.open("[v2].png") as sheet:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from lsmbench.datasets.facades import Facades
 from lsmbench.datasets.folder import Folder
 from lsmbench.domains import Image, Landmarks, Mask
 from lsmbench.errors import UserError
@@ -188,6 +189,23 @@ def test_side_by_side_needs_evidence(root):
     refused(root, "two layouts fit", "(a3, a3_mask; 1 such pairs). Set side_by_side=x_left or pairing=*_mask")
 
 
+def test_names_that_occur_in_several_parts_are_no_copies(root):
+    for part, count in (("train", 10), ("test", 3)):
+        for i in range(count):
+            save(root / part / f"{i}.jpg", grey(i, 72, 36))
+    assert looked_at(root)[2] == {"samples": {"train": 9, "val": 1, "test": 3}}
+
+
+def test_validation_is_drawn_by_units(root):
+    for part, people, first in (("train", 16, 0), ("test", 2, 50)):
+        for i in range(first, first + people):
+            both(root, f"{part}/images/P{i}_{{}}.png", f"{part}/masks/P{i}_{{}}.png", 2)
+    dataset, _, pools = looked_at(root, unit=r"(P\d+)_")
+    assert pools == {"samples": {"train": 28, "val": 4, "test": 4}}
+    pool = dataset.pools()[0]
+    assert len(set(pool.unit[pool.parts["val"]].tolist())) == 2
+
+
 def test_copies_are_not_masks(root):
     for i in range(10):
         for ending in ("jpg", "png"):
@@ -314,9 +332,17 @@ def test_tables_and_points_beside_the_pictures(root, tmp_path):
         save(root / "S1" / f"{i}.png", grey(i))
     write_csv(root / "landmarks.csv", [f"S1/{i}.png,1,2,30,4" for i in range(10)])
     dataset, _, pools = looked_at(root)
-    assert (pools, dataset.domains["y"]) == (SPLIT, Landmarks(2, None))
+    assert pools == SPLIT
+    assert isinstance(points := dataset.domains["y"], Landmarks)
+    assert points.points == 2
     for i in range(10):
         save(tmp_path / "b" / "train" / f"{i}.png", grey(i))
         write_pts(tmp_path / "b" / "train" / f"{i}.pts", [(1, 1), (9, 9)])
     assert looked_at(tmp_path / "b")[2] == SPLIT
     assert np.isfinite(Folder(str(tmp_path / "b"), size=32).load()["y"]).all()
+
+
+def test_splits_are_those_of_earlier_versions(tmp_path):
+    """Noted before folders were looked through for other layouts: runs of facades and maps depend on it."""
+    dataset = Facades.example(tmp_path)
+    assert [dataset.split(40, seed).val.tolist() for seed in (None, 3)] == [[7, 6, 4, 1], [16, 3, 25, 20]]
