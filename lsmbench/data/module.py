@@ -281,6 +281,18 @@ class DataModule(L.LightningDataModule):
         """The samples of each test set; no samples without `testing`."""
         return {name: self.pools.part(name)[: None if self.testing else 0] for name in self.pools.test_sets}
 
+    def scored(self, numbers: Numbers) -> Numbers:
+        """Those of some samples whose predictions can be scored: they have the source, and a truth to compare with."""
+        truth = self.dataset.truths.get(self.dataset.target, self.dataset.target)
+        return numbers[self.pools.has(self.dataset.source, numbers) & self.pools.has(truth, numbers)]
+
+    @property
+    def lacks(self) -> str:
+        """Why nothing can be scored in a test, a sentence without a full stop; empty if something can."""
+        if any(len(self.scored(numbers)) for numbers in self.test_sets.values()):
+            return ""
+        return f"no test sample has both {self.dataset.source} and {self.dataset.target}, so that nothing can be scored"
+
     @property
     def supervision(self) -> Supervision:
         """Which training samples show which views; selected once.
