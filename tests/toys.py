@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.data.dataset import Arrays, Dataset
+from lsmbench.data.dataset import Arrays, Dataset, pools_of
+from lsmbench.data.folds import few_folds
 from lsmbench.data.module import Batch
 from lsmbench.data.pools import Pool
 from lsmbench.datasets import DATASETS
@@ -91,7 +92,7 @@ class Scarce(Dataset):
         raise TypeError("it has pools instead")
 
     def default_folds(self) -> int | None:
-        return 5
+        return few_folds(pools_of(self), ("x", "y"))
 
     def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
         count = self.pairs + self.photos + self.masks

@@ -16,6 +16,7 @@ Folds = int | Literal["leave_one_out"]
 """A number of folds, or as many as there are units of pairs."""
 
 OPTION = "supervision.folds"
+_USUAL, _FEW, _LEAST = 5, 100, 3
 _VALIDATES = 8  # one in so many units that are not tested
 
 
@@ -65,6 +66,16 @@ def number_of_folds(pools: Pools, folds: Folds, views: Sequence[str]) -> int:
             "with. Add pairs" + (", or ask for leave_one_out." if units > 2 else ".")
         )
     return count
+
+
+def few_folds(pools: Pools, views: Sequence[str]) -> int | None:
+    """In how many folds to cross-validate pairs by default: 5, or as many as there are units, if there are below 100.
+
+    `None`, one split, for 100 pairs or more, where a test set of a fifth holds enough, and for fewer than three units.
+    """
+    pairs = _pairs(pools, views)
+    units = len(set(_units(pools, pairs)))
+    return min(_USUAL, units) if len(pairs) < _FEW and units >= _LEAST else None
 
 
 def folded(pools: Pools, folds: Folds, fold: int, views: Sequence[str], seed: int | None = None) -> Folded:

@@ -243,12 +243,17 @@ class DataModule(L.LightningDataModule):
             if config.fold:
                 raise UserError(f"supervision.fold: fold {config.fold} of how many? Say supervision.folds too.")
             return None
-        return folded(self._own(config.split_seed), config.folds, config.fold, views, config.split_seed)
+        return folded(self.undivided, config.folds, config.fold, views, config.split_seed)
+
+    @property
+    def undivided(self) -> Pools:
+        """The dataset's pools in its own parts, whatever folds there are."""
+        return self._own(self.config.split_seed)
 
     @property
     def _parted(self) -> Pools:
         """The dataset's pools in the parts that are trained on and tested."""
-        return self._own(self.config.split_seed) if self.folded is None else self.folded.pools
+        return self.undivided if self.folded is None else self.folded.pools
 
     def _own(self, seed: int | None) -> Pools:
         """The dataset's pools, split by a seed."""

@@ -127,6 +127,10 @@ class Supervision:
         return {"+".join(shown): numbers.tolist() for shown, numbers in self.groups.items()}
 
 
+class NoPairError(UserError):
+    """N leaves no pair, or more pairs are asked for than there are."""
+
+
 def candidates_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: bool = True) -> int:
     """Among how many of some samples those are chosen that show all their views.
 
@@ -163,14 +167,15 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
         fullest: As `candidates_of`; N above 0 leaves at least one pair of the fullest.
 
     Raises:
-        UserError: If N lies outside 0–100, is above 0 but leaves no pair, or more pairs are asked for than there are.
+        UserError: If N lies outside 0–100.
+        NoPairError: If it is above 0 but leaves no pair, or more pairs are asked for than there are.
     """
     candidates = candidates_of(samples, config, views, fullest)
     if config.paired_count is not None:
         if not fullest:
             return min(max(0, config.paired_count), candidates)
         if not 0 <= config.paired_count <= candidates:
-            raise UserError(
+            raise (NoPairError if config.paired_count > 0 else UserError)(
                 f"supervision.paired_count: expected 0 to {candidates} pairs (protocol {config.protocol}, {samples} "
                 f"training samples), found {config.paired_count}."
             )
@@ -180,11 +185,11 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
     pairs = int(candidates * config.paired / 100 + 1e-9)  # 175·8/100 is 14.000000000000002 or 13.999… in floats
     if config.paired > 0 and pairs == 0 and fullest:
         if not candidates:
-            raise UserError(
+            raise NoPairError(
                 f"supervision.paired: N = {config.paired:g} %, and there is no training sample to be a pair (protocol "
                 f"{config.protocol}). Add pairs, or use N = 0 to train without."
             )
-        raise UserError(
+        raise NoPairError(
             f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; the least N with one "
             f"pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
         )

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw
 
-from lsmbench.data.dataset import Arrays
+from lsmbench.data.dataset import Arrays, pools_of
 from lsmbench.data.decoding import Decoded, Reading, eyes_of
 from lsmbench.data.files import Findings, few
+from lsmbench.data.folds import few_folds
 from lsmbench.data.layouts import ACCEPTED, Kind
 from lsmbench.datasets.pictures import PALETTES, SHOWN, Found, LabelMaps, PictureFolder, alike, named_palette
 from lsmbench.domains import Domain, Image, Landmarks, Mask
@@ -156,6 +157,10 @@ class Folder(PictureFolder):
         if not root.is_dir():
             raise UserError(f"{root}: is a file; expected a folder. {_HOW} {ACCEPTED}")
         return root
+
+    def default_folds(self) -> int | None:
+        """5 for fewer than 100 pairs that lie in no parts of the user's own (`few_folds`)."""
+        return few_folds(pools_of(self), ("x", "y")) if self._facts.parts is None else None
 
     @property
     def _reading(self) -> Reading:
