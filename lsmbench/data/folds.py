@@ -52,7 +52,9 @@ def number_of_folds(pools: Pools, folds: Folds, views: Sequence[str]) -> int:
     said = f"{len(pairs)} pairs" if units == len(pairs) else f"{len(pairs)} pairs of {units} units"
     count = units if folds == "leave_one_out" else int(folds)
     if not units:
-        raise UserError(f"{OPTION}: {pools.origin} has no sample with both {' and '.join(views)}, hence no pair to deal.")
+        raise UserError(
+            f"{OPTION}: {pools.origin} has no sample with both {' and '.join(views)}, hence no pair to deal."
+        )
     if folds != "leave_one_out" and count < 2:
         raise UserError(f"{OPTION}: expected at least 2 folds, or leave_one_out; found {count}.")
     if count > units:
