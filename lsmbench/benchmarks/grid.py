@@ -14,10 +14,11 @@ import yaml
 
 from lsmbench.benchmarks import tuning
 from lsmbench.benchmarks.tuning import Best, Use
+from lsmbench.data.dataset import Dataset, pools_of
 from lsmbench.data.folds import folded, number_of_folds
 from lsmbench.data.module import DataModule
 from lsmbench.data.pools import TEST, VAL, Pools
-from lsmbench.data.supervision import NoPairError, check_amount, fullest_of, possible
+from lsmbench.data.supervision import NoPairError, SupervisionConfig, check_amount, fullest_of, possible
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
@@ -363,7 +364,8 @@ class _Data:
             val = _range([len(parts.part(VAL)) for parts in self.parts])
             return [
                 f"The {pairs} pairs are cross-validated in {self.count} folds: each is tested on once, by runs that "
-                f"never saw it. Each run validates on {val} of the others, and N is the share of the {left} that remain."
+                f"never saw it. Each run validates on {val} of the others, and N is the share of the {left} that "
+                "remain."
             ]
         every = np.concatenate([pools.part(part) for part in pools.test_sets] or [np.zeros(0, np.int64)])
         if len(self.first.scored(every)):
@@ -438,6 +440,34 @@ def _kind(benchmark: Benchmark, label: str) -> type[Method]:
     if name not in METHODS:
         raise UserError(f"unknown method {name!r}{nearest(name, METHODS)} Known: {_list(METHODS)}.")
     return METHODS[name]
+
+
+def possible_amounts(dataset: Dataset) -> list[str]:
+    """What the dataset's benchmark makes of its pairs: folds, numbers of pairs at each N, and the least N.
+
+    Args:
+        dataset: A dataset without problems.
+
+    Returns:
+        Sentences for `lsmbench data check`.
+    """
+    named = available().get(dataset.name)
+    values = _with_base(named) if named else {}
+    protocol = (values.get("supervision") or {}).get("protocol", "bank")
+    folds, config = dataset.default_folds(), SupervisionConfig(protocol=protocol)
+    pools, views = pools_of(dataset), (dataset.source, dataset.target)
+    parts = [pools] if folds is None else [folded(pools, folds, k, views).pools for k in range(folds)]
+    most, least = min((possible(one, config) for one in parts), key=itemgetter(0))
+    said = [] if folds is None else [f"A benchmark cross-validates the pairs in {folds} folds."]
+    if least is None:
+        return [*said, "No training sample has both views: only N = 0 is possible."]
+    amounts = [n for n in values.get("paired") or () if n >= least]
+    each = ", ".join(f"{n:g} % = {int(most * n / 100 + 1e-9)}" for n in amounts)
+    where = f"protocol {protocol}" + ("" if folds is None else ", in each fold")
+    return [
+        *said,
+        f"Possible N: {least:g} % (1 pair) to 100 % ({most} pairs; {where})" + (f"; {each}." if each else "."),
+    ]
 
 
 def with_selections(benchmark: Benchmark) -> Benchmark:

@@ -11,7 +11,6 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from lsmbench.data.folds import Folds
 from lsmbench.data.pools import Numbers, Pools, ViewSet
 from lsmbench.data.selection import k_medoids
 from lsmbench.errors import UserError
@@ -68,7 +67,7 @@ class SupervisionConfig:
         0, "Seed of the choice of pairs; pairs are nested over N for one seed", counts="within_row"
     )
     split_seed: int | None = option(None, "Seed of the split into train, val and test; null keeps the dataset's order")
-    folds: Folds | None = option(
+    folds: int | Literal["leave_one_out"] | None = option(
         None,
         "Deal the pairs to so many folds, or leave_one_out; runs on all folds test on every pair once. null: one split",
         unit="folds",

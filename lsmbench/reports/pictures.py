@@ -79,7 +79,8 @@ def load_panel(home: Path) -> Panel:
     with np.load(home / PANEL, allow_pickle=False) as file:
         source, *targets = [name for name in file.files if name not in ("index", "prediction")]
         names = {"index": "index", "source": source, "prediction": "prediction"}
-        names |= {"target": target for target in targets[:1]}
+        if targets:
+            names["target"] = targets[0]
         panel = {name: file[stored][:PANEL_ROWS] for name, stored in names.items()}
     for name in panel.keys() - {"index"}:
         images, samples = panel[name], len(panel["index"])

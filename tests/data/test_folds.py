@@ -36,7 +36,7 @@ def test_every_pair_is_tested_once_and_trains_or_validates_elsewhere() -> None:
         one = folded(pools, 5, fold, XY)
         parts = {part: one.pools.part(part).tolist() for part in (TRAIN, VAL, TEST)}
         assert [len(parts[part]) for part in (TRAIN, VAL, TEST)] == [11 + 20, 1, 3]
-        assert sorted(sum(parts.values(), [])) == list(range(35))
+        assert sorted(number for numbers in parts.values() for number in numbers) == list(range(35))
         assert set(range(15, 35)) <= set(parts[TRAIN]), "photos without a mask train in every fold"
         assert (one.folds, one.unused) == (5, 0)
         tested += parts[TEST]
