@@ -181,10 +181,10 @@ class ConfusionMetric(SampleMetric):
 
 def ways_to_pool(name: str, classes: int) -> list[Callable[[Tensor], float]]:
     """How a metric of this name may compute its value from the sum (K, K) of confusion matrices; perhaps none."""
-    kinds, found = [ConfusionMetric], list[Callable[[Tensor], float]]()
+    kinds, found = ConfusionMetric.__subclasses__(), list[Callable[[Tensor], float]]()
     for kind in kinds:
-        kinds.extend(kind.__subclasses__())  # type: ignore[type-abstract]
-        if getattr(kind, "name", "") == name:
+        kinds.extend(kind.__subclasses__())
+        if kind.name == name:
             found += [partial(_of_sum, kind(classes, absent)) for absent in ("zero", "ignore")]
     return found
 

@@ -141,8 +141,8 @@ def _row_keys(runs: pd.DataFrame, score: ScoreKey) -> pd.Series:
         keys[runs["floor"] & whole] = f"{label} {' '.join(said)}"
     # Two runs of one seed at one N are not averaged.
     once = runs[runs["seeds"].notna() & ~runs["floor"]].drop_duplicates("run")
-    folds = once["fold"].fillna(-1).astype(int)
-    again = once.groupby([keys[once.index], place[once.index], once["seeds"], folds]).cumcount()
+    fold = once["fold"].fillna(-1).astype(int)
+    again = once.groupby([keys[once.index], place[once.index], once["seeds"], fold]).cumcount()
     number = runs["run"].map(dict(zip(once["run"], again, strict=True))).fillna(0).astype(int)
     return keys + number.map(" ({})".format)
 

@@ -125,8 +125,8 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         `chips` (the benchmark in a few words), `status` (number of runs by state), `facts` (what made the numbers),
         `views` (those that samples showed alone), `unused` (numbers of samples that runs of folds left out), `warnings`
         (runs by what they warn of), `lacks` (what the tests lacked, if they all gave no score); and for doubts
-        `results`, `left_out`, `damaged` (number of files), `environments`, `other_samples` (whether test samples differ),
-        `pooled_or_not` and `disagreeing` (scores that runs define differently).
+        `results`, `left_out`, `damaged` (number of files), `environments`, `other_samples` (whether test samples
+        differ), `pooled_or_not` and `disagreeing` (scores that runs define differently).
     """
     plan, runs = benchmark.plan, benchmark.runs
     each = runs.drop_duplicates("run")

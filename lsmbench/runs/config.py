@@ -99,7 +99,7 @@ class RunConfig:
         }
 
     def identity(self, contents: str) -> str:
-        """The run's name: method, N, seed, fold if there are some, and a hash of configuration, data and protocol version.
+        """The run's name: method, N, seed, fold if there are some, and a hash of configuration, data and protocol.
 
         Args:
             contents: Fingerprint of the data, as `DataModule.contents`.

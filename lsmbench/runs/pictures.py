@@ -91,8 +91,8 @@ def _predicted(method: Method, views: Mapping[str, torch.Tensor]) -> torch.Tenso
     """What the method predicts of the source views, on its device; uses up no random number."""
     here = [method.device] if method.device.type == "cuda" else []
     with torch.random.fork_rng(here):
-        dtypes = {name: method.dtype if view.is_floating_point() else view.dtype for name, view in views.items()}
-        batch = {name: view.to(method.device, dtypes[name]) for name, view in views.items()}
+        batch = {name: view.to(method.device) for name, view in views.items()}
+        batch = {name: view.to(method.dtype) if view.is_floating_point() else view for name, view in batch.items()}
         return method.predictions(batch, method.source, method.target)
 
 
