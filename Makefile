@@ -26,7 +26,7 @@ OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $
   $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
   $(if $(SIZE),--size $(SIZE)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(ACCELERATOR),--accelerator $(ACCELERATOR)) \
   $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET)) $(if $(TRACK),--track $(TRACK))
-BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METHODS),$(METHOD))) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
+BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METHODS),$(METHOD))) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(TUNED),--tuned)
 # Options that `make sweep` passes, e.g. make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
 SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(or $(METHOD),$(METHODS))) $(if $(TRIALS),--trials $(TRIALS)) \
   $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE))
@@ -46,7 +46,7 @@ help: ## Show this help
 	@echo "  DEVICES=2               devices of each run                          ACCELERATOR=cpu  cpu, gpu or auto"
 	@echo "  JOBS=2                  runs at a time                               OUTPUT=results   folder of results"
 	@echo "  TRACK=wandb             wandb, tensorboard or mlflow                 SET=\"training.epochs=20 …\"  further options"
-	@echo "Of make bench:  METHODS=lsm,sop  SEEDS=0,1  TUNED=1 (parameters that sweeps found)"
+	@echo "Of make bench:  METHODS=lsm,sop  SEEDS=0,1  FOLDS=5 (or leave_one_out, none)  TUNED=1 (parameters that sweeps found)"
 	@echo "Of make sweep:  METHOD=lsm  TRIALS=40  STORAGE=url  STUDY=name  SPACE=file.yaml"
 	@echo "Of make report:  RESULTS=results/quick"
 	@echo "Of make leaderboard:  RESULTS=\"results runs\"  OUTPUT=page.html  TRACK=wandb"

@@ -31,6 +31,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
     parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
     parser.add_argument(
+        "--folds",
+        type=str,
+        help="Deals the pairs to so many folds, each tested on once: a number, leave_one_out, or none for one split "
+        "(default: what the benchmark says, else 5 for a folder of fewer than 100 pairs without parts)",
+    )
+    parser.add_argument(
         "--tuned", action="store_true", help="Give each row the parameters that a sweep found for the nearest N"
     )
     parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
@@ -41,6 +47,8 @@ def run(words: list[str]) -> int:
     if values.tuned:
         sections["tuned"] = True
     benchmark = requested(values, values.methods, **sections)
+    if values.folds is not None:
+        benchmark.supervision = {**benchmark.supervision, "folds": _folds(values.folds)}
     devices = int(benchmark.training.get("devices", 1))
     jobs = values.jobs if values.jobs is not None else _default_jobs(values.accelerator, devices)
     if jobs < 1:
@@ -48,7 +56,8 @@ def run(words: list[str]) -> int:
 
     ranks.check_alone()
     ranks.check(devices, values.accelerator)
-    grid = grids.expand(benchmark)
+    # N of the benchmark's own that its data is too small for are left out; those that a person typed are refused.
+    grid = grids.expand(benchmark, asked=bool(values.paired or values.paired_count))
     folder = Path(values.output) / benchmark.results
     write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
     write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
@@ -56,6 +65,8 @@ def run(words: list[str]) -> int:
         f"[bold]{escape(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",
         highlight=False,
     )
+    for note in grid.notes:
+        console.print(f"– {escape(note)}", highlight=False)
     for label, reason in grid.skipped.items():
         console.print(f"– {label} is left out: it {reason}.", highlight=False)
     for use in grid.uses:
@@ -78,6 +89,20 @@ def run(words: list[str]) -> int:
         errors.print(f"  {failure.id}: {escape(failure.reason)}", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
+
+
+def _folds(word: str) -> int | str | None:
+    """What `--folds` asks for.
+
+    Raises:
+        UserError: If it is neither a number nor one of the words.
+    """
+    if word in ("none", "leave_one_out"):
+        return None if word == "none" else word
+    try:
+        return int(word)
+    except ValueError as error:
+        raise UserError(f"--folds {word}: expected a number of folds, leave_one_out or none.") from error
 
 
 def _default_jobs(accelerator: str, devices: int) -> int:

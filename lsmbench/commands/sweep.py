@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from lsmbench.benchmarks import tuning
-from lsmbench.benchmarks.grid import with_selections
+from lsmbench.benchmarks.grid import with_folds, with_selections
 from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
@@ -71,7 +71,7 @@ def _sweep(words: list[str]) -> int:
     for option in ("jobs", "trials"):
         if getattr(values, option) is not None and getattr(values, option) < 1:
             raise UserError(f"--{option}: expected at least 1, found {getattr(values, option)}.")
-    benchmark = with_selections(requested(values))
+    benchmark = with_folds(with_selections(requested(values)))
     ranks.check_alone()
     ranks.check(int(benchmark.training.get("devices", 1)), values.accelerator)
     rows = words_of(values.method) if values.method else [r for r in benchmark.methods if not obstacle(benchmark, r)]

@@ -175,7 +175,7 @@ class Pools:
         """The training samples by the views that they have, in the order of the pools."""
         found: dict[ViewSet, list[Numbers]] = {}
         for pool, start in self._with_starts():
-            if TRAIN in pool.parts:
+            if len(pool.parts.get(TRAIN, ())):
                 found.setdefault(self.shown_by(pool), []).append(pool.parts[TRAIN] + start)
         return {shown: np.concatenate(numbers) for shown, numbers in found.items()}
 

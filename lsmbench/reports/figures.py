@@ -316,7 +316,7 @@ def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64],
         # A band between two points needs both: one alone is drawn as a bar.
         axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
         axes.plot(at, mean, color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
-    whole = np.array([cell.finished >= cell.expected for cell in cells])
+    whole = np.array([cell.whole for cell in cells])
     for mask, face in ((whole, look.colour), (~whole, PAPER)):
         axes.plot(
             at[mask], mean[mask], color=look.colour, marker=look.marker, markerfacecolor=face, linestyle="none",

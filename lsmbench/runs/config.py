@@ -99,14 +99,15 @@ class RunConfig:
         }
 
     def identity(self, contents: str) -> str:
-        """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
+        """The run's name: method, N, seed, fold if there are some, and a hash of configuration, data and protocol.
 
         Args:
             contents: Fingerprint of the data, as `DataModule.contents`.
         """
         values = self.to_dict()
         digits = hashed([PROTOCOL, contents], values, _declaring(values))
-        return f"{self.method_name}-{self.supervision.amount}-s{self.training.init_seed}-{digits}"
+        words = (self.method_name, self.supervision.amount, f"s{self.training.init_seed}", self.supervision.fold_name)
+        return "-".join([*filter(None, words), digits])
 
     def setting(self, searched: Iterable[str] = ()) -> dict[str, Any]:
         """What stays the same in a search: as `setting_of`, without the options of the method that are searched."""
@@ -117,7 +118,7 @@ class RunConfig:
 
 
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration without N, seeds and places of files: runs that share it may be averaged at one N.
+    """A run's configuration without N, seeds, fold and places of files: runs that share it may be averaged at one N.
 
     Args:
         config: Plain values as a result holds them, perhaps of another version of lsmbench.

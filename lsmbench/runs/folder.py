@@ -121,12 +121,12 @@ class RunFolder:
         """The result, if the run was finished before.
 
         Args:
-            testing: Whether a result without scores does not count.
+            testing: Whether a result without a test does not count.
         """
         if not (self.path / RESULT).exists():
             return None
         found = Result.load(self.path)
-        return found if found.scores or not testing else None
+        return found if found.tested or not testing else None
 
     def begin(self, config: RunConfig, fingerprint: str) -> None:
         """Notes what the folder is for, and forgets an earlier failure.
@@ -152,6 +152,7 @@ class RunFolder:
             self.path / "supervision.json",
             {
                 "split": {part: numbers.tolist() for part, numbers in parts.items()},
+                **({} if data.folded is None else {"fold": data.config.fold, "folds": data.folded.folds}),
                 "groups": data.supervision.to_json(),
                 "pools": data.supervision.ranges,
                 "selection": data.config.selection,

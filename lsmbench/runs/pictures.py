@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from torch.utils.data import DataLoader
 
-from lsmbench.data.module import DataModule
+from lsmbench.data.dataset import COPY
+from lsmbench.data.module import INDEX, DataModule
+from lsmbench.data.pools import TRAIN, VAL
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.methods.base import Method
 from lsmbench.runs.results import CHOSEN, PANEL, write_bytes
@@ -32,8 +35,13 @@ def save_chosen(data: DataModule, folder: Path) -> None:
 
 
 def save_panel(method: Method, data: DataModule, folder: Path) -> None:
-    """Keeps drawn input, truth and prediction of the first test samples in `panel.npz`, for pictures in the report."""
-    drawn = _drawn(method.eval(), data.test_dataloader(), data)
+    """Keeps drawn input, truth and prediction of the first test samples in `panel.npz`, for pictures in the report.
+
+    Where no test sample has a truth, input and prediction of others are kept: of the test part, or of the validation
+    or training part if these alone have the input.
+    """
+    method.eval()
+    drawn = _without_truth(method, data) if data.lacks else _drawn(method, data.test_dataloader(), data)
     if drawn is None:
         return
     panel = io.BytesIO()
@@ -56,6 +64,38 @@ def translations(method: Method, data: DataModule) -> NDArray[np.uint8] | None:
     return np.concatenate(rows)
 
 
+def _without_truth(method: Method, data: DataModule) -> dict[str, NDArray[Any]] | None:
+    """Some samples that have the source, spread over the first part that has any; as `_drawn`, without `target`."""
+    pools, source = data.pools, method.source
+    for part in (*pools.test_sets, VAL, TRAIN):
+        numbers = pools.part(part)
+        if len(numbers := numbers[pools.has(source, numbers)]):
+            break
+    else:
+        return None
+    numbers = numbers[np.linspace(0, len(numbers) - 1, min(SAMPLES, len(numbers))).round().astype(int)]
+    given = data.domains[source].unpack(data.compact(source, numbers))
+    views = {source: given, INDEX: torch.from_numpy(numbers)}
+    if all(pools.has(COPY, numbers)):
+        views[COPY] = torch.from_numpy(np.asarray(pools.take(COPY, numbers)))
+    predicted = _predicted(method, views)
+    pictures = data.domains[source].draw(given)
+    return {
+        "index": numbers,
+        "source": pictures,
+        "prediction": data.domains[method.target].overlay(predicted, pictures),
+    }
+
+
+def _predicted(method: Method, views: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What the method predicts of the source views, on its device; uses up no random number."""
+    here = [method.device] if method.device.type == "cuda" else []
+    with torch.random.fork_rng(here):
+        batch = {name: view.to(method.device) for name, view in views.items()}
+        batch = {name: view.to(method.dtype) if view.is_floating_point() else view for name, view in batch.items()}
+        return method.predictions(batch, method.source, method.target)
+
+
 def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]] | None:
     """The first samples of a loader that have source and target, drawn; uses up no random number.
 
@@ -66,11 +106,7 @@ def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule)
     views = samples.first(SAMPLES, (method.source, method.target))
     if views is None:
         return None
-    here = [method.device] if method.device.type == "cuda" else []
-    with torch.random.fork_rng(here):
-        dtypes = {name: method.dtype if view.is_floating_point() else view.dtype for name, view in views.items()}
-        batch = {name: view.to(method.device, dtypes[name]) for name, view in views.items()}
-        predicted = method.predictions(batch, method.source, method.target)
+    predicted = _predicted(method, views)
     source, target = data.domains[method.source], data.domains[method.target]
     pictures, truth = source.draw(views[method.source]), views[method.target]
     return {

@@ -82,7 +82,8 @@ class Result(Record):
             its value, that of the last epoch, the number of epochs trained, whether early stopping ended the stage, and
             whether the stage's budget is the full one.
         scores: One entry per direction and metric; the first is the one that methods are compared by. None without a
-            test.
+            test, or if the test lacks something.
+        lacks: What a test lacked to give scores, a sentence without a full stop; empty if it lacked nothing.
         validation: The primary metric's mean on the validation pairs, from the selected weights.
         cost: `wall_s` (whole run), `train_s`, `epochs`, `updates`, `parameters`, `peak_memory_mb`.
         environment: Versions, git commit, hardware.
@@ -103,6 +104,7 @@ class Result(Record):
     environment: dict[str, Any]
     layout: int = Field(default=SCHEMA, alias="schema")
     warnings: list[str] = []
+    lacks: str = ""
 
     @field_validator("cost", mode="before")
     @classmethod
@@ -135,8 +137,13 @@ class Result(Record):
         return {part: count for part, count in known.items() if isinstance(count, int)}
 
     @property
+    def tested(self) -> bool:
+        """Whether there was a test, which may have lacked what scores need; trials of sweeps have none."""
+        return bool(self.scores or self.lacks)
+
+    @property
     def primary(self) -> Score:
-        """The score that methods are compared by."""
+        """The score that methods are compared by; there is one if the result has scores."""
         return self.scores[0]
 
 

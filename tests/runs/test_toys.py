@@ -183,14 +183,16 @@ def test_toys_end_alike_on_one_and_two_devices(method: str, dataset: str, tmp_pa
             torch.testing.assert_close(first[key], value, rtol=0, atol=1e-6)
 
 
-def test_samples_that_nothing_can_be_scored_on_are_refused(tmp_path: Path) -> None:
+def test_without_validation_samples_the_last_weights_are_tested(tmp_path: Path) -> None:
     class Without(Triples):
         def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
             first, *others = super().pools(seed)
             return (replace(first, parts={part: rows for part, rows in first.parts.items() if part != "val"}), *others)
 
-    with pytest.raises(UserError, match="no validation sample has both x and y"):
-        execute(replace(config("three"), dataset=Without()), tmp_path, CPU)
+    result = execute(replace(config("three"), dataset=Without()), tmp_path, CPU)
+    assert (result.selection["rule"], result.validation) == ("last", None)
+    assert "there is no validation pair to select by: the last weights are tested" in result.warnings
+    assert result.scores
 
 
 def test_a_unit_on_two_sides_of_the_split_is_refused_before_training(tmp_path: Path) -> None:
