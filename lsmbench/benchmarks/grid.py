@@ -10,20 +10,14 @@ from typing import Any
 
 import yaml
 
+from lsmbench.arguments import nearest
 from lsmbench.benchmarks import tuning
 from lsmbench.benchmarks.tuning import Best, Use
 from lsmbench.data.supervision import pairs_of
+from lsmbench.definitions import folders_of, load_yaml, named_files
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
-from lsmbench.runs.config import (
-    RunConfig,
-    config_from_dict,
-    differences,
-    folders_of,
-    load_yaml,
-    named_files,
-    nearest,
-)
+from lsmbench.runs.config import RunConfig, config_from_dict, differences
 from lsmbench.runs.run import data_of
 
 SCHEMA = 1

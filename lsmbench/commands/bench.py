@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
 from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
@@ -16,7 +17,7 @@ from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
 from lsmbench.reports.report import console_table, write_report
 from lsmbench.runs import ranks
-from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.environment import cores
 from lsmbench.runs.results import write_json, write_text
 from lsmbench.runs.tracking import Tracking

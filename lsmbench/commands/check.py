@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lsmbench.arguments import nearest, parse_arguments
 from lsmbench.commands.console import console, parser_of
 from lsmbench.data.dataset import Dataset, Inspection
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
-from lsmbench.runs.config import add_options, nearest, parse_arguments
+from lsmbench.runs.config import add_options
 
 
 def run(words: list[str]) -> int:

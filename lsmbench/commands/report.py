@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import console, parser_of
 from lsmbench.reports.report import console_table, write_report
-from lsmbench.runs.config import parse_arguments
 
 
 def run(words: list[str]) -> int:

@@ -15,13 +15,13 @@ from PIL import ImageDraw
 from rich.console import Console
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import errors
 from lsmbench.data import features
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.files import PICTURES, Findings, few, open_picture, to_mode
 from lsmbench.data.selection import Clusters, cluster
 from lsmbench.errors import UserError
-from lsmbench.runs.config import parse_arguments
 from lsmbench.runs.results import write_bytes
 
 VERSION = 1
