@@ -102,6 +102,7 @@ class Predict(Evaluation):
                         test_set=name,
                         units=data.pools.units(np.array(indices)),
                         counts=counts,
+                        names=data.pools.names(np.array(indices)),
                     )
                 )
         data.test_set = ""

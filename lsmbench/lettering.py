@@ -12,7 +12,7 @@ _BOXES = "Last Resort"  # matplotlib's font that has a box for every character
 
 
 def lettered(text: str) -> tuple[str, Path]:
-    """What to draw of a text, and by which font.
+    r"""What to draw of a text, and by which font.
 
     DejaVu Sans, which comes with matplotlib, has Latin, Greek, Cyrillic, Arabic and more. Of other scripts the fonts of
     this machine are asked; the one that lacks the fewest letters is taken.
@@ -21,7 +21,7 @@ def lettered(text: str) -> tuple[str, Path]:
         text: Such as a file's name, in any script; bytes that are not UTF-8 as Python's surrogates.
 
     Returns:
-        The text, with an escape such as `\\u5f20` in place of each letter that the font lacks, and the font's file.
+        The text, with an escape such as `\u5f20` in place of each letter that the font lacks, and the font's file.
     """
     letters = frozenset(filter(str.isprintable, text))
     first = Path(findfont(FontProperties(family="DejaVu Sans"), rebuild_if_missing=False))

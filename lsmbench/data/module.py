@@ -132,12 +132,10 @@ class EvaluationViews(TorchDataset[dict[str, Any]]):
             batch[view] = torch.from_numpy(np.array(read(view, numbers)))
         return {**batch, INDEX: torch.from_numpy(np.ascontiguousarray(numbers))}
 
-    def first(self, count: int, views: Iterable[str]) -> dict[str, Any] | None:
-        """The first samples of the first pool that has some views, `count` at most; `None` if no pool has them."""
-        for number, pool in enumerate(self.pools):
-            if set(views) <= pool.kept.keys():
-                return self.__getitems__(Places(number, np.arange(min(count, len(pool.numbers)))))
-        return None
+    def with_views(self, views: Iterable[str]) -> list[Places]:
+        """The samples of each pool that has some views."""
+        wanted = set(views)
+        return [Places(k, np.arange(len(p.numbers))) for k, p in enumerate(self.pools) if wanted <= p.kept.keys()]
 
 
 class ShardSampler:

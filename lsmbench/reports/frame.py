@@ -284,12 +284,14 @@ def samples(runs: pd.DataFrame) -> pd.DataFrame:
         runs: A frame of runs.
 
     Returns:
-        A row per run, score and test sample: the frame's columns with `sample`, `unit` and `score`, a number.
+        A row per run, score and test sample: the frame's columns with `sample`, its `unit` and `name` (missing without
+        one), and `score`, a number.
     """
     scored = runs[runs["metric"].notna()]
     lists = {
         "sample": [score.indices for score in scored["score"]],
         "unit": [score.units or [None] * len(score.indices) for score in scored["score"]],
+        "name": [score.names or [None] * len(score.indices) for score in scored["score"]],
         "score": [score.values for score in scored["score"]],
     }
     return scored.assign(**lists).explode(list(lists), ignore_index=True).astype({"score": float})

@@ -279,8 +279,8 @@ def _scores(benchmark: Benchmark, table: Table) -> pd.DataFrame:
     labels = table.row_of
     every["method"] = [labels.get(run, label) for run, label in zip(every["run"], every["label"], strict=True)]
     every["paired"] = every["paired"].map(lambda n: "" if math.isnan(n) else benchmark.plan.unit.number(n))
-    names = ["method", "paired", "seed", "run", "metric", "source", "target", "sample", "score", "test_set", "unit"]
-    return every[names].rename(columns={"score": "value"})
+    names = ["method", "paired", "seed", "run", *("metric", "source", "target"), "sample", "score"]
+    return every[[*names, "test_set", "unit", "name"]].rename(columns={"score": "value"})
 
 
 def _inline(drawing: str, name: str) -> str:

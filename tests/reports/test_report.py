@@ -101,7 +101,7 @@ def test_csv_holds_every_score(files):
     assert len(rows) == 8 * 2 + 2 * 2
     assert rows[0] == {
         "method": "lsm", "paired": "100", "seed": "0", "run": "l100-0", "metric": "iou", "source": "x", "target": "y",
-        "sample": "0", "value": "0.7", "test_set": "test", "unit": "",
+        "sample": "0", "value": "0.7", "test_set": "test", "unit": "", "name": "",
     }  # fmt: skip
     assert next(row for row in rows if row["run"] == "l5-0" and row["sample"] == "1")["value"] == ""
     floor = next(row for row in rows if row["run"] == "f")
@@ -405,7 +405,7 @@ def test_titles_of_many_columns_do_not_touch():
         "floor (copy of the input)",
         "a_word_of_25_letters_or_so",
     ]
-    figure = figures.panel([figures.Translations(title, image) for title in titles], [0])
+    figure = figures.panel([figures.Translations(title, image) for title in titles], ["0"])
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     boxes = [axes.title.get_window_extent(renderer) for axes in figure.axes]
