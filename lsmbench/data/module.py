@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,9 @@ INDEX = "index"
 
 ON_DEVICE_BYTES = 2**30
 """A group of samples up to this size is kept on the GPU; a larger one is moved batch by batch."""
+
+
+_ROWS = 256  # samples in memory at a time
 
 
 class Learner(Protocol):
@@ -257,6 +261,26 @@ class DataModule(L.LightningDataModule):
     def test_sets(self) -> dict[str, Numbers]:
         """The samples of each test set; no samples without `testing`."""
         return {name: self.pools.part(name)[: None if self.testing else 0] for name in self.pools.test_sets}
+
+    @cached_property
+    def in_training(self) -> dict[str, list[int]]:
+        """The samples of each test set whose source is, value for value, that of a training sample.
+
+        Their scores tell how well they are remembered. Test sets without such samples are absent.
+        """
+        view = self.dataset.source
+
+        def digests(numbers: Numbers) -> Iterator[tuple[int, bytes]]:
+            numbers = numbers[self.pools.has(view, numbers)]
+            for start in range(0, len(numbers), _ROWS):
+                some = numbers[start : start + _ROWS]
+                for number, values in zip(some.tolist(), self.pools.take(view, some), strict=True):
+                    yield number, hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
+
+        sets = {name: numbers for name, numbers in self.test_sets.items() if len(numbers)}
+        known = {digest for _, digest in digests(self.pools.part(TRAIN))} if sets else set()
+        found = {name: [i for i, digest in digests(numbers) if digest in known] for name, numbers in sets.items()}
+        return {name: numbers for name, numbers in found.items() if numbers}
 
     @property
     def supervision(self) -> Supervision:

@@ -375,6 +375,7 @@ def _folded(name: str) -> str:
         if lines[-1] and len(lines[-1] + part) > _LABEL_LETTERS:
             lines.append("")
         lines[-1] += part
+    lines = [line.rstrip() for line in lines]
     return "\n".join(lines if len(lines) <= 3 else ["…" + lines[-3], *lines[-2:]])
 
 

@@ -119,6 +119,7 @@ class Facts(_Section):
     training: _Training = _Training()
     selection: _Selection
     views: dict[str, Any] = {}
+    in_training: dict[str, set[int]] = {}
 
     @classmethod
     def of(cls, result: Result) -> Facts:
@@ -127,7 +128,8 @@ class Facts(_Section):
         Raises:
             ValidationError: If a section lacks something or holds something else.
         """
-        values = {**result.config, "selection": result.selection, "views": result.dataset.get("views", {})}
+        values = {**result.config, "selection": result.selection}
+        values |= {name: result.dataset.get(name, {}) for name in ("views", "in_training")}
         return cls.model_validate(values)
 
     @property

@@ -119,7 +119,8 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
 
     Returns:
         `chips` (the benchmark in a few words), `status` (number of runs by state), `facts` (what made the numbers),
-        `views` (those that samples showed alone), `warnings` (runs by what they warn of); and for doubts `results`,
+        `views` (those that samples showed alone), `warnings` (runs by what they warn of); and for doubts `repeated`
+        (test samples that training has too, by test set), `results`,
         `left_out`, `damaged` (number of files), `environments`, `other_samples` (whether test samples differ),
         `pooled_or_not` and `disagreeing` (scores that runs define differently).
     """
@@ -161,6 +162,7 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         "facts": facts + [(key, ", ".join(values)) for key, values in environment.items()],
         "views": list(dict.fromkeys(view for r in results for view in r.supervision if view not in _NOT_ALONE)),
         "warnings": warned,
+        "repeated": _repeated(finished(runs)),
         "results": results,
         "left_out": list(each.loc[each["state"] == LEFT_OUT, "record"]),
         "damaged": len(benchmark.problems) + more_damaged,
@@ -169,6 +171,24 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         "pooled_or_not": several(scored, "pooled"),
         "disagreeing": several(scored[~scored["floor"]], "meaning"),
     }
+
+
+def _repeated(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each test set the samples that were trained with, those of all runs together, and how many samples it has."""
+    sets: dict[str, dict[int, str]] = {}
+    every: dict[str, set[int]] = {}
+    for run in lines(runs):
+        for score in run.record.scores:
+            every.setdefault(score.test_set, set()).update(score.indices)
+            known = run.facts.in_training.get(score.test_set, ())
+            names = score.names or [f"sample {number}" for number in score.indices]
+            told = {number: name for number, name in zip(score.indices, names, strict=True) if number in known}
+            sets.setdefault(score.test_set, {}).update(told)
+    return [
+        {"test_set": name, "samples": [told[i] for i in sorted(told)], "of": len(every[name])}
+        for name, told in sets.items()
+        if told
+    ]
 
 
 def environments(results: list[Result]) -> dict[str, dict[str, int]]:

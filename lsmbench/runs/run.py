@@ -298,6 +298,7 @@ def _result(
             "val": len(data.val),
             "test": len(data.test_sets.get(TEST, ())),
             "test_sets": {name: len(numbers) for name, numbers in data.test_sets.items()},
+            **({"in_training": data.in_training} if data.in_training else {}),
         },
         supervision={**data.supervision.counts(), "val_pairs": len(data.val)},
         selection={"rule": run.config.training.selection, "stages": stages},

@@ -163,6 +163,21 @@ def test_what_makes_numbers_hard_to_compare_is_found(made):
     assert (made.folder / "table.tex").read_text().count("% WARNING: 1 run left out") == 1
 
 
+def test_test_samples_that_training_has_too_are_named_once_for_all_runs(tmp_path):
+    made = Benchmark(tmp_path / "bench")
+    for fold, (known, names) in enumerate([([0], ["a.png", "b.png"]), ([2, 3], ["c.png", "d.png"])]):
+        indices = [2 * fold, 2 * fold + 1]
+        dataset = {"name": "mine", "fingerprint": "f00d", "test": 2, "in_training": {"test": known}}
+        for method in ("lsm", "sop"):
+            one = score([0.5, 0.5], names=names).model_copy(update={"indices": indices})
+            made.add(f"{method}{fold}", method, 5.0, fold, [], scores=[one], dataset=dataset)
+    made.write()
+    assert [said for said in made.doubts() if "same x" in said] == [
+        "3 of 4 test samples have the same x as a training sample, value for value, so that their scores tell how well "
+        "they are remembered: a.png, c.png, d.png."
+    ]
+
+
 def test_nothing_is_said_where_all_is_well(made):
     made.write()
     told, said = made.told(), made.doubts()

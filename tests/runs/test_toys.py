@@ -77,6 +77,22 @@ def test_a_run_with_three_views_scores_every_test_set_by_unit(tmp_path: Path) ->
         }
 
 
+def test_test_samples_that_training_has_too_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = Triples.pools
+
+    def pools(self: Triples, seed: int | None = None) -> tuple[Pool, ...]:
+        made = apart(self, seed)
+        made[0].views["x"][[31, 34]] = made[3].views["x"][[5, 5]]  # two test samples are a photo without a mask
+        made[0].views["x"][33] = made[0].views["x"][26]  # validation samples are not learnt from
+        made[1].views["x"][12:14] = made[0].views["x"][:2]
+        return made
+
+    assert "in_training" not in execute(config("floor"), tmp_path, CPU).dataset
+    monkeypatch.setattr(Triples, "pools", pools)
+    result = execute(config("floor"), tmp_path, CPU)
+    assert Result.load(tmp_path / result.id).dataset["in_training"] == {"test": [31, 34], "elsewhere": [48, 49]}
+
+
 def test_samples_that_are_drawn_are_spread_over_all_and_over_their_units() -> None:
     assert spread(list(range(600)), 6).tolist() == [50, 150, 250, 350, 450, 550]
     assert spread(list("abc"), 6).tolist() == [0, 1, 2]
