@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -28,9 +29,15 @@ from lsmbench.reports.table import Column, Row, Table
 
 INK, SOFT, GRID, PAPER = "#1b2230", "#5d6675", "#dfe3ea", "#ffffff"
 FLOOR = "#7b8494"
-# Okabe and Ito's colours for all kinds of colour vision, without black (the text's) and yellow (too pale on paper).
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
+# Okabe and Ito's colours for all kinds of colour vision, without black (the text's) and yellow (too pale on paper);
+# from the seventh on darker ones.
+PALETTE = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#5e3c99", "#7a8b00", "#0b5351",
+    "#9b1b30",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to repeat with the colours
+# A method looks the same in every report. Rows of other words take what is left.
+PLACES = ("baseline", "ioda", "sop", "lsm", "pix2pix", "cyclegan", "hybrid", "tripathy", "unet", "fcn8s", "ridge")
 DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
 CHOSEN = "-k_medoids"  # what a row with chosen pairs has behind the name of the row without
 
@@ -90,7 +97,7 @@ class Translations:
 
 
 def styles(rows: Sequence[Row]) -> dict[str, Style]:
-    """A colour and a marker for each method, by its place in the table.
+    """A colour and a marker for each method: the same in every report, as far as no two rows of one look alike.
 
     A row with chosen pairs has the colour of the row that it belongs to, with another marker and a broken line.
 
@@ -100,17 +107,29 @@ def styles(rows: Sequence[Row]) -> dict[str, Style]:
     Returns:
         Styles by label.
     """
-    labels = {row.label for row in rows}
-    places: dict[str, int] = {}
+    labels = [row.label for row in rows]
+    places = {label: PLACES.index(label) for label in labels if label in PLACES}
     looks = {}
     for row in rows:
         plain = row.label.removesuffix(CHOSEN)
         chosen = plain != row.label and plain in labels
-        place = places.setdefault(plain if chosen else row.label, len(places))
+        place = _place(plain if chosen else row.label, places)
         # Half-way round the markers: no two rows share both colour and marker.
         marker = place + len(MARKERS) // 2 if chosen else place
         looks[row.label] = Style(PALETTE[place % len(PALETTE)], MARKERS[marker % len(MARKERS)], chosen)
     return looks
+
+
+def _place(label: str, places: dict[str, int]) -> int:
+    """A row's place among colours and markers; that of a new word is its hash's, or the next whose colour is free."""
+    if label not in places:
+        colours = len(PALETTE)
+        wanted = zlib.crc32(label.encode()) % colours
+        taken = {place % colours for place in places.values()}
+        free = [place for i in range(colours) if (place := (wanted + i) % colours) not in taken]
+        # With all colours taken, those of the first rows come again, with other markers.
+        places[label] = free[0] if free else max(*places.values(), colours - 1) + 1
+    return places[label]
 
 
 def curves(table: Table) -> Figure:

@@ -398,6 +398,20 @@ def test_a_row_of_chosen_pairs_looks_like_the_row_it_belongs_to(many):
     assert len({(look.colour, look.marker) for look in looks.values()}) == len(MANY)
 
 
+def test_a_method_keeps_its_look_whatever_stands_beside_it():
+    def looks(*labels):
+        runs = [(f"r{i}", label, 5.0, 0) for i, label in enumerate(labels)]
+        rows = tables(runs, [result(run, label, [0.5]) for run, label, *_ in runs])[0].rows
+        return figures.styles(rows)
+
+    assert list(looks(*reversed(figures.PLACES)).items()) == list(reversed(looks(*figures.PLACES).items()))
+    few, more = looks("mine", "lsm"), looks("unet", "sop", "lsm", "mine")
+    assert (few["lsm"], few["mine"]) == (more["lsm"], more["mine"])
+    every = looks(*(f"new_{i}" for i in range(40)), *figures.PLACES)
+    assert {label: every[label] for label in figures.PLACES} == looks(*figures.PLACES)
+    assert len({(look.colour, look.marker) for look in every.values()}) == 51
+
+
 def test_the_legend_of_many_rows_stays_inside_the_figure_and_below_the_axes(many):
     figure = figures.curves(many)
     renderer = FigureCanvasAgg(figure).get_renderer()
