@@ -58,7 +58,7 @@ def run(words: list[str]) -> int:
         highlight=False,
     )
     for label, reason in grid.skipped.items():
-        console.print(f"– {label} is left out: it {reason}.", highlight=False)
+        console.print(f"– {escape(label)} is left out: it {escape(reason)}.", highlight=False)
     for use in grid.uses:
         differs = f" Its setting differs: {', '.join(use.differs)}." if use.differs else ""
         found = f"{len(use.best.trials)} trials of {use.best.benchmark} at {use.best.said}"
@@ -66,17 +66,22 @@ def run(words: list[str]) -> int:
         console.print(f"– {use.row} has the best parameters of {found} for N = {amounts}.{differs}", highlight=False)
     machine = Machine(values.accelerator, values.threads)
     tracking = Tracking(values.track, group=benchmark.results, folder=str(folder))
-    outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    try:
+        outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    except KeyboardInterrupt:
+        write_report(folder)
+        console.print(f"Report of the runs so far: {escape(str(folder / 'report.html'))}", highlight=False)
+        raise
     write_report(folder)
     for table in console_table(folder):
         console.print(table)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False)
     tell_unsent(tracking)
     if not outcome.failed:
         return 0
     errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
     for failure in outcome.failed:
-        errors.print(f"  {failure.id}: {escape(failure.reason)}", highlight=False)
+        errors.print(f"  {escape(failure.id)}: {escape(failure.reason)}", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
 

@@ -93,20 +93,28 @@ def write_report(folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def console_table(folder: Path) -> list[RichTable]:
+def console_table(folder: Path) -> list[RichTable | Text]:
     """Makes tables for the terminal.
 
     Args:
         folder: A benchmark's folder.
 
     Returns:
-        One table per test set, metric and direction of translation.
+        One table per test set, metric and direction of translation, and what holds for several of them.
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
     """
     benchmark = read_benchmark(folder)
-    return [_console(table, benchmark.plan.title) for table in tabulate(benchmark.plan, benchmark.runs)]
+    tables = tabulate(benchmark.plan, benchmark.runs)
+    notes = [markup.sentences(table, "notes") for table in tables]
+    number = Counter(note for said in notes for note in said)
+    shown: list[RichTable | Text] = [
+        _console(table, benchmark.plan.title, [note for note in said if number[note] == 1])
+        for table, said in zip(tables, notes, strict=True)
+    ]
+    shared = [note for note, times in number.items() if times > 1]
+    return [*shown, Text("\n".join(["Of several tables:", *shared]), style="italic dim")] if shared else shown
 
 
 def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str, Any]:
@@ -202,8 +210,8 @@ def environments(results: list[Result]) -> dict[str, dict[str, int]]:
     }
 
 
-def _console(table: Table, title: str) -> RichTable:
-    notes = Text("\n".join(markup.sentences(table, "notes")))
+def _console(table: Table, title: str, said: list[str]) -> RichTable:
+    notes = Text("\n".join(said))
     head = Text(f"{title}: {table.title} ({table.better} is better)")
     rich = RichTable(title=head, title_justify="left", caption=notes, caption_justify="left")
     rich.add_column("method", no_wrap=True)
