@@ -258,6 +258,15 @@ def test_what_only_the_user_can_mend_is_a_user_error(tmp_path, call):
         call(tmp_path / "nowhere")
 
 
+def test_notes_that_tables_share_stand_once_on_the_console(files):
+    console = Console(file=io.StringIO(), width=200)
+    for shown in console_table(files["report.md"].parent):
+        console.print(shown)
+    text = console.file.getvalue()
+    assert text.count("Time and updates are means") == 1
+    assert text.index("Of several tables:") < text.index("Time and updates are means")
+
+
 def test_a_report_needs_no_training_code(files):
     code = (
         "import sys, pathlib; from lsmbench.reports.report import write_report;"
