@@ -85,7 +85,10 @@ def write_report(folder: Path) -> list[Path]:
     files |= {f"{name}.png": figures.png(plot) for name, plot in plots.items()}
     files |= {picture.name: picture.data for picture in (*panels, *chosen)}
     files["scores.csv"] = _scores(benchmark, primary).to_csv(index=False, lineterminator="\n").encode()
-    files |= {name: markup.render(f"{name}.j2", **page).encode() for name in ("table.tex", "report.md", "report.html")}
+    files |= {
+        name: markup.render(f"{name}.j2", **page).encode(errors="backslashreplace")
+        for name in ("table.tex", "report.md", "report.html")
+    }
     for stale in {path for pattern in (*_DRAWN, *_FIGURES) for path in folder.glob(pattern) if path.name not in files}:
         stale.unlink(missing_ok=True)  # a picture of an earlier report
     for name, content in files.items():
@@ -210,8 +213,8 @@ def environments(results: list[Result]) -> dict[str, dict[str, int]]:
     }
 
 
-def _console(table: Table, title: str, said: list[str]) -> RichTable:
-    notes = Text("\n".join(said))
+def _console(table: Table, title: str, footnotes: list[str]) -> RichTable:
+    notes = Text("\n".join(footnotes))
     head = Text(f"{title}: {table.title} ({table.better} is better)")
     rich = RichTable(title=head, title_justify="left", caption=notes, caption_justify="left")
     rich.add_column("method", no_wrap=True)

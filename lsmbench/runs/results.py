@@ -187,7 +187,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole text file or nothing, in UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))  # a name may hold bytes that are no UTF-8
 
 
 def write_bytes(path: Path, data: bytes) -> None:
