@@ -47,10 +47,13 @@ def summaries(room: str, table: str) -> dict[str, str]:
     module_of = {
         alias.name: str(node.module) for node in body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    listed = next(node.value for node in body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table)
+    entries: list[tuple[ast.expr | None, ast.expr]] = []
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table and isinstance(node.value, ast.Dict):
+            entries += zip(node.value.keys, node.value.values, strict=True)
     lines = {}
-    for key, value in zip(listed.keys, listed.values, strict=True):
-        word, kind = ast.literal_eval(key), ast.unparse(value)
+    for key, value in entries:
+        word, kind = ast.literal_eval(ast.unparse(key or value)), ast.unparse(value)
         source = package.joinpath(*module_of[kind].split(".")[1:]).with_suffix(".py").read_text(encoding="utf-8")
         defined = next(n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == kind)
         lines[word] = (ast.get_docstring(defined) or "").partition("\n")[0].rstrip(".")
