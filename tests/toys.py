@@ -54,7 +54,8 @@ class Triples(Dataset):
         def pool(name: str, views: str, first: int, count: int, parts: Mapping[str, list[int]]) -> Pool:
             rows = slice(first, first + count)
             made = {part: np.arange(*span) for part, span in parts.items()}
-            return Pool(name, {view: every[view][rows] for view in views}, made, unit[rows])
+            names = None if name == "photos" else [f"{unit[i]}/{i % 3}.png" for i in range(90)[rows]]
+            return Pool(name, {view: every[view][rows] for view in views}, made, unit[rows], names)
 
         complete = {"train": [0, 24], "val": [24, 30], "test": [30, 36]}
         if self.patient_twice:

@@ -106,10 +106,10 @@ def _conclude(run: GridRun, ended: Result | Failure, outcome: Outcome, console: 
         outcome.finished.append(ended)
         score = f"{ended.primary.metric} {ended.primary.value:.4f}" if ended.scores else "no pair to score; trained"
         text = f"{score} in {ended.cost['wall_s']:.0f} s"
-        console.print(f"[green]✓[/] {_title(run)}: {text}", highlight=False)
+        console.print(f"[green]✓[/] {escape(_title(run))}: {text}", highlight=False)
     else:
         outcome.failed.append(ended)
-        console.print(f"[red]✗[/] {_title(run)}: {escape(ended.reason)}", highlight=False)
+        console.print(f"[red]✗[/] {escape(_title(run))}: {escape(ended.reason)}", highlight=False)
 
 
 def _title(run: GridRun) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lsmbench.arguments import nearest
 from lsmbench.benchmarks import tuning
 from lsmbench.benchmarks.tuning import Best, Use
 from lsmbench.data.dataset import Dataset, pools_of
@@ -19,18 +20,11 @@ from lsmbench.data.folds import folded, number_of_folds
 from lsmbench.data.module import DataModule
 from lsmbench.data.pools import TEST, VAL, Pools
 from lsmbench.data.supervision import NoPairError, SupervisionConfig, check_amount, fullest_of, possible
+from lsmbench.definitions import folders_of, load_yaml, named_files
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
-from lsmbench.runs.config import (
-    RunConfig,
-    config_from_dict,
-    differences,
-    folders_of,
-    load_yaml,
-    named_files,
-    nearest,
-)
+from lsmbench.runs.config import RunConfig, config_from_dict, differences
 from lsmbench.runs.run import data_of
 
 SCHEMA = 1

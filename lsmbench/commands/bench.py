@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
 from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
@@ -16,7 +17,7 @@ from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
 from lsmbench.reports.report import console_table, write_report
 from lsmbench.runs import ranks
-from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.environment import cores
 from lsmbench.runs.results import write_json, write_text
 from lsmbench.runs.tracking import Tracking
@@ -68,7 +69,7 @@ def run(words: list[str]) -> int:
     for note in grid.notes:
         console.print(f"– {escape(note)}", highlight=False)
     for label, reason in grid.skipped.items():
-        console.print(f"– {label} is left out: it {reason}.", highlight=False)
+        console.print(f"– {escape(label)} is left out: it {escape(reason)}.", highlight=False)
     for use in grid.uses:
         differs = f" Its setting differs: {', '.join(use.differs)}." if use.differs else ""
         found = f"{len(use.best.trials)} trials of {use.best.benchmark} at {use.best.said}"
@@ -76,7 +77,12 @@ def run(words: list[str]) -> int:
         console.print(f"– {use.row} has the best parameters of {found} for N = {amounts}.{differs}", highlight=False)
     machine = Machine(values.accelerator, values.threads)
     tracking = Tracking(values.track, group=benchmark.results, folder=str(folder))
-    outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    try:
+        outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    except KeyboardInterrupt:
+        write_report(folder)
+        console.print(f"Report of the runs so far: {escape(str(folder / 'report.html'))}", highlight=False)
+        raise
     write_report(folder)
     for table in console_table(folder):
         console.print(table)
@@ -86,7 +92,7 @@ def run(words: list[str]) -> int:
         return 0
     errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
     for failure in outcome.failed:
-        errors.print(f"  {failure.id}: {escape(failure.reason)}", highlight=False)
+        errors.print(f"  {escape(failure.id)}: {escape(failure.reason)}", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lsmbench.arguments import nearest, parse_arguments
 from lsmbench.benchmarks.grid import possible_amounts
 from lsmbench.commands.console import console, parser_of
 from lsmbench.data.dataset import Dataset, Inspection
@@ -16,7 +17,7 @@ from lsmbench.data.files import few
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
-from lsmbench.runs.config import add_options, nearest, parse_arguments
+from lsmbench.runs.config import add_options
 from lsmbench.runs.results import write_text
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import tuning
 from lsmbench.benchmarks.grid import with_folds, with_selections
 from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
@@ -14,7 +15,7 @@ from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
 from lsmbench.reports.markup import plural
 from lsmbench.runs import ranks
-from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.tracking import Tracking
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.search import obstacle, searches

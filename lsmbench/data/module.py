@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,9 @@ INDEX = "index"
 
 ON_DEVICE_BYTES = 2**30
 """A group of samples up to this size is kept on the GPU; a larger one is moved batch by batch."""
+
+
+_ROWS = 256  # samples in memory at a time
 
 
 class Learner(Protocol):
@@ -134,12 +138,10 @@ class EvaluationViews(TorchDataset[dict[str, Any]]):
             batch[view] = torch.from_numpy(np.array(read(view, numbers)))
         return {**batch, INDEX: torch.from_numpy(np.ascontiguousarray(numbers))}
 
-    def first(self, count: int, views: Iterable[str]) -> dict[str, Any] | None:
-        """The first samples of the first pool that has some views, `count` at most; `None` if no pool has them."""
-        for number, pool in enumerate(self.pools):
-            if set(views) <= pool.kept.keys():
-                return self.__getitems__(Places(number, np.arange(min(count, len(pool.numbers)))))
-        return None
+    def with_views(self, views: Iterable[str]) -> list[Places]:
+        """The samples of each pool that has some views."""
+        wanted = set(views)
+        return [Places(k, np.arange(len(p.numbers))) for k, p in enumerate(self.pools) if wanted <= p.kept.keys()]
 
 
 class ShardSampler:
@@ -297,6 +299,26 @@ class DataModule(L.LightningDataModule):
         if any(len(self.scored(numbers)) for numbers in self.test_sets.values()):
             return ""
         return f"no test sample has both {self.dataset.source} and {self.dataset.target}, so that nothing can be scored"
+
+    @cached_property
+    def in_training(self) -> dict[str, list[int]]:
+        """The samples of each test set whose source is, value for value, that of a training sample.
+
+        Their scores tell how well they are remembered. Test sets without such samples are absent.
+        """
+        view = self.dataset.source
+
+        def digests(numbers: Numbers) -> Iterator[tuple[int, bytes]]:
+            numbers = numbers[self.pools.has(view, numbers)]
+            for start in range(0, len(numbers), _ROWS):
+                some = numbers[start : start + _ROWS]
+                for number, values in zip(some.tolist(), self.pools.take(view, some), strict=True):
+                    yield number, hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
+
+        sets = {name: numbers for name, numbers in self.test_sets.items() if len(numbers)}
+        known = {digest for _, digest in digests(self.pools.part(TRAIN))} if sets else set()
+        found = {name: [i for i, digest in digests(numbers) if digest in known] for name, numbers in sets.items()}
+        return {name: numbers for name, numbers in found.items() if numbers}
 
     @property
     def supervision(self) -> Supervision:

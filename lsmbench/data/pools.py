@@ -220,7 +220,8 @@ class Pools:
         for number, k in zip(numbers.tolist(), self._pool_of(numbers).tolist(), strict=True):
             names = self.pools[k].names
             called.append(f"sample {number}" if names is None else str(names[number - self.starts[k]]))
-        return called
+        # A file's name may hold bytes that are no UTF-8, and no file of results could hold those.
+        return [name.encode(errors="backslashreplace").decode() for name in called]
 
     def by_pool(self, numbers: Numbers) -> list[Numbers]:
         """The samples of each pool apart, in their order; pools without any are left out."""

@@ -125,6 +125,7 @@ class Facts(_Section):
     dataset: dict[str, Any] = {}
     selection: _Selection
     views: dict[str, Any] = {}
+    in_training: dict[str, set[int]] = {}
 
     @classmethod
     def of(cls, result: Result) -> Facts:
@@ -133,7 +134,8 @@ class Facts(_Section):
         Raises:
             ValidationError: If a section lacks something or holds something else.
         """
-        values = {**result.config, "selection": result.selection, "views": result.dataset.get("views", {})}
+        values = {**result.config, "selection": result.selection}
+        values |= {name: result.dataset.get(name, {}) for name in ("views", "in_training")}
         values["dataset"] = result.dataset
         return cls.model_validate(values)
 
@@ -302,12 +304,14 @@ def samples(runs: pd.DataFrame) -> pd.DataFrame:
         runs: A frame of runs.
 
     Returns:
-        A row per run, score and test sample: the frame's columns with `sample`, `unit` and `score`, a number.
+        A row per run, score and test sample: the frame's columns with `sample`, its `unit` and `name` (missing without
+        one), and `score`, a number.
     """
     scored = runs[runs["metric"].notna()]
     lists = {
         "sample": [score.indices for score in scored["score"]],
         "unit": [score.units or [None] * len(score.indices) for score in scored["score"]],
+        "name": [score.names or [None] * len(score.indices) for score in scored["score"]],
         "score": [score.values for score in scored["score"]],
     }
     return scored.assign(**lists).explode(list(lists), ignore_index=True).astype({"score": float})

@@ -223,7 +223,7 @@ class _Page:
         return {
             "uri": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
             "width": width,
-            "samples": ", ".join(str(int(i)) for i in panel["index"]),
+            "samples": ", ".join(panel["name"]),
         }
 
     def _source(self, origin: Origin) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -86,7 +85,10 @@ def write_report(folder: Path) -> list[Path]:
     files |= {f"{name}.png": figures.png(plot) for name, plot in plots.items()}
     files |= {picture.name: picture.data for picture in (*panels, *chosen)}
     files["scores.csv"] = _scores(benchmark).to_csv(index=False, lineterminator="\n").encode()
-    files |= {name: markup.render(f"{name}.j2", **page).encode() for name in ("table.tex", "report.md", "report.html")}
+    files |= {
+        name: markup.render(f"{name}.j2", **page).encode(errors="backslashreplace")
+        for name in ("table.tex", "report.md", "report.html")
+    }
     for stale in {path for pattern in (*_DRAWN, *_FIGURES) for path in folder.glob(pattern) if path.name not in files}:
         stale.unlink(missing_ok=True)  # a picture of an earlier report
     for name, content in files.items():
@@ -94,14 +96,15 @@ def write_report(folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def console_table(folder: Path) -> list[RichTable | str]:
+def console_table(folder: Path) -> list[RichTable | Text]:
     """Makes tables for the terminal.
 
     Args:
         folder: A benchmark's folder.
 
     Returns:
-        One table per test set, metric and direction of translation; a sentence if there is no pair to score.
+        One table per test set, metric and direction of translation, and what holds for several of them; a sentence if
+        there is no pair to score.
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
@@ -109,8 +112,15 @@ def console_table(folder: Path) -> list[RichTable | str]:
     benchmark = read_benchmark(folder)
     tables = tabulate(benchmark.plan, benchmark.runs)
     if lacks := about(benchmark, tables[0])["lacks"]:
-        return [f"No pair to score: {escape(lacks)}. The report shows translations."]
-    return [_console(table, benchmark.plan.title) for table in tables]
+        return [Text(f"No pair to score: {lacks}. The report shows translations.")]
+    notes = [markup.sentences(table, "notes") for table in tables]
+    number = Counter(note for said in notes for note in said)
+    shown: list[RichTable | Text] = [
+        _console(table, benchmark.plan.title, [note for note in said if number[note] == 1])
+        for table, said in zip(tables, notes, strict=True)
+    ]
+    shared = [note for note, times in number.items() if times > 1]
+    return [*shown, Text("\n".join(["Of several tables:", *shared]), style="italic dim")] if shared else shown
 
 
 def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str, Any]:
@@ -125,8 +135,9 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         `chips` (the benchmark in a few words), `status` (number of runs by state), `facts` (what made the numbers),
         `views` (those that samples showed alone), `unused` (numbers of samples that runs of folds left out), `warnings`
         (runs by what they warn of), `lacks` (what the tests lacked, if they all gave no score); and for doubts
-        `results`, `left_out`, `damaged` (number of files), `environments`, `other_samples` (whether test samples
-        differ), `pooled_or_not` and `disagreeing` (scores that runs define differently).
+        `repeated` (test samples that training has too, by test set), `results`, `left_out`, `damaged` (number of
+        files), `environments`, `other_samples` (whether test samples differ), `pooled_or_not` and `disagreeing` (scores
+        that runs define differently).
     """
     plan, runs = benchmark.plan, benchmark.runs
     each = runs.drop_duplicates("run")
@@ -170,6 +181,7 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         "warnings": warned,
         "lacks": "" if scored.size else next((result.lacks for result in results if result.lacks), ""),
         "unused": spread(result.dataset.get("unused", math.nan) for result in results),
+        "repeated": _repeated(finished(runs)),
         "results": results,
         "left_out": list(each.loc[each["state"] == LEFT_OUT, "record"]),
         "damaged": len(benchmark.problems) + more_damaged,
@@ -178,6 +190,24 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         "pooled_or_not": several(scored, "pooled"),
         "disagreeing": several(scored[~scored["floor"]], "meaning"),
     }
+
+
+def _repeated(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each test set the samples that were trained with, those of all runs together, and how many samples it has."""
+    sets: dict[str, dict[int, str]] = {}
+    every: dict[str, set[int]] = {}
+    for run in lines(runs):
+        for score in run.record.scores:
+            every.setdefault(score.test_set, set()).update(score.indices)
+            known = run.facts.in_training.get(score.test_set, ())
+            names = score.names or [f"sample {number}" for number in score.indices]
+            told = {number: name for number, name in zip(score.indices, names, strict=True) if number in known}
+            sets.setdefault(score.test_set, {}).update(told)
+    return [
+        {"test_set": name, "samples": [told[i] for i in sorted(told)], "of": len(every[name])}
+        for name, told in sets.items()
+        if told
+    ]
 
 
 def environments(results: list[Result]) -> dict[str, dict[str, int]]:
@@ -191,8 +221,8 @@ def environments(results: list[Result]) -> dict[str, dict[str, int]]:
     }
 
 
-def _console(table: Table, title: str) -> RichTable:
-    notes = Text("\n".join(markup.sentences(table, "notes")))
+def _console(table: Table, title: str, footnotes: list[str]) -> RichTable:
+    notes = Text("\n".join(footnotes))
     head = Text(f"{title}: {table.title} ({table.better} is better)")
     rich = RichTable(title=head, title_justify="left", caption=notes, caption_justify="left")
     rich.add_column("method", no_wrap=True)
@@ -289,7 +319,7 @@ def _scores(benchmark: Benchmark) -> pd.DataFrame:
     every["method"] = every["row"]
     every["paired"] = every["paired"].map(lambda n: "" if math.isnan(n) else benchmark.plan.unit.number(n))
     names = ["method", "paired", "seed", "run", "metric", "source", "target", "sample", "score", "test_set", "unit"]
-    names += ["fold"] if benchmark.plan.folds else []
+    names += ["name"] + ["fold"] * bool(benchmark.plan.folds)
     return every[names].rename(columns={"score": "value"})
 
 

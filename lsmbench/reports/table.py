@@ -64,7 +64,7 @@ class Cell:
         published_by: Where this value stands.
         published_any_n: Whether the paper's value is not this N's own but holds for every N.
         rank: 1 for the best mean of the column, equal means share a rank; `None` for floors and without a mean.
-        best: Whether the mean is the best of several; says nothing about significance.
+        best: Whether the mean is the best of several and better than the floor; says nothing about significance.
         at_floor: Whether the mean is no better than the best floor of its column.
     """
 
@@ -476,8 +476,9 @@ def _compare(cells: Sequence[Cell], bar: float | None, higher: bool) -> None:
     for cell in cells:
         if (mean := cell.mean) is not None:
             cell.rank = 1 + sum(_better(other, mean, higher) for other in known)
-            cell.best = cell.rank == 1 and len(known) > 1  # a method alone in its column has beaten nobody
             cell.at_floor = bar is not None and not _better(mean, bar, higher)
+            # A method alone in its column has beaten nobody, and one at the floor has learnt nothing.
+            cell.best = cell.rank == 1 and len(known) > 1 and not cell.at_floor
 
 
 def _better(one: float, other: float, higher: bool) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from filelock import FileLock, Timeout
@@ -148,6 +149,7 @@ class RunFolder:
     def save_supervision(self, data: DataModule) -> None:
         """Writes which samples show which views, and draws the pairs."""
         parts = {"train": data.train, "val": data.val, **data.test_sets}
+        names = data.pools.names(np.arange(len(data.pools)))
         write_json(
             self.path / "supervision.json",
             {
@@ -157,6 +159,7 @@ class RunFolder:
                 "pools": data.supervision.ranges,
                 "selection": data.config.selection,
                 "y_bank": data.config.y_bank,
+                **({} if names is None else {"names": dict(enumerate(names))}),
             },
         )
         pictures.save_chosen(data, self.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,13 @@ def save_chosen(data: DataModule, folder: Path) -> None:
         return
     samples = {view: data.pools.take(view, pairs) for view in (data.dataset.source, data.dataset.target)}
     picture = io.BytesIO()
-    contact_sheet(data.dataset, samples, [f"sample {i}" for i in pairs]).save(picture, "PNG")
+    names = data.pools.names(pairs) or [f"sample {i}" for i in pairs]
+    contact_sheet(data.dataset, samples, names).save(picture, "PNG")
     write_bytes(folder / CHOSEN, picture.getvalue())
 
 
 def save_panel(method: Method, data: DataModule, folder: Path) -> None:
-    """Keeps drawn input, truth and prediction of the first test samples in `panel.npz`, for pictures in the report.
+    """Keeps drawn input, truth and prediction of some test samples in `panel.npz`, for pictures in the report.
 
     Where no test sample has a truth, input and prediction of others are kept: of the test part, or of the validation
     or training part if these alone have the input.
@@ -50,7 +51,7 @@ def save_panel(method: Method, data: DataModule, folder: Path) -> None:
 
 
 def translations(method: Method, data: DataModule) -> NDArray[np.uint8] | None:
-    """One picture of the first validation samples that have both views: a row of input, truth and prediction for each.
+    """One picture of some validation samples that have both views: a row of input, truth and prediction for each.
 
     `None` if no sample has both.
     """
@@ -80,8 +81,10 @@ def _without_truth(method: Method, data: DataModule) -> dict[str, NDArray[Any]] 
         views[COPY] = torch.from_numpy(np.asarray(pools.take(COPY, numbers)))
     predicted = _predicted(method, views)
     pictures = data.domains[source].draw(given)
+    names = pools.names(numbers)
     return {
         "index": numbers,
+        **({} if names is None else {"name": np.array(names)}),
         "source": pictures,
         "prediction": data.domains[method.target].overlay(predicted, pictures),
     }
@@ -97,21 +100,66 @@ def _predicted(method: Method, views: Mapping[str, torch.Tensor]) -> torch.Tenso
 
 
 def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]] | None:
-    """The first samples of a loader that have source and target, drawn; uses up no random number.
+    """Some samples of a loader that have source and target, drawn; uses up no random number.
 
     Returns:
-        `index`, and `source`, `target` and `prediction`, uint8 (n, H, W, 3); `None` if no sample has both views.
+        `index`, and `source`, `target` and `prediction`, uint8 (n, H, W, 3), and `name` if samples have names; `None`
+        if no sample has both views.
     """
-    samples: Any = loader.dataset
-    views = samples.first(SAMPLES, (method.source, method.target))
+    views = _views(loader.dataset, (method.source, method.target), data)
     if views is None:
         return None
+    names = data.pools.names(views["index"].numpy())
     predicted = _predicted(method, views)
     source, target = data.domains[method.source], data.domains[method.target]
     pictures, truth = source.draw(views[method.source]), views[method.target]
     return {
         "index": views["index"].numpy(),
+        **({} if names is None else {"name": np.array(names)}),
         "source": pictures,
         "target": target.overlay(truth, pictures),
         "prediction": target.overlay(predicted, pictures, truth),
     }
+
+
+def _views(samples: Any, views: tuple[str, str], data: DataModule) -> dict[str, Any] | None:
+    """The views of some evaluation samples that have both: spread over all of them, and over their units."""
+    found = samples.with_views(views)
+    if not found:
+        return None
+    numbers = np.concatenate([samples.pools[there.pool].numbers for there in found])
+    shown = numbers[spread(data.pools.units(numbers) or numbers.tolist(), SAMPLES)]
+    batches = []
+    for there in found:
+        at = there.positions[np.isin(samples.pools[there.pool].numbers, shown)]
+        batches += [samples.__getitems__(there._replace(positions=at))] if len(at) else []
+    names = set.intersection(*map(set, batches))
+    return {name: torch.cat([batch[name] for batch in batches]) for name in sorted(names)}
+
+
+def spread(units: Sequence[Any], count: int) -> NDArray[np.int64]:
+    """Which samples stand for all: of as many units as there can be, units and samples of a unit at even spaces.
+
+    Args:
+        units: The unit of each sample.
+        count: How many samples to take at most.
+
+    Returns:
+        Positions of samples, ascending.
+    """
+    of_unit: dict[Any, list[int]] = {}
+    for position, unit in enumerate(units):
+        of_unit.setdefault(unit, []).append(position)
+    left = min(count, len(units))
+    quota = dict.fromkeys([list(of_unit)[i] for i in _middles(len(of_unit), min(left, len(of_unit)))], 0)
+    while left:
+        for unit in quota:
+            if left and quota[unit] < len(of_unit[unit]):
+                quota[unit] += 1
+                left -= 1
+    return np.sort([of_unit[unit][i] for unit, most in quota.items() for i in _middles(len(of_unit[unit]), most)])
+
+
+def _middles(length: int, count: int) -> list[int]:
+    """The middles of `count` equal stretches of a sequence."""
+    return [(2 * i + 1) * length // (2 * count) for i in range(count)]

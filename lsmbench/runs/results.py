@@ -76,7 +76,8 @@ class Result(Record):
         id: The run's identity and the name of its folder.
         protocol: Version of the protocol that made the scores; other versions are not comparable.
         config: The run's whole configuration, plain values.
-        dataset: Name, fingerprint, views, and sample counts of train, val, test and of all `test_sets` by name.
+        dataset: Name, fingerprint, views, and sample counts of train, val, test and of all `test_sets` by name;
+            `in_training`, the test samples whose source is that of a training sample too, if there are some.
         supervision: Numbers of `pairs`, of view-only samples (`x`, `y`) and of validation pairs (`val_pairs`).
         selection: The rule, and per stage the chosen epoch (from 0), the monitored value's name, its direction and
             its value, that of the last epoch, the number of epochs trained, whether early stopping ended the stage, and
@@ -193,7 +194,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole text file or nothing, in UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))  # a name may hold bytes that are no UTF-8
 
 
 def write_bytes(path: Path, data: bytes) -> None:

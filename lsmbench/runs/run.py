@@ -310,6 +310,7 @@ def _result(
             "test": len(data.test_sets.get(TEST, ())),
             "test_sets": {name: len(numbers) for name, numbers in data.test_sets.items()},
             **_fold(data),
+            **({"in_training": data.in_training} if data.in_training else {}),
         },
         supervision={**data.supervision.counts(), "val_pairs": len(data.scored(data.val))},
         selection={"rule": run.rule, "stages": stages},

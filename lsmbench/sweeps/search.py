@@ -12,13 +12,14 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
+from lsmbench.arguments import nearest
 from lsmbench.benchmarks.grid import Benchmark, run_config
 from lsmbench.data.pools import Pools
 from lsmbench.data.supervision import check_amount
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.metrics import SampleMetric
-from lsmbench.runs.config import PROTOCOL, RunConfig, config_from_dict, differences, nearest
+from lsmbench.runs.config import PROTOCOL, RunConfig, config_from_dict, differences
 from lsmbench.runs.run import data_of
 from lsmbench.sweeps.space import Space, start
 
