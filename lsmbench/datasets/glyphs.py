@@ -16,8 +16,8 @@ from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont, features
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_array  # type: ignore[import-untyped]
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import COPY, Arrays, Dataset, Split

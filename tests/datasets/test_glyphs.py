@@ -147,7 +147,15 @@ def test_seeds() -> None:
     assert np.array_equal(Glyphs(samples=20).load()["x"], Glyphs(samples=40).load()["x"][:20])
 
 
-def test_processes_and_caches_agree(tmp_path: Path) -> None:
+def test_caches_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fingerprint(Glyphs(samples=40))
+    monkeypatch.setenv("LSMBENCH_CACHE", str(tmp_path))
+    assert fingerprint(Glyphs(samples=40)) == first
+
+
+@pytest.mark.thorough
+def test_processes_agree(tmp_path: Path) -> None:
+    """Python salts the hashes of texts and bytes anew in each process."""
     dataset = Glyphs(samples=40, fonts="serif,mono")
     script = (
         "from lsmbench.datasets.glyphs import Glyphs; from lsmbench.data.dataset import pools_of\n"
