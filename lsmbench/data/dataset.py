@@ -221,6 +221,7 @@ class Dataset(ABC):
             both = everything[pools.has(self.source, everything) & pools.has(self.target, everything)]
             if len(both):
                 found.samples = {view: pools.take(view, both) for view in (self.source, self.target)}
+                found.names = pools.names(both) or []
         return found
 
     def targets(self) -> NDArray[np.generic]:
