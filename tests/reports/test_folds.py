@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.text import Text
 
 from lsmbench.metrics import ClassAccuracy, MeanIoU, PixelAccuracy
 from lsmbench.reports import markup
@@ -199,7 +200,7 @@ def test_without_any_pair_the_report_says_so_and_shows_translations(tmp_path: Pa
     assert "\\begin{table}" not in files["table.tex"].read_text()
     assert (bench.folder / "panel-N0.png").stat().st_size > 0
     (said,) = console_table(bench.folder)
-    assert isinstance(said, str)
-    assert said.startswith("No pair to score: no test sample has both x and y")
+    assert isinstance(said, Text)
+    assert said.plain.startswith("No pair to score: no test sample has both x and y")
     assert len(read_benchmark(bench.folder).runs) == 1
     assert read([bench.folder]).problems == ()
