@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as an encoder: its first eleven blocks, whose maps have a half to a sixteenth of the input's side."""
+"""EfficientNet-Lite0 as an encoder: its first eleven blocks, with maps of a half to a sixteenth of the input's side."""
 
 from __future__ import annotations
 
