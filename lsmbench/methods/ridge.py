@@ -192,6 +192,7 @@ class Ridge(Method):
             return {
                 "mean_x": mean_x, "weights": path.at(strength)[:, :count], "components": components[:count],
                 "mean_y": mean_y, "side": torch.tensor(side), "rows": torch.tensor(len(data.pools)),
+                "strength": torch.tensor(strength, dtype=torch.float64),
             }  # fmt: skip
 
         @cache
@@ -228,7 +229,10 @@ class Ridge(Method):
         def fitted(rows: Sequence[int], strength: float, count: int) -> dict[str, Tensor]:
             mean, sd, at_mean, path = paths(tuple(sorted({judge.fold_of(row) for row in rows})))
             weights = path.at(strength) / sd[:, None]
-            return {"weights": weights, "bias": at_mean - mean @ weights, "offset": offset, "side": torch.tensor(side)}
+            return {
+                "weights": weights, "bias": at_mean - mean @ weights, "offset": offset, "side": torch.tensor(side),
+                "strength": torch.tensor(strength, dtype=torch.float64),
+            }  # fmt: skip
 
         @cache
         def paths(folds: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, closed_form.Path]:
@@ -452,7 +456,10 @@ def _added(sums: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 
 def _kept(found: dict[str, Tensor]) -> dict[str, Tensor]:
     """What is learnt, as float32 where it is no number of something."""
-    return {name: value.float().clone() if value.is_floating_point() else value for name, value in found.items()}
+    return {
+        name: value.float().clone() if value.is_floating_point() and value.ndim else value
+        for name, value in found.items()
+    }
 
 
 def _channels(domain: Domain, views: Tensor) -> Tensor:
