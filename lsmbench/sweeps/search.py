@@ -172,7 +172,7 @@ def obstacle(benchmark: Benchmark, row: str) -> str:
     config = run_config(benchmark, row, 0, SEED)
     kind = METHODS[config.method_name]
     supported, reason = kind.supports(config.dataset, config.method)
-    return "has nothing to tune" if kind.deterministic else "" if supported else reason
+    return "has nothing to tune" if not kind.trained else "" if supported else reason
 
 
 def _search(

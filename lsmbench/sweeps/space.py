@@ -66,7 +66,7 @@ def load(method: str, path: Path | None = None) -> Space:
     """
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}{nearest(method, METHODS)} Known: {', '.join(METHODS)}.")
-    if METHODS[method].deterministic:
+    if not METHODS[method].trained:
         raise UserError(f"{method} has nothing to tune: it is not trained. Methods with a sweep: {_known()}.")
     if path is None:
         path = available().get(method)

