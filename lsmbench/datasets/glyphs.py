@@ -73,6 +73,9 @@ class Glyphs(Dataset):
     fonts, such as the Latin, the Greek and the Cyrillic A, are one unit as well. So no test is on a letter whose base
     letter was trained on. Without a split seed the units are dealt by `data_seed`.
 
+    Floors, foreground IoU over the test letters at 32 px: copy of the input's mask .61, best constant mask .29; with
+    fonts=sans,serif_italic .42 and .27.
+
     The greys depend on Pillow's FreeType, and letters and units also on Python's Unicode data; the fingerprint tells.
 
     Raises:
