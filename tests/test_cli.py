@@ -9,7 +9,7 @@ import torch
 
 from lsmbench import cli
 from lsmbench.benchmarks.grid import summary
-from lsmbench.commands.list import summaries
+from lsmbench.commands.list import from_source
 from lsmbench.datasets import DATASETS
 from lsmbench.methods import METHODS
 
@@ -33,7 +33,7 @@ def test_list_shows_everything(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_list_reads_from_the_source_what_the_classes_say() -> None:
     for room, name, table in (("methods", "METHODS", METHODS), ("datasets", "DATASETS", DATASETS)):
-        assert list(summaries(room, name).items()) == [(word, summary(kind)) for word, kind in table.items()]
+        assert list(from_source(room, name).items()) == [(word, summary(kind)) for word, kind in table.items()]
 
 
 @pytest.mark.parametrize("words", [["list"], ["list", "--help"], ["--help"], ["nonsense"]])
