@@ -102,6 +102,7 @@ class Predict(Evaluation):
                         test_set=name,
                         units=data.pools.units(np.array(indices)),
                         counts=counts,
+                        classes=None if counts is None else list(method.domains[target].class_names) or None,
                     )
                 )
         data.test_set = ""

@@ -12,6 +12,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lsmbench.palettes import IGNORED
+
 
 class SampleMetric(Metric):
     """A metric that is a mean over samples and keeps the score of each sample.
@@ -83,25 +85,35 @@ class SampleMetric(Metric):
 class ForegroundIoU(SampleMetric):
     """Intersection over union of the foreground classes, per sample, then averaged (LSM, App. A).
 
-    Background (class 0) is not scored. A class that neither the prediction nor the truth holds is skipped; a sample
-    without any class to score is undefined.
+    Background is not scored. A class that neither the prediction nor the truth holds is skipped; a sample without any
+    class to score is undefined.
 
     Args:
         classes: Number of classes, background included.
+        background: The class that is not scored; `None`: all are.
+        void: Whether pixels whose true label is 255 are not counted.
     """
 
     name = "iou"
     unit = "foreground IoU, 0 to 1"
     higher_is_better = True
 
-    def __init__(self, classes: int, **kwargs: Any) -> None:
+    def __init__(self, classes: int, background: int | None = 0, void: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes = classes
+        self.background = background
+        self.void = void
+        if background is None:
+            self.unit = "IoU of all classes, 0 to 1"
 
     def score(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scores class maps of shape (B, H, W)."""
         ious = []
-        for label in range(1, self.classes):
+        if self.void:
+            prediction = prediction.where(target != IGNORED, IGNORED)
+        for label in range(self.classes):
+            if label == self.background:
+                continue
             predicted, true = (prediction == label).flatten(1), (target == label).flatten(1)
             ious.append((predicted & true).sum(1) / (predicted | true).sum(1))  # 0/0 = NaN: absent from both
         return torch.stack(ious, 1).nanmean(1)

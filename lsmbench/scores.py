@@ -54,6 +54,7 @@ class Score(BaseModel):
         test_set: Name of the test set.
         units: The patient, person or scene that each sample belongs to; `None` if samples belong to none.
         counts: A confusion matrix per sample, shape (n, K, K), of a metric that is computed from their sum.
+        classes: What the K classes are called; `None` without counts, or where they have no names.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -69,6 +70,7 @@ class Score(BaseModel):
     test_set: str = "test"
     units: list[str] | None = None
     counts: Counts | None = None
+    classes: list[str] | None = None
 
     @model_validator(mode="after")
     def _one_per_sample(self) -> Score:
@@ -82,6 +84,19 @@ class Score(BaseModel):
     def value(self) -> float:
         """The score of the run: `pooled` if there is one, else the mean over the samples."""
         return self.mean if self.pooled is None else self.pooled
+
+    @property
+    def class_ious(self) -> list[float]:
+        """IoU of each class over all samples together, NaN where a class neither occurs nor is predicted.
+
+        Empty without counts.
+        """
+        if self.counts is None:
+            return []
+        confusion = self.counts.sum(0).astype(np.float64)
+        hit = confusion.diagonal()
+        union = confusion.sum(0) + confusion.sum(1) - hit
+        return [float(h / u) if u else math.nan for h, u in zip(hit, union, strict=True)]
 
     @property
     def mean(self) -> float:

@@ -16,6 +16,7 @@ from lsmbench.data.sheet import contact_sheet
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.runs.config import add_options, nearest, parse_arguments
+from lsmbench.runs.results import write_text
 
 
 def run(words: list[str]) -> int:
@@ -31,6 +32,15 @@ def run(words: list[str]) -> int:
         "path", metavar="PATH", nargs="?", type=str, help="The dataset's folder, in place of --dataset.root"
     )
     parser.add_argument("--output", type=str, help="Contact sheet to write (default: data-check-DATASET.png)")
+    parser.add_argument(
+        "--write-palette",
+        type=str,
+        nargs="?",
+        const="classes.csv",
+        metavar="FILE",
+        help="Where masks hold colours in place of class numbers: write a palette of them to this file (classes.csv), "
+        "with each colour's share of pixels; correct the names in it, and give it as --dataset.palette",
+    )
     name = first_plain(words)
     if name is None and not {"-h", "--help"} & set(words):
         raise UserError(f"data check: which dataset? lsmbench data check DATASET, one of: {', '.join(DATASETS)}.")
@@ -48,16 +58,18 @@ def run(words: list[str]) -> int:
         options["root"] = values["path"]
     dataset = DATASETS[values["dataset_name"]](**options)
     sheet = Path(values["output"] or f"data-check-{dataset.name}.png")
-    return 0 if check(dataset, sheet, console) else 2
+    palette = values["write_palette"]
+    return 0 if check(dataset, sheet, console, None if palette is None else Path(palette)) else 2
 
 
-def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
+def check(dataset: Dataset, sheet: Path, console: Console, palette: Path | None = None) -> bool:
     """Prints what `Dataset.inspect` finds, and draws a contact sheet of the samples without problems.
 
     Args:
         dataset: The dataset to check.
         sheet: The PNG file to write, with its folder; not written if no sample is usable.
         console: Where to print.
+        palette: File for the colours of masks in colours; `None`: not wanted.
 
     Returns:
         Whether there is no problem.
@@ -68,6 +80,9 @@ def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
     # Before all files are read, which may take long.
     if sheet.suffix.lower() != ".png" or sheet.is_dir():
         raise UserError(f"--output {sheet}: expected the name of a .png file.")
+    if palette is not None and (palette.suffix.lower() not in (".csv", ".txt") or palette.exists()):
+        why = "there is such a file already; remove it, or name another" if palette.exists() else "expected a .csv file"
+        raise UserError(f"--write-palette {palette}: {why}.")
     inspection = dataset.inspect()
     console.print(f"[bold]dataset {dataset.name}[/]", highlight=False)
     console.print(_table(inspection))
@@ -90,6 +105,20 @@ def check(dataset: Dataset, sheet: Path, console: Console) -> bool:
         console.print(f"Contact sheet: {escape(str(sheet))}", highlight=False, soft_wrap=True)
     else:
         console.print("No contact sheet: there is no usable sample.", highlight=False)
+    if palette is not None and inspection.palette:
+        write_text(palette, inspection.palette)
+        count = len(inspection.palette.splitlines()) - 1
+        console.print(
+            f"Palette: {escape(str(palette))}, {count} colours. Correct the names in it (void: no class), and give "
+            f"--dataset.palette {escape(str(palette))}.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif palette is not None:
+        console.print(
+            f"No palette: masks in a few flat colours are what a palette is for, and dataset {dataset.name} has none.",
+            highlight=False,
+        )
     if findings.problems:
         console.print("The dataset is refused by train and bench until the problems are mended.", highlight=False)
         return False
@@ -119,6 +148,6 @@ def first_plain(words: Sequence[str]) -> str | None:
     for word in following:
         if not word.startswith("-"):
             return word
-        if "=" not in word and word not in ("-h", "--help"):
+        if "=" not in word and word not in ("-h", "--help", "--write-palette"):
             next(following, None)
     return None

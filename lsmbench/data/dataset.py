@@ -43,6 +43,8 @@ class Inspection:
         findings: What has to be mended, and what is worth knowing.
         samples: The usable samples as `Dataset.load` gives them; empty if there are none.
         names: What each usable sample is called, e.g. its file; empty if samples have no names.
+        palette: A palette's file of the colours that stand for classes in masks, for the user to name them; empty if
+            masks hold no colours, or too many.
         unread: Files and folders that are not read, by the reason.
         alone: The usable samples that have one view only, by that view: the stored views, and what they are called.
     """
@@ -52,6 +54,7 @@ class Inspection:
     findings: Findings = field(default_factory=Findings)
     samples: Arrays = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    palette: str = ""
     unread: dict[str, list[str]] = field(default_factory=dict)
     alone: dict[str, tuple[NDArray[np.generic], list[str]]] = field(default_factory=dict)
 

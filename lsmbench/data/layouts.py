@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from lsmbench.data.files import ANNOTATIONS, PICTURES, Findings, Inventory, few, inventory
+from lsmbench.data.census import Settled
+from lsmbench.data.files import ANNOTATIONS, PICTURES, Findings, Inventory, few, inventory, without_limit
 from lsmbench.data.pairing import AUTO, STEM, Rule, pair
 from lsmbench.errors import UserError
 
@@ -73,7 +74,8 @@ class Sample(NamedTuple):
     """One sample's files: its picture, the file with its target, and the target's points if they are already read.
 
     A picture without an annotation has `None` there, and so has an annotation without a picture. `name` is the file's
-    name below the folder of its kind and part.
+    name below the folder of its kind and part; `line` that of the annotation's file which holds the points, where one
+    file holds those of many samples.
     """
 
     part: int
@@ -81,6 +83,7 @@ class Sample(NamedTuple):
     annotation: Path | None
     points: Points | None = None
     name: str = ""
+    line: int = 0
 
     @property
     def file(self) -> Path:
@@ -107,6 +110,7 @@ class Found:
         rule: How names of pictures and of annotations differ.
         samples: The matched files, part by part; in a part in the order of pictures' paths, then of annotations'.
         unread: Entries that are not read, by the reason.
+        settled: What the census of the files finds, once they are decoded.
     """
 
     root: Path
@@ -116,6 +120,7 @@ class Found:
     rule: Rule = field(default_factory=Rule)
     samples: list[Sample] = field(default_factory=list)
     unread: dict[str, list[str]] = field(default_factory=dict)
+    settled: Settled = field(default_factory=Settled)
 
     @property
     def sources(self) -> set[Path]:
@@ -472,9 +477,9 @@ class _Finder:
             return "sides", "pictures that show both views side by side", plain
         first = files[0].path
         try:
-            with Picture.open(first) as opened:
+            with without_limit(), Picture.open(first) as opened:
                 size = f"{opened.width}×{opened.height} px"
-        except (OSError, SyntaxError, ValueError, Picture.DecompressionBombError):
+        except (OSError, SyntaxError, ValueError):
             size = "cannot be read"
         raise UserError(
             f"{self.root}: holds pictures only, and no annotation was recognised ({first.name}: {size}; two views side "
@@ -588,10 +593,10 @@ class _Finder:
         for shelf, (pictures, _) in zip(shelves, sides, strict=True):
             part, kept = _number(shelf.part, found.parts), self._unique(pictures)
             rows = _read_csv(shelf.table, kept, self.findings) if shelf.table else {}
-            found.samples += [
-                Sample(part, file.path, shelf.table if key in rows else None, rows.get(key), file.name)
-                for key, file in kept.items()
-            ]
+            for key, file in kept.items():
+                points, line = rows.get(key, (None, 0))
+                table = None if points is None else shelf.table
+                found.samples.append(Sample(part, file.path, table, points, file.name, line))
         if not any(pictures for pictures, _ in sides):
             self._say_empty(found, "pictures", shelves, 0, sides)
 
@@ -620,23 +625,23 @@ def _are_oblong(files: Sequence[File], most: int = 24) -> bool:
     seen = []
     for number in np.unique(np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)).tolist():
         try:
-            with Picture.open(files[number].path) as opened:
+            with without_limit(), Picture.open(files[number].path) as opened:
                 seen.append(SIDES[0] <= opened.width / opened.height <= SIDES[1])
-        except (OSError, SyntaxError, ValueError, ZeroDivisionError, Picture.DecompressionBombError):
+        except (OSError, SyntaxError, ValueError, ZeroDivisionError):
             continue
     return sum(seen) > len(seen) / 2
 
 
 def _has_one_channel(path: Path) -> bool:
     try:
-        with Picture.open(path) as opened:
+        with without_limit(), Picture.open(path) as opened:
             return path.suffix.lower() in _LOSSLESS and opened.mode[0] in "1LPI" and opened.mode not in ("LA", "PA")
-    except (OSError, SyntaxError, ValueError, Picture.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError):
         return False
 
 
-def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> dict[str, Points]:
-    """Points by the name of their picture, in pixels from its top left corner; wrong rows are problems."""
+def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> dict[str, tuple[Points, int]]:
+    """Points, in pixels from the top left corner, and line of each picture, by its name; wrong rows are problems."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
@@ -652,7 +657,7 @@ def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> d
         return {}
     keys = {file.name: key for key, file in pictures.items()}
     named: dict[str, int] = {}
-    points: dict[str, Points] = {}
+    points: dict[str, tuple[Points, int]] = {}
     homeless: list[str] = []
     for number, row in rows[1:]:
         with findings.gathering():
@@ -668,7 +673,8 @@ def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> d
                 raise UserError(
                     f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
                 )
-            points[key] = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
+            values = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
+            points[key] = (values, number)
     if homeless:
         findings.notes.append(f"{path}: not read, since there is no picture of that name: {few(homeless)}.")
     if len(homeless) == len(rows) - 1 > 0:

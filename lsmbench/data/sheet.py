@@ -26,6 +26,8 @@ _POINTS = 11
 _TINT = (1.0, 0.55, 0.0)
 _WIDE = ("CJK", "Han Sans", "WenQuanYi", "Fallback", "Unicode", "Hiragino", "PingFang", "SimSun", "YaHei", "Gothic")
 """Parts of the names of fonts that have Chinese, Japanese or Korean characters; these are tried first."""
+_MOST_ENTRIES = 64
+"""More classes are not listed below a sheet."""
 
 
 def contact_sheet(
@@ -46,7 +48,7 @@ def contact_sheet(
         alone: Of each view, samples that have this view only, and their names; up to 6 of each are drawn besides.
 
     Returns:
-        An RGB picture, up to 6 samples wide.
+        An RGB picture, up to 6 samples wide; below the samples the classes' colours, where pixels have classes.
     """
     order = (dataset.source, dataset.target)
     cells: list[tuple[str, list[NDArray[np.uint8] | None]]] = []
@@ -77,7 +79,22 @@ def contact_sheet(
             pen.text((at, top + LINE), view if picture is not None else f"no {view}", fill=SOFT, font=font)
             if picture is not None:
                 sheet.paste(fitted(Picture.fromarray(picture)), (at, top + 2 * LINE))
-    return sheet
+    legends = [entry for view in order for entry in dataset.domains[view].legend()]
+    return _with_legend(sheet, legends[:_MOST_ENTRIES]) if legends else sheet
+
+
+def _with_legend(sheet: Picture.Image, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Picture.Image:
+    """A sheet with what the classes' colours mean below it, in as many columns as it has place for."""
+    columns = max(1, (sheet.width - GAP) // (CELL + GAP))
+    rows = -(-len(entries) // columns)
+    larger = Picture.new("RGB", (sheet.width, sheet.height + rows * LINE + GAP), PAPER)
+    larger.paste(sheet, (0, 0))
+    pen, font = ImageDraw.Draw(larger), font_for([name for name, _ in entries])
+    for number, (name, colour) in enumerate(entries):
+        left, top = GAP + number % columns * (CELL + GAP), sheet.height + number // columns * LINE
+        pen.rectangle([left, top + 1, left + LINE - 3, top + LINE - 3], fill=colour, outline=SOFT)
+        pen.text((left + LINE + 2, top), legible(name, font, CELL - LINE - 2), fill=INK, font=font)
+    return larger
 
 
 def blank(cells: int, width: int, height: int) -> Picture.Image:

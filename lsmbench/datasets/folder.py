@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -10,16 +12,22 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw
 
+from lsmbench.data.census import Wanted, labels_of, odd_points, parse_window
 from lsmbench.data.dataset import Arrays
-from lsmbench.data.decoding import Decoded, Reading, eyes_of
-from lsmbench.data.files import Findings, few
+from lsmbench.data.decoding import Decoded, Reading, eyes_of, shown_part
+from lsmbench.data.files import Findings
 from lsmbench.data.layouts import ACCEPTED, Found, Kind
 from lsmbench.data.naming import pattern_of
 from lsmbench.data.pairing import rule_of
+from lsmbench.data.pools import Stored
 from lsmbench.datasets.pictures import PALETTES, SHOWN, LabelMaps, PictureFolder, alike, named_palette
-from lsmbench.domains import Domain, Image, Landmarks, Mask
+from lsmbench.domains import Domain, Image, Landmarks, Mask, in_proportion
 from lsmbench.errors import UserError
 from lsmbench.options import option
+from lsmbench.palettes import IGNORED
+
+_IN_PROPORTION = "y_in_proportion"
+"""The view, read by evaluations only, that holds landmarks with the sides of their pictures."""
 
 _HOW = "Name it by --dataset.root=PATH, or make bench DATASET=folder DATA=PATH."
 
@@ -54,10 +62,19 @@ class Folder(PictureFolder):
     say so by `unit`: drawing else puts such files on both sides. A sample with one view is in the part of its unit.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
-    picture is grey of 16 bit (65535 is 1; colours of 16 bit are read as 8 bit); a mask `y` is uint8 (N, size, size);
+    picture has more than 8 bits; a mask `y` is uint8 (N, size, size);
     landmarks `y` are float32 (N, P, 2) in [0, 1], as shares of the shown part. Images are resized by an antialiased
     bilinear filter, masks by the nearest pixel. `fit` makes a picture square: `stretch` changes its proportions, `crop`
     shows the middle, `pad` shows all of it on black (class 0). Annotations are transformed alike.
+
+    The files are looked at together. One range of numbers holds for all pictures of a view (`window`): 8 bits stay as
+    they are; of more bits, those that the set uses become 0 to 1 (12 bits are 0 to 4095), also of colours and of
+    signed numbers. Alpha that is one number throughout is left out. Palette PNGs that store the same colours in another
+    order are renumbered by colour; JPEG masks of two clear grey levels are cut in the middle; masks whose sides are a
+    whole multiple of their picture's, or a whole part, are matched by the nearest pixel. Labels of `ignore` have no
+    class: they are neither trained on nor scored. `background` says which label the foreground IoU leaves out; mean IoU
+    and pixel accuracy are over all classes. Errors of landmarks are measured in the pictures' own proportions, whatever
+    `fit` does. Landmarks outside their picture are refused, skipped, or kept at its border (`outside`).
 
     With `palette`, pictures `y` (in `masks/`, in `B/`, or the right half) are label maps in the classes' colours, as
     Shukla et al. (2019) translate them: uint8 (N, 3, size, size). Each pixel of a file gets its class, the classes are
@@ -84,6 +101,33 @@ class Folder(PictureFolder):
         choices=("stretch", "crop", "pad"),
     )
     classes: int = option(0, "Number of the masks' classes, background included; 0: the greatest label + 1.")
+    ignore: str = option(
+        "",
+        "Labels of mask pixels that have no class, as 255 or 0,255: they are neither trained on nor scored.",
+        counts="if_changed",
+    )
+    background: str = option(
+        "0",
+        "The masks' label that the foreground IoU leaves out; none: every class is scored.",
+        counts="if_changed",
+    )
+    class_names: str = option(
+        "",
+        "What the masks' classes are called, as background,lung,heart; or the file of a palette, for its names.",
+        counts="if_changed",
+    )
+    window: str = option(
+        "auto",
+        "The numbers in pictures that become black and white: low,high as in 0,4095; percentiles of all pictures as in "
+        "p1,p99; auto: 8 bits as they are, of more bits the fewest that hold all numbers.",
+        counts="if_changed",
+    )
+    outside: Literal["keep", "skip", "refuse"] = option(
+        "refuse",
+        "Landmarks outside their picture: refuse them, skip their samples, or keep them, moved to the border.",
+        choices=("keep", "skip", "refuse"),
+        counts="if_changed",
+    )
     channels: int = option(0, "Number of channels that all images are converted to, 1 to 4; 0: as stored.")
     side_by_side: Literal["auto", "x_left", "x_right"] = option(
         "auto",
@@ -148,6 +192,13 @@ class Folder(PictureFolder):
         if not 0 <= self.channels <= 4:
             raise UserError(f"dataset {self.name}: channels={self.channels}; expected 1 to 4, or 0 to keep them.")
         eyes_of(self.eyes, None, self.name)
+        parse_window(self.window, f"dataset {self.name}")
+        wanted = self._wanted
+        if 0 < self.classes < len(wanted.names):
+            raise UserError(
+                f"dataset {self.name}: class_names gives {len(wanted.names)} names for classes={self.classes}. Name "
+                "each class once."
+            )
         for check, word in ((rule_of, self.pairing), (pattern_of, self.unit)):
             try:
                 check(word)
@@ -185,9 +236,46 @@ class Folder(PictureFolder):
             raise UserError(f"{root}: is a file; expected a folder. {_HOW} {ACCEPTED}")
         return root
 
+    @cached_property
+    def _wanted(self) -> Wanted:
+        """What the options say of the masks' labels.
+
+        Raises:
+            UserError: If they are no labels.
+        """
+
+        def label(word: str, field: str) -> int:
+            if not (word.isascii() and word.isdigit() and int(word) <= 255):
+                raise UserError(
+                    f"dataset {self.name}: {field}={getattr(self, field)}; expected labels as masks hold them, from 0 "
+                    "to 255" + (", separated by commas." if field == "ignore" else ", or none.")
+                )
+            return int(word)
+
+        cells = [cell.strip() for cell in self.ignore.split(",") if cell.strip()]
+        word = self.background.strip().lower()
+        names = tuple(name.strip() for name in self.class_names.split(",") if name.strip())
+        if len(names) == 1:
+            names = named_palette(names[0], self.name, "class_names").names
+        if len(set(names)) < len(names):
+            raise UserError(f"dataset {self.name}: class_names={self.class_names}: two classes have the same name.")
+        return Wanted(
+            self.classes,
+            tuple(sorted({label(cell, "ignore") for cell in cells})),
+            None if word == "none" else label(word, "background"),
+            names,
+            background_said=word != "0",
+        )
+
+    def _labels_key(self) -> dict[str, object]:
+        wanted = self._wanted
+        return {"ignore": wanted.ignore, "background": wanted.background, "names": len(wanted.names)}
+
     @property
     def _reading(self) -> Reading:
         maps = self._label_maps
+        asked = parse_window(self.window, self.name)
+        reach = asked if asked is not None and len(asked) == 2 else None
         return Reading(
             self.size,
             self.fit,
@@ -197,6 +285,10 @@ class Folder(PictureFolder):
             self.eyes,
             self.exif,
             None if maps is None else maps.palette,
+            self.window,
+            reach,
+            reach,
+            self.outside,
         )
 
     @property
@@ -221,17 +313,48 @@ class Folder(PictureFolder):
             return {"x": photo, "y": maps.target(self.size)}
         target: Domain
         if kind == "masks":
-            target = Mask(int(arrays["classes"][0]), self.size)
+            background = int(arrays["background"][0])
+            target = Mask(
+                len(arrays["labels"]),
+                self.size,
+                bool(arrays["void"][0]),
+                None if background < 0 else background,
+                self._wanted.names,
+                detailed=True,
+            )
         elif kind in ("pts", "csv"):
             count = arrays["y"].shape[1]
-            target = Landmarks(count, eyes_of(self.eyes, count, self.name))
+            sizes = np.asarray(arrays.get("sizes", np.ones((1, 2))))
+            oblong = self.fit == "stretch" and bool((sizes[:, 0] != sizes[:, 1]).any())
+            target = Landmarks(count, eyes_of(self.eyes, count, self.name), oblong)
         else:
             target = image("y")
         return {"x": image("x"), "y": target}
 
+    @property
+    def truths(self) -> dict[str, str]:
+        """Landmarks are compared in their pictures' proportions, where pictures are stretched."""
+        return {**super().truths, **({"y": _IN_PROPORTION} if self._oblong else {})}
+
+    def evaluation_views(self) -> Mapping[str, Stored]:
+        """Also, where pictures are stretched, the true points with their pictures' sides (`in_proportion`)."""
+        if not self._oblong:
+            return super().evaluation_views()
+        arrays = self._arrays
+        return {_IN_PROPORTION: in_proportion(np.asarray(arrays["y"], np.float32), arrays["sizes"])}
+
+    @property
+    def _oblong(self) -> bool:
+        target = self.domains["y"]
+        return isinstance(target, Landmarks) and target.proportions
+
     def _refuse_idle_options(self, found: Found, findings: Findings) -> None:
         kinds: dict[str, tuple[object, tuple[Kind, ...]]] = {
             "classes": (0, ("masks",)),
+            "ignore": ("", ("masks",)),
+            "background": ("0", ("masks",)),
+            "class_names": ("", ("masks",)),
+            "outside": ("refuse", ("pts", "csv")),
             "eyes": ("auto", ("pts", "csv")),
             "side_by_side": ("auto", ("sides",)),
             "palette": ("", SHOWN),
@@ -246,56 +369,30 @@ class Folder(PictureFolder):
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         decoded = super()._settle(found, decoded, findings)
         if found.kind == "masks" and not self.palette:
-            return self._settle_labels(decoded, findings)
+            return self._settle_labels(found, decoded, findings)
         if found.kind in ("pts", "csv"):
             decoded = alike(decoded, "y", "points", findings)
             return self._settle_points(decoded, findings)
         return decoded
 
-    def _settle_labels(self, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
-        """Checks the labels of all masks, and converts masks of 0 and 255 to 0 and 1."""
-        if not decoded:
-            return decoded
-        if self.classes == 2 or (
-            self.classes == 0 and all(d.labels <= {0, 1} or d.labels <= {0, 255} for d in decoded)
-        ):
-            for d in decoded:
-                if d.y is not None and d.labels <= {0, 255}:
-                    d.y, d.labels = np.minimum(d.y, 1), frozenset(min(label, 1) for label in d.labels)
-        seen = frozenset[int]().union(*(d.labels for d in decoded))
-        if self.classes:
-            for d in decoded:
-                if beyond := sorted(label for label in d.labels if label >= self.classes):
-                    labels = few([str(label) for label in beyond])
-                    findings.problems.append(
-                        f"{d.sample.annotation}: holds the labels {labels}; expected 0 to {self.classes - 1}. Correct "
-                        "the mask, or raise classes."
-                    )
-            return [d for d in decoded if max(d.labels, default=0) < self.classes]
-        annotated = [d.sample.annotation for d in decoded if d.sample.annotation is not None]
-        if not annotated:
-            return decoded
-        folder = annotated[0].parent
-        if max(seen) == 0:
-            findings.problems.append(
-                f"{folder}: all masks hold class 0 only, so that there is nothing to learn; give classes=N if that is "
-                "right."
+    def _settle_labels(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
+        """Turns the numbers of all masks into classes, as the census of the set settles them."""
+        masks = [d for d in decoded if d.mask is not None]
+        labels = labels_of([d.mask for d in masks if d.mask is not None], self._wanted, findings)
+        beyond = labels.background if labels.background is not None and not labels.void else IGNORED
+        labels.void |= self.fit == "pad" and labels.background is None
+        for d, table in zip(masks, labels.tables, strict=True):
+            if table is None or d.y is None or d.mask is None:
+                continue
+            d.y = table[d.y]
+            d.labels = frozenset(int(table[number]) for number in d.mask.numbers) - (
+                {IGNORED} if labels.void else set()
             )
-        elif 255 in seen:
-            having = [d.sample.annotation.name for d in decoded if d.sample.annotation and 255 in d.labels]
-            findings.problems.append(
-                f"{folder}: the label 255 lies beside others in {len(having)} of "
-                f"{len(annotated)} masks ({few(having)}). If it marks pixels to be ignored, give them a class; if the "
-                "masks are grey by smoothing, save them anew with 0 and 255 only; if there are 256 classes, set "
-                "classes=256."
-            )
-        elif 2 * len(seen) < max(seen) + 1:
-            findings.problems.append(
-                f"{folder}: the masks' labels are {few([str(label) for label in sorted(seen)])}, which would make "
-                f"{max(seen) + 1} classes of which most never occur. Number the classes 0, 1, 2 …, or set "
-                f"classes={max(seen) + 1}."
-            )
-        return decoded
+            if self.fit == "pad":
+                d.y[~shown_part(d.size, self._reading)] = beyond
+        found.settled.labels = labels
+        refused = {id(d) for d, table in zip(masks, labels.tables, strict=True) if table is None}
+        return [d for d in decoded if id(d) not in refused]
 
     def _settle_points(self, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         """Refuses samples whose errors have no unit, since a distance is zero."""
@@ -303,6 +400,13 @@ class Folder(PictureFolder):
         if first is None or first.y is None:
             return decoded
         count = len(first.y)
+        set_points = [d for d in decoded if d.points is not None and d.sample.annotation is not None]
+        findings.notes += odd_points(
+            [d.points for d in set_points if d.points is not None],
+            [-0.5 if d.sample.points is None else 0.5 for d in set_points],
+            [d.sample.file.name for d in set_points],
+            first.sample.annotation or first.sample.file,
+        )
         with findings.gathering():
             eyes = eyes_of(self.eyes, count, self.name)
             if eyes is None and count == 1:

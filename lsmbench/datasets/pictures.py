@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, cast
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
+from lsmbench.data.census import Labels, Reach, opaque, parse_window, reach_of, shown_reach
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
-from lsmbench.data.files import Findings, few, same_content
+from lsmbench.data.files import Findings, few, same_content, without_limit
 from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, all_of, find
 from lsmbench.data.naming import note_likely_units, units_of
 from lsmbench.data.pairing import AUTO
@@ -27,9 +28,9 @@ from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
 from lsmbench.errors import UserError
 from lsmbench.options import option
-from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, read_palette
+from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, palette_text, read_palette
 
-VERSION = 1
+VERSION = 2
 """Raise this whenever the same files and options give other arrays: cached arrays of other versions are not used."""
 
 PALETTES = {palette.name: palette for palette in (CITYSCAPES, FACADES)}
@@ -86,12 +87,13 @@ class LabelMaps:
         )
 
 
-def named_palette(word: str, name: str) -> Palette:
-    """The palette that the option `palette` names.
+def named_palette(word: str, name: str, option: str = "palette") -> Palette:
+    """The palette that an option names.
 
     Args:
         word: One of `PALETTES`, or a file for `read_palette`.
         name: The dataset's name, for messages.
+        option: The option, for messages.
 
     Raises:
         UserError: If there is no such palette, or its file holds something else.
@@ -101,7 +103,7 @@ def named_palette(word: str, name: str) -> Palette:
     path = Path(word).expanduser()
     if not path.is_file():
         raise UserError(
-            f"dataset {name}: palette={word}: no such file. Name a text file with a line name,r,g,b for each class, "
+            f"dataset {name}: {option}={word}: no such file. Name a text file with a line name,r,g,b for each class, "
             f"or one of: {', '.join(PALETTES)}."
         )
     return read_palette(path)
@@ -152,6 +154,10 @@ class PictureFolder(Dataset):
     @abstractmethod
     def _domains_of(self, kind: Kind, arrays: Arrays) -> dict[str, Domain]:
         """The views' domains, given the arrays that have been read."""
+
+    def _labels_key(self) -> dict[str, object]:
+        """What decides, besides `_reading`, what masks' numbers become; for the cache's key."""
+        return {}
 
     def _find_label_maps(self) -> LabelMaps | None:
         """Palette and scoring of targets that are label maps in colours; `None` for other targets.
@@ -274,6 +280,8 @@ class PictureFolder(Dataset):
             found = self._find(findings)
             inspection.unread = found.unread | _later_pages(found)
             decoded = self._decode(found, findings)
+            if found.settled.labels is not None and found.settled.labels.shares:
+                inspection.palette = palette_text(found.settled.labels.shares)
             inspection.facts = _describe(found, decoded, self._label_maps)
             if (unit := self._units_of([d.sample for d in decoded], Findings())) is not None:
                 inspection.facts["units"] = f"{len(np.unique(unit))} in {len(unit)} samples"
@@ -295,6 +303,20 @@ class PictureFolder(Dataset):
                     if f"{view}_alone" in arrays
                 }
         return inspection
+
+    @property
+    def reading(self) -> Reading:
+        """How the folder's files are read, with what its census found: other photos are to be read in the same way.
+
+        Raises:
+            UserError: As `load`.
+        """
+        arrays = self._arrays
+        reach: dict[str, Reach | None] = {
+            view: (float(found[0]), float(found[1])) if (found := arrays.get(f"{view}_reach")) is not None else None
+            for view in "xy"
+        }
+        return replace(self._reading, channels=arrays["x"].shape[1], x_reach=reach["x"], y_reach=reach["y"])
 
     @property
     def truths(self) -> dict[str, str]:
@@ -353,7 +375,7 @@ class PictureFolder(Dataset):
 
         if findings.problems:  # decode the files all the same, to name the problems of their contents too
             return found, build()
-        key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key()
+        key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key() | self._labels_key()
         if not found.plain:  # the same files, matched otherwise, are other arrays
             key["rule"] = [str(found.rule.picture), str(found.rule.annotation), self._pairing]
         return found, cached_arrays(self.name, key, found.sources, build)
@@ -386,11 +408,35 @@ class PictureFolder(Dataset):
             result = decode(found.kind, sample, self._reading, findings)
             if result is not None and len(findings.problems) == problems:
                 decoded.append(result)
+        decoded = _without_skipped(decoded, findings)
+        self._settle_reach(found, decoded, findings)
+        _settle_alpha(self._reading, found, decoded, findings)
         decoded = self._settle(found, decoded, findings)
         for view, there in (("pictures", [d.x for d in decoded]), ("annotations", [d.y for d in decoded])):
             if not findings.problems and all(one is None for one in there):
                 findings.problems.append(f"{found.root}: holds no {view}, so that there is nothing to translate.")
         return decoded
+
+    def _settle_reach(self, found: Found, decoded: list[Decoded], findings: Findings) -> None:
+        """Finds the one range of numbers of all pictures of a view, and reads those anew that need it."""
+        reading, reach = self._reading, found.settled.reach
+        asked = parse_window(reading.window, f"dataset {self.name}")
+        for view in ("x", "y"):
+            levels = [d.levels[view] for d in decoded if view in d.levels]
+            if asked is not None and len(asked) == 2:
+                reach[view] = asked
+            elif levels:
+                with findings.gathering():
+                    reach[view] = reach_of(reading.window, levels, f"dataset {self.name}")
+        if asked is not None and len(asked) == 2:
+            return
+        usual = {None, (0.0, 65535.0)} if asked is None else {None}
+        wanted = {view for view, found_reach in reach.items() if found_reach not in usual}
+        reading = replace(reading, x_reach=reach.get("x"), y_reach=reach.get("y"))
+        for d in decoded:
+            if wanted & d.levels.keys():
+                anew = decode(found.kind, d.sample, reading, findings)
+                d.x, d.y = (d.x, d.y) if anew is None else (anew.x, anew.y)
 
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         """Compares the samples with each other and returns those without a problem."""
@@ -409,7 +455,10 @@ class PictureFolder(Dataset):
 
         Returns:
             `x`, `y` and the number of the `part` of the pairs, which may be none; `x_alone` and `x_part` of pictures
-            without an annotation, where there are some, and `y_alone` and `y_part`; and the number of `classes`.
+            without an annotation, where there are some, and `y_alone` and `y_part`. Besides, where they apply:
+            `x_reach` and `y_reach`, the numbers that became 0 and 1; the number in files (`labels`) and the colour
+            (`label_colours`) of each class of masks, their `background` (-1: none) and whether they hold `void`; the
+            `sizes` of the pairs' pictures, (N, 2).
         """
         pairs = [d.x is not None and d.y is not None for d in decoded]
         part = np.array([d.sample.part for d in decoded], np.uint8)
@@ -424,8 +473,17 @@ class PictureFolder(Dataset):
             if not paired.all():
                 arrays[f"{view}_alone"] = stacked[~paired]
                 arrays[f"{view}_part"] = part[[p is not None for p in parts]][~paired]
-        greatest = max((max(d.labels, default=0) for d in decoded), default=0)
-        arrays["classes"] = np.array([self._reading.classes or max(2, greatest + 1)])
+        for view, reach in found.settled.reach.items():
+            if reach is not None:
+                arrays[f"{view}_reach"] = np.array(reach)
+        if (labels := found.settled.labels) is not None:
+            arrays["labels"] = np.array(labels.labels)
+            arrays["background"] = np.array([-1 if labels.background is None else labels.background])
+            arrays["void"] = np.array([labels.void])
+            if labels.colours is not None:
+                arrays["label_colours"] = labels.colours
+        if found.kind in ("pts", "csv") and any(pairs):
+            arrays["sizes"] = np.array([d.size for d, pair in zip(decoded, pairs, strict=True) if pair])
         return arrays
 
     def _facts_of(self, found: Found, arrays: Arrays) -> _Facts:
@@ -541,9 +599,9 @@ def _later_pages(found: Found) -> dict[str, list[str]]:
     for path in sorted(found.sources):
         if path.suffix.lower() in (".tif", ".tiff", ".gif", ".webp", ".png"):
             try:
-                with Picture.open(path) as opened:
+                with without_limit(), Picture.open(path) as opened:
                     count = getattr(opened, "n_frames", 1)
-            except (OSError, SyntaxError, ValueError, EOFError, Picture.DecompressionBombError):
+            except (OSError, SyntaxError, ValueError, EOFError):
                 continue  # decoding says what is wrong
             if count > 1:
                 several.append(f"{path.relative_to(found.root).as_posix()} (pages 2 to {count})")
@@ -567,6 +625,41 @@ def alike(decoded: list[Decoded], view: Literal["x", "y"], what: str, findings: 
             path = d.sample.picture if view == "x" else d.sample.annotation
             findings.problems.append(f"{path}: has {length} {what}, most others have {usual}; {remedy}.")
     return [d for d, length in zip(decoded, lengths, strict=True) if length in (None, usual)]
+
+
+def _without_skipped(decoded: list[Decoded], findings: Findings) -> list[Decoded]:
+    """The samples but for those that `outside=skip` leaves out."""
+    skipped = [d for d in decoded if d.x is None and d.y is None]
+    if skipped:
+        names = few([d.sample.file.name for d in skipped])
+        findings.notes.append(f"{len(skipped)} samples left out, with points outside (outside=skip): {names}.")
+    return [d for d in decoded if d.x is not None or d.y is not None]
+
+
+def _settle_alpha(reading: Reading, found: Found, decoded: Sequence[Decoded], findings: Findings) -> None:
+    """Leaves out alpha that is one number throughout the set; says so of alpha that is kept."""
+    for view in ("x", "y"):
+        those = [d for d in decoded if view in d.alphas and getattr(d, view) is not None]
+        if not those or reading.channels:
+            continue
+        files = [(d.sample.picture if view == "x" else d.sample.annotation) or d.sample.file for d in those]
+        names = few([file.name for file in files])
+        varied = sum(low != high for low, high in (d.alphas[view] for d in those))
+        if view == "y" and reading.palette is not None:
+            if varied:
+                findings.notes.append(
+                    f"{varied} label maps are partly transparent ({names}): alpha is not read, so that transparent "
+                    "pixels count by the colour that they hold. If they have no class, give them a colour of void."
+                )
+        elif opaque([d.alphas[view] for d in those]):
+            for d in those:
+                setattr(d, view, getattr(d, view)[:-1])
+            findings.notes.append(f"Alpha is the same in all pixels of {len(those)} pictures {view}, and left out.")
+        else:
+            findings.notes.append(
+                f"{len(those)} pictures {view} have alpha, which differs ({names}): it is their last channel. If it "
+                "only cuts out what is shown, leave it out by channels=3, or channels=1 for grey."
+            )
 
 
 def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
@@ -655,9 +748,27 @@ def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) 
     elif found.kind == "masks":
         seen = Counter(label for d in decoded for label in d.labels)
         facts["labels"] = few([f"{label} in {seen[label]} masks" for label in sorted(seen)], 12)
+        if (labels := found.settled.labels) is not None and labels.counts.any():
+            facts |= _describe_labels(labels)
     if found.kind in ("pts", "csv"):
         facts["points"] = str(len(y))
+    for view, reach in found.settled.reach.items():
+        if reach is not None:
+            facts["range used" if view == "x" else "range used, y"] = shown_reach(reach)
     return facts
+
+
+def _describe_labels(labels: Labels) -> dict[str, str]:
+    total = labels.counts.sum()
+    shares = [f"{c} {percent(labels.counts[c] / total)}" for c in np.flatnonzero(labels.counts[: len(labels.labels)])]
+    void = [f"not scored {percent(labels.counts[IGNORED] / total)}"] if labels.void else []
+    background = labels.background
+    return {
+        "share of pixels by class": few([*shares, *void], 12),
+        "background": "none: every class is scored"
+        if background is None
+        else f"class {background}, which the IoU leaves out (option background)",
+    }
 
 
 def _note(
@@ -687,6 +798,9 @@ def _note(
         notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
     if len({d.x.dtype for d in decoded if d.x is not None}) > 1:
         notes.append("Pictures of 8 and of 16 bits are mixed; the full range of each becomes 0 to 1.")
+    for factor, count in sorted(Counter(d.times for d in decoded if d.times != 1).items()):
+        what = f"{factor:g} times smaller" if factor > 1 else f"{1 / factor:g} times larger"
+        notes.append(f"{count} masks are {what} than their pictures, per side; classes go to the nearest pixels.")
     if blurred := [d for d in decoded if d.far is not None]:
         notes.append(
             f"{len(blurred)} label maps are JPEG: compression blurs colours, so that {percent(_share_far(blurred))} of "

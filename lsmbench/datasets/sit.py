@@ -16,6 +16,7 @@ from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import COPY, Arrays, Dataset, data_root
+from lsmbench.data.files import check_pixels, without_limit
 from lsmbench.data.pools import Stored
 from lsmbench.datasets.textures import canvas, herringbone
 from lsmbench.domains import Domain, Image, Mask
@@ -246,7 +247,8 @@ def _texture_files(textures: str) -> list[Path]:
 
 def _read_texture(path: Path) -> Bytes:
     try:
-        with Picture.open(path) as picture:
+        with without_limit(), Picture.open(path) as picture:
+            check_pixels(path, *picture.size)
             if picture.mode[0] in "IF":
                 raise UserError(
                     f"{path}: expected a texture of 8 bits, found mode {picture.mode}. Save it as 8-bit grey."

@@ -5,12 +5,11 @@ from lsmbench.domains.category import Category
 from lsmbench.domains.image import Image
 from lsmbench.domains.judges import Segmenter
 from lsmbench.domains.label_colours import Absent, LabelColours, SegmentedPhoto
-from lsmbench.domains.landmarks import EYES, Landmarks
+from lsmbench.domains.landmarks import EYES, Landmarks, in_proportion
 from lsmbench.domains.map_image import MapImage
-from lsmbench.domains.mask import CLASS_COLOURS, Mask
+from lsmbench.domains.mask import Mask
 
 __all__ = [
-    "CLASS_COLOURS",
     "EYES",
     "Absent",
     "Category",
@@ -22,4 +21,5 @@ __all__ = [
     "Mask",
     "SegmentedPhoto",
     "Segmenter",
+    "in_proportion",
 ]
