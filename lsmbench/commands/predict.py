@@ -24,7 +24,7 @@ from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, blank, fit
 from lsmbench.errors import UserError
 from lsmbench.reports.choice import chosen
 from lsmbench.runs.config import Machine, add_options, parse_arguments
-from lsmbench.runs.predictions import Prediction, suffix_of
+from lsmbench.runs.predictions import Prediction, suffix_of, written
 from lsmbench.runs.results import read_json, write_bytes, write_json, write_text
 from lsmbench.runs.translator import BATCH, Member, Translator, box_of
 
@@ -60,12 +60,12 @@ def run(words: list[str]) -> int:
     translator = Translator(members, Machine(values.accelerator, values.threads))
     form = translator.inputs
     console.print(f"[bold]predict[/]: {escape(choice.text)}; {_count(len(files))}", highlight=False)
-    exif: Exif | None = None if values.exif == "run" else values.exif
+    exif: Exif = form.turned if values.exif == "run" else values.exif
     notes = [choice.note, form.note if any(box_of(file.path, boxes) is None for file in files) else ""]
     for note in filter(None, notes):
         console.print(f"– {escape(note)}", highlight=False)
     folder = Output(output, suffix_of(translator.target))
-    folder.begin([{"run": member.home.resolve().name, "weights": member.digest()} for member in members], values.exif)
+    folder.begin([{"run": member.home.resolve().name, "weights": member.digest()} for member in members], exif)
     failed = _predict(translator, files, folder, values.batch_size, exif, boxes)
     folder.draw(translator, exif, boxes)
     console.print(f"Predictions: {escape(str(output / TABLE))}", highlight=False, soft_wrap=True)
@@ -74,6 +74,8 @@ def run(words: list[str]) -> int:
     errors.print(f"\n[bold red]{len(failed)} of {_count(len(files))} failed:[/]", highlight=False)
     for message in failed:
         errors.print(f"  {escape(message)}", highlight=False)
+    if any("EXIF orientation" in message for message in failed):
+        errors.print("Photos that are stored turned: --exif apply turns them as they are shown.", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 1
 
@@ -83,7 +85,7 @@ def _predict(
     files: Sequence[Input],
     folder: Output,
     batch_size: int,
-    exif: Exif | None,
+    exif: Exif,
     boxes: Mapping[str, Box],
 ) -> list[str]:
     """Predicts in batches that do not depend on what is finished, so that a rerun gives the same bits.
@@ -102,14 +104,15 @@ def _predict(
         task = bar.add_task("predict", total=len(files))
         for start in range(0, len(files), batch_size):
             batch = files[start : start + batch_size]
-            missing = [not folder.has(file) for file in batch]
+            given = [(file, box_of(file.path, boxes)) for file in batch]
+            missing = [not folder.has(file, box) for file, box in given]
             if any(missing):
                 made = translator.batch([file.path for file in batch], exif, boxes)
-                for file, needed, one in zip(batch, missing, made, strict=True):
+                for (file, box), needed, one in zip(given, missing, made, strict=True):
                     if isinstance(one, UserError):
                         failed.append(str(one))
                     elif needed:
-                        folder.add(file, one)
+                        folder.add(file, one, box)
                         if one.cut:
                             cut.append(str(file.path))
                 folder.save()
@@ -143,16 +146,17 @@ class Output:
         Raises:
             UserError: If it is something else, cannot be written, or holds predictions by other weights or options.
         """
-        mine = {"schema": 1, "runs": runs, "exif": exif}
+        mine: dict[str, Any] = {"schema": 1, "runs": runs, "exif": exif}
         note = self.path / NOTE
         try:
             held = sorted(path.name for path in self.path.iterdir()) if self.path.exists() else []
             if held and not note.exists():
                 raise UserError(
-                    f"{self.path}: is not empty and holds no predictions of lsmbench ({few(held)}). Name another folder "
-                    "by --output; nothing was written."
+                    f"{self.path}: is not empty and holds no predictions of lsmbench ({few(held)}). Name another "
+                    "folder by --output; nothing was written."
                 )
-            if held and (found := read_json(note)) != mine:
+            # Where turned photos were refused, whatever is finished is upright.
+            if held and (found := read_json(note)) != mine and found != {**mine, "exif": "refuse"}:
                 what = "weights" if found.get("runs") != runs else "options"
                 raise UserError(
                     f"{self.path}: holds predictions by other {what} ({_said(found)}; now {_said(mine)}). Name another "
@@ -169,8 +173,8 @@ class Output:
             with (self.path / TABLE).open(encoding="utf-8", newline="") as table:
                 self.rows = {row.pop("name"): row for row in csv.DictReader(table)}
 
-    def has(self, file: Input) -> bool:
-        """Whether a file is predicted already.
+    def has(self, file: Input, box: Box | None) -> bool:
+        """Whether a file, which is what it was, is predicted already, with the same box.
 
         Raises:
             UserError: If its prediction would have the name of another file's.
@@ -183,9 +187,9 @@ class Output:
                 f"{file.path}: its prediction {file.name} would replace that of {row['file']} in {self.path}. Name "
                 "another folder by --output."
             )
-        return row["sha256"] == _digest(file.path) and (not self.suffix or (self.path / row["output"]).exists())
+        return row["sha256"] == _digest(file.path, box) and (not self.suffix or (self.path / row["output"]).exists())
 
-    def add(self, file: Input, one: Prediction) -> None:
+    def add(self, file: Input, one: Prediction, box: Box | None) -> None:
         """Writes a file's prediction and its map of disagreement; its row is written by `save`."""
         output = file.name + self.suffix if self.suffix else ""
         if output:
@@ -196,7 +200,7 @@ class Output:
             write_bytes(self.path / MAPS / f"{file.name}.png", buffer.getvalue())
         numbers = one.row()
         last = {name: numbers.pop(name) for name in ("confidence", "disagreement")}
-        head = {"file": str(file.path), "output": output, "sha256": _digest(file.path)}
+        head = {"file": str(file.path), "output": output, "sha256": _digest(file.path, box)}
         self.rows[file.name] = head | last | numbers
 
     def save(self) -> None:
@@ -210,18 +214,20 @@ class Output:
         table.writerows({"name": name, **row} for name, row in sorted(self.rows.items()))
         write_text(self.path / TABLE, text.getvalue())
 
-    def draw(self, translator: Translator, exif: Exif | None, boxes: Mapping[str, Box]) -> None:
+    def draw(self, translator: Translator, exif: Exif, boxes: Mapping[str, Box]) -> None:
         """Draws up to 48 files spread over all, each with its prediction, and the classes' colours."""
         names = sorted(self.rows)
         step = max(1, -(-len(names) // SHOWN))
         cells: list[tuple[str, Picture.Image, Picture.Image]] = []
         for name in names[::step]:
-            path = Path(self.rows[name]["file"])
-            if not path.exists():
+            row = self.rows[name]
+            path = Path(row["file"])
+            try:
+                given = translator.inputs.read(path, exif, box_of(path, boxes))
+                one = written(path, self.path / row["output"], translator.target, given, row.get("class"))
+            except (OSError, UserError):  # moved since, or not named in this call
                 continue
-            (one,) = translator.batch([path], exif, boxes)
-            if isinstance(one, Prediction):
-                cells.append((name, fitted(one.photo), fitted(one.overlay())))
+            cells.append((name, fitted(given.photo), fitted(one.overlay())))
         if not cells:
             return
         width, height = 2 * CELL + GAP, CELL + LINE + GAP
@@ -294,9 +300,16 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(p for p in those if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def _digest(path: Path, box: Box | None) -> str:
+    """Hash of a file's content, and of its box if it has one; of nothing if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            sha = hashlib.file_digest(file, "sha256")
+    except OSError:
+        return ""
+    if box is not None:
+        sha.update(repr(box).encode())
+    return sha.hexdigest()[:16]
 
 
 def _said(note: Mapping[str, Any]) -> str:

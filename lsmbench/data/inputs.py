@@ -57,6 +57,11 @@ class InputForm(ABC):
     note: ClassVar[str] = ""
     """What a person has to know who gives files without anything beside them."""
 
+    @property
+    @abstractmethod
+    def turned(self) -> Exif:
+        """What the run did with photos that are stored turned."""
+
     @abstractmethod
     def read(self, path: Path, exif: Exif | None = None, box: Box | None = None) -> Given:
         """Reads a file.
@@ -95,6 +100,11 @@ class PictureInput(InputForm):
     half: bool = False
     resample: Literal["bilinear", "box"] = "bilinear"
     kind: ClassVar[str] = "picture"
+
+    @property
+    def turned(self) -> Exif:
+        """As the folder's option `exif` says."""
+        return self.reading.exif
 
     def read(self, path: Path, exif: Exif | None = None, box: Box | None = None) -> Given:
         """As the dataset reads its own files."""
@@ -139,6 +149,11 @@ class FaceInput(InputForm):
         "(file,left,top,right,bottom around brows, jaw and chin) is taken whole, as a square: expect good points only "
         "where the face fills the photo."
     )
+
+    @property
+    def turned(self) -> Exif:
+        """As the option `exif` says."""
+        return self.exif
 
     def read(self, path: Path, exif: Exif | None = None, box: Box | None = None) -> Given:
         """Cuts the face out."""

@@ -12,7 +12,7 @@ import pandas as pd
 from lsmbench.benchmarks.plan import BENCHMARK, Unit
 from lsmbench.errors import UserError
 from lsmbench.reports.frame import FINISHED, read_benchmark
-from lsmbench.runs.config import Machine, nearest
+from lsmbench.runs.config import Machine
 from lsmbench.runs.model import has_weights
 from lsmbench.runs.translator import Member, Translator
 
@@ -62,7 +62,7 @@ def choose(folder: Path, method: str | None = None, paired: float | None = None,
         raise UserError(f"{folder}: holds no finished run yet. Run the benchmark first: {benchmark.plan.command}")
     if method is not None and method not in set(done["label"]):
         raise UserError(
-            f"{folder}: --method {method}: no finished run of such a row{nearest(method, set(done['label']))} "
+            f"{folder}: --method {method}: no finished run of such a row. "
             f"There are: {', '.join(dict.fromkeys(done['label']))}."
         )
     done = done[done["label"] == method] if method is not None else done[~done["floor"]]

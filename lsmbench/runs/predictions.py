@@ -15,6 +15,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 from torch import Tensor
 
+from lsmbench.data.files import open_picture, read_pts
 from lsmbench.data.inputs import Given
 from lsmbench.domains import Category, Domain, Image, LabelColours, Landmarks
 from lsmbench.palettes import IGNORED
@@ -168,6 +169,7 @@ def brought_back(path: Path, given: Given, said: Sequence[Said], domain: Domain,
     """
     found = Prediction(path, domain, given.size, given.photo, cut=given.cut)
     if isinstance(domain, Landmarks):
+        found.cut = False
         _points(found, given, said)
     elif isinstance(domain, Category):
         _category(found, domain, said)
@@ -175,6 +177,35 @@ def brought_back(path: Path, given: Given, said: Sequence[Said], domain: Domain,
         _classes(found, given, said)
     else:
         _image(found, given, said, deep)
+    return found
+
+
+def written(path: Path, output: Path, domain: Domain, given: Given, category: str | None = None) -> Prediction:
+    """A prediction as `save` wrote it, without its numbers.
+
+    Args:
+        path: The file that was predicted.
+        output: What was written.
+        domain: What was predicted.
+        given: The file as it was given.
+        category: The class, if a category was predicted.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    found = Prediction(path, domain, given.size, given.photo, category=category)
+    if isinstance(domain, Landmarks):
+        found.points = read_pts(output)
+    elif not isinstance(domain, Category):
+        pixels = np.asarray(open_picture(output))
+        if domain.label_count is None:
+            found.image = pixels if pixels.ndim == 3 else pixels[..., None]
+        elif isinstance(domain, LabelColours):
+            found.mask = domain.palette.decode(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()), True)[
+                0
+            ].numpy()
+        else:
+            found.mask = pixels
     return found
 
 
