@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -137,7 +137,8 @@ def chosen(path: Path, method: str | None = None, paired: float | None = None, s
 
 def _cells(done: pd.DataFrame, unit: Unit) -> list[_Cell]:
     cells = []
-    for (label, paired), runs in done.groupby(["label", "paired"], sort=False, dropna=False):
+    for (label, n), runs in done.groupby(["label", "paired"], sort=False, dropna=False):
+        paired = cast(float, n)
         amount = "every N (no pairs)" if math.isnan(paired) else f"N = {unit.amount(paired)}"
         homes = tuple(home for home in runs["folder"] if has_weights(home))
         if not math.isnan(score := _score(runs)):

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -225,7 +227,7 @@ class Translator:
         domain = self.domains[self.method.source]
         said: list[list[Said]] = []
         if given:
-            views = torch.cat([domain.unpack(domain.views(one.view[None])) for one in given.values()])
+            views = torch.cat([domain.unpack(domain.views(np.array(one.view)[None])) for one in given.values()])
             random = any(member.method.random_at_test for member in self.members)
             numbers = [_number(files[i]) if random else i for i in given]
             said = [self._said(member, views, numbers) for member in self.members]
@@ -241,7 +243,8 @@ class Translator:
         """What one member says of a batch, on the processor's side."""
         method = member.method
         with _arithmetic(member.precision, self.device):
-            given = views.to(self.device, method.dtype if views.is_floating_point() else views.dtype)
+            kind = cast(torch.dtype, method.dtype) if views.is_floating_point() else views.dtype
+            given = views.to(self.device, kind)
             batch = {method.source: given, INDEX: torch.tensor(list(numbers)[: len(views)])}
             decided = method.predictions(batch, method.source, method.target).cpu()
             logits = method.confidence(batch, method.source, method.target)
