@@ -23,6 +23,7 @@ COMMANDS = {
     "bench": "a grid of runs and its report: lsmbench bench quick",
     "sweep": "a search for the best parameters of a row: lsmbench sweep sit --method lsm --paired 5\n"
     "lsmbench sweep show sit: how it stands, what was best, what matters",
+    "predict": "the best method's prediction for every file: lsmbench predict results/mine photos/ --output masks/",
     "report": "tables and pictures again, from results alone: lsmbench report results/quick",
     "leaderboard": "every result on disk on one page: lsmbench leaderboard results runs",
     "select": "which photos of a folder to annotate: lsmbench select photos -k 20",

@@ -15,12 +15,16 @@ from lsmbench.benchmarks.compute import launch
 from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
+from lsmbench.reports.choice import choose
 from lsmbench.reports.report import console_table, write_report
 from lsmbench.runs import ranks
 from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.environment import cores
+from lsmbench.runs.model import delete_weights
 from lsmbench.runs.results import write_json, write_text
 from lsmbench.runs.tracking import Tracking
+
+KEEP = ("all", "best-row", "none")
 
 
 def run(words: list[str]) -> int:
@@ -41,6 +45,13 @@ def run(words: list[str]) -> int:
         "--tuned", action="store_true", help="Give each row the parameters that a sweep found for the nearest N"
     )
     parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
+    parser.add_argument(
+        "--keep-weights",
+        choices=KEEP,
+        default="all",
+        help="Whose weights stay on disk after the report: all; best-row, the runs that lsmbench predict would take; "
+        "none. Results stay in any case",
+    )
     add_options(parser, "", Machine)
     add_options(parser, "", Tracking)
     values = parse_arguments(parser, words)
@@ -87,6 +98,8 @@ def run(words: list[str]) -> int:
     for table in console_table(folder):
         console.print(table)
     console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False)
+    if values.keep_weights != "all":
+        _delete_weights(folder, [run.id for run in grid.runs], values.keep_weights)
     tell_unsent(tracking)
     if not outcome.failed:
         return 0
@@ -109,6 +122,21 @@ def _folds(word: str) -> int | str | None:
         return int(word)
     except ValueError as error:
         raise UserError(f"--folds {word}: expected a number of folds, leave_one_out or none.") from error
+
+
+def _delete_weights(folder: Path, runs: list[str], keep: str) -> None:
+    """Deletes weights of finished runs, whose results stay, and says what that freed."""
+    kept: set[str] = set()
+    if keep == "best-row":
+        try:
+            chosen = choose(folder)
+        except UserError as error:
+            console.print(f"All weights are kept: {escape(str(error))}", highlight=False)
+            return
+        kept = {home.name for home in chosen.homes}
+        console.print(f"Weights are kept of {escape(chosen.text)}", highlight=False)
+    freed = sum(delete_weights(folder / "runs" / name) for name in runs if name not in kept)
+    console.print(f"Weights of other runs are deleted: {freed / 1e6:.1f} MB.", highlight=False)
 
 
 def _default_jobs(accelerator: str, devices: int) -> int:

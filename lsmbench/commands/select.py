@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,10 @@ def run(words: list[str]) -> int:
             functions of `lsmbench.data.features` and `lsmbench.data.selection`.
     """
     values = parse_arguments(_parser(), words)
+    if values.by_disagreement is not None:
+        return _by_disagreement(Path(values.by_disagreement), values.k)
+    if values.path is None:
+        raise UserError("select: name a folder with photos, or the table of predictions with --by-disagreement.")
     folder, size = Path(values.path), values.size
     sheet = Path(values.output or f"select-{folder.resolve().name or 'photos'}.png")
     # Check the options before minutes of computing.
@@ -73,6 +78,33 @@ def run(words: list[str]) -> int:
         print(path)
     shown = f" (the first {SHOWN} of {len(chosen)})" if len(chosen) > SHOWN else ""
     errors.print(f"Largest cluster first. Contact sheet{shown}: {escape(str(sheet))}", highlight=False)
+    return 0
+
+
+def _by_disagreement(table: Path, k: int) -> int:
+    """Prints the files of a table of predictions on which its methods disagree most, most first; ties by path.
+
+    Raises:
+        UserError: If the table is missing, holds no disagreement, or fewer files than are asked for.
+    """
+    if k < 1:
+        raise UserError(f"-k {k}: expected at least 1 photo to choose.")
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: cannot be read as a table of predictions ({error}).") from error
+    try:
+        found = [(-float(row["disagreement"]), row["file"]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{table}: has no number in the column disagreement for every file, which needs several seeds or folds of "
+            "a method. Train with SEEDS=0,1 or more, and predict from the folder of results."
+        ) from error
+    if k > len(found):
+        raise UserError(f"-k {k}: expected at most the number of files in {table}, {len(found)}.")
+    for _, name in sorted(found)[:k]:
+        print(name)
     return 0
 
 
@@ -264,7 +296,16 @@ def _parser() -> ArgumentParser:
         description="Chooses which photos of a folder to annotate first: one representative of each of K clusters of "
         "similar photos. Prints their paths, one per line, largest cluster first, and draws them on a contact sheet.",
     )
-    parser.add_argument("path", metavar="PATH", type=str, help="Folder with photos in it or in its subfolders")
+    parser.add_argument(
+        "path", metavar="PATH", type=str, nargs="?", help="Folder with photos in it or in its subfolders"
+    )
+    parser.add_argument(
+        "--by-disagreement",
+        type=str,
+        metavar="predictions.csv",
+        help="In place of a folder: the table that lsmbench predict wrote; chooses the files on which the seeds of the "
+        "method disagree most",
+    )
     parser.add_argument("-k", type=int, required=True, metavar="K", help="How many photos to choose")
     parser.add_argument(
         "--features",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsmbench.data.files import Findings
+from lsmbench.data.inputs import InputForm
 from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools, Stored
 from lsmbench.domains import Domain
 from lsmbench.errors import UserError
@@ -223,6 +224,13 @@ class Dataset(ABC):
                 found.samples = {view: pools.take(view, both) for view in (self.source, self.target)}
                 found.names = pools.names(both) or []
         return found
+
+    def inputs(self) -> InputForm | None:
+        """How single files of a user become source views, for predictions; `None` if there are no such files.
+
+        A finished run keeps it: it must hold all that the options and the data decide.
+        """
+        return None
 
     def targets(self) -> NDArray[np.generic]:
         """View `y` of all samples, as `load` gives it; override where photos need not be read for it.

@@ -182,12 +182,15 @@ def decode(kind: Kind, sample: Sample, reading: Reading, findings: Findings) -> 
     return made
 
 
-def read_image(path: Path, reading: Reading) -> tuple[NDArray[np.generic], tuple[int, int]]:
+def read_image(
+    path: Path, reading: Reading, raster: Raster | None = None
+) -> tuple[NDArray[np.generic], tuple[int, int]]:
     """Reads a photo as `decode` reads view `x` of a picture with an annotation.
 
     Args:
         path: The photo.
         reading: With the channels and the reach that the set has (`PictureFolder.reading`).
+        raster: The file's picture or a part of it, if it is read already.
 
     Returns:
         The view, (C, size, size), uint8, or float32 in [0, 1]; and the photo's width and height.
@@ -195,8 +198,19 @@ def read_image(path: Path, reading: Reading) -> tuple[NDArray[np.generic], tuple
     Raises:
         UserError: As `read_raster`.
     """
-    raster = read_raster(path, reading.exif)
+    raster = read_raster(path, reading.exif) if raster is None else raster
     return _image(raster, path, reading, "x"), raster.size
+
+
+def read_colours(path: Path, reading: Reading, raster: Raster) -> NDArray[np.uint8]:
+    """Reads a label map in colours as `decode` reads one that is given for `y`: uint8 (3, size, size).
+
+    Raises:
+        UserError: If it holds more than 8 bits, or, in a lossless file, a colour that is not in the palette.
+    """
+    assert reading.palette is not None
+    found, _ = _read_colours(_as_8_bits(raster, path), path, reading.palette, False)
+    return reading.palette.encode(_labels_fitted(found, reading, 1.0, IGNORED))
 
 
 def shown_part(size: tuple[int, int], reading: Reading) -> NDArray[np.bool_]:
@@ -427,7 +441,7 @@ def _is_jpeg(path: Path) -> bool:
         return file.read(3) == b"\xff\xd8\xff"
 
 
-def _window(width: int, height: int, fit: Fit) -> tuple[float, float, float, float]:
+def window_of(width: int, height: int, fit: Fit) -> tuple[float, float, float, float]:
     """Left, top, width and height, in pixels, of the part of a picture that is shown; `pad` shows more than it all."""
     if fit == "stretch":
         return 0.0, 0.0, float(width), float(height)
@@ -445,7 +459,7 @@ def _fitted(
 
     `finer` says how many pixels of this picture are one of the picture whose window is shown, per side.
     """
-    window = _window(picture.width // finer, picture.height // finer, fit)
+    window = window_of(picture.width // finer, picture.height // finer, fit)
     left, top, width, height = (finer * edge for edge in window)
     if width > picture.width or height > picture.height:
         canvas = Picture.new(picture.mode, (int(width), int(height)), beyond)
@@ -466,7 +480,7 @@ def _place(points: Points, size: tuple[int, int], reading: Reading, sample: Samp
     """
     assert sample.annotation is not None
     assert sample.picture is not None
-    left, top, width, height = _window(*size, reading.fit)
+    left, top, width, height = window_of(*size, reading.fit)
     placed = (points - (left, top)) / (width, height)
     beyond = outside_by(points, size)
     cut = ((placed < 0) | (placed > 1)).any(1)

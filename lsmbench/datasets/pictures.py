@@ -20,6 +20,7 @@ from lsmbench.data.census import Labels, Reach, opaque, parse_window, reach_of, 
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
 from lsmbench.data.files import Findings, few, same_content, without_limit
+from lsmbench.data.inputs import InputForm, PictureInput
 from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, all_of, find
 from lsmbench.data.naming import note_likely_units, units_of
 from lsmbench.data.pairing import AUTO
@@ -317,6 +318,25 @@ class PictureFolder(Dataset):
             for view in "xy"
         }
         return replace(self._reading, channels=arrays["x"].shape[1], x_reach=reach["x"], y_reach=reach["y"])
+
+    def inputs(self) -> InputForm | None:
+        """Pictures as `x` is read; label maps in colours for `direction=y_to_x`, and pictures if `y` is one.
+
+        `None` where the source is a mask of numbers or landmarks.
+
+        Raises:
+            UserError: As `load`.
+        """
+        domain, kind, reading = self.domains[self.source], self._read()[0].kind, self.reading
+        convert, half = self._reading.channels > 0, kind == "sides"
+        if self.source == "y":  # the other half, and the other range
+            side: Literal["x_left", "x_right"] = "x_left" if reading.side_by_side == "x_right" else "x_right"
+            reading = replace(reading, side_by_side=side, x_reach=reading.y_reach, window="auto")
+        if isinstance(domain, LabelColours):
+            return PictureInput(reading, "colours", half=half)
+        if not isinstance(domain, Image):
+            return None
+        return PictureInput(replace(reading, channels=domain.channels, palette=None), convert=convert, half=half)
 
     @property
     def truths(self) -> dict[str, str]:

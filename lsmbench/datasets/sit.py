@@ -16,7 +16,9 @@ from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import COPY, Arrays, Dataset, data_root
+from lsmbench.data.decoding import Reading
 from lsmbench.data.files import check_pixels, without_limit
+from lsmbench.data.inputs import PictureInput
 from lsmbench.data.pools import Stored
 from lsmbench.datasets.textures import canvas, herringbone
 from lsmbench.domains import Domain, Image, Mask
@@ -118,6 +120,10 @@ class SIT(Dataset):
         """`copy`: masks of the rings that the images show, uint8 (N, size, size); the released pairs have none."""
         copies = self._arrays().get("copies")
         return {} if copies is None else {COPY: copies}
+
+    def inputs(self) -> PictureInput:
+        """Pictures of any size, as grey, stretched and reduced by averaging areas."""
+        return PictureInput(Reading(self.size, channels=1, exif="apply"), resample="box")
 
     def _arrays(self) -> Arrays:
         key: dict[str, object] = {"version": VERSION, "variant": self.variant, "size": self.size}

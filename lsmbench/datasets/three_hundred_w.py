@@ -29,6 +29,7 @@ from lsmbench.data.files import (
     square_around,
     to_mode,
 )
+from lsmbench.data.inputs import FaceInput
 from lsmbench.domains import EYES, Domain, Image, Landmarks
 from lsmbench.errors import UserError
 from lsmbench.options import option
@@ -199,6 +200,10 @@ class ThreeHundredW(Dataset):
         if self.split_by == "official":
             return _official(self._arrays()["folder"], seed)
         return super().split(count, 0 if seed is None else seed)
+
+    def inputs(self) -> FaceInput:
+        """Photos, of which the box of the face is cut out, with the margin that landmarks got."""
+        return FaceInput(self.size, float(self.margin), self.exif)
 
     def inspect(self) -> Inspection:
         """Reads all files by the same code as `load`, but without the cache, and looks for equal pictures."""

@@ -54,6 +54,13 @@ class Domain(ABC):
         """
         raise TypeError(f"{self.kind} views have no classes")
 
+    def logits(self, output: Tensor) -> Tensor | None:
+        """Network outputs as one logit for each class, (B, K, …), whose greatest `decide` takes.
+
+        `None` for domains without classes, and for those whose outputs are something else.
+        """
+        return None
+
     def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Converts decided views and the truth to the form that the metrics compare.
 

@@ -164,6 +164,10 @@ class Mask(Domain):
         """The most probable class; for two classes, probability above one half."""
         return (output[:, 0] > 0).long() if self.binary else output.argmax(1)
 
+    def logits(self, output: Tensor) -> Tensor:
+        """Of two classes the first has the logit 0: its share is then one minus the other's sigmoid."""
+        return torch.cat([torch.zeros_like(output), output], 1) if self.binary else output
+
     def loss(self, output: Tensor, view: Tensor) -> Tensor:
         """Binary cross-entropy (SIT) or cross-entropy (more than two classes) on logits (LSM, Table 4).
 

@@ -196,10 +196,18 @@ class GAN(Method):
 
     def predict(self, views: Views, source: str, target: str) -> Tensor:
         """Translates and decides; with `test_time_dropout`, dropout is on."""
+        self._drop_at_test()
+        return super().predict(views, source, target)
+
+    def logits(self, views: Views, source: str, target: str) -> Tensor | None:
+        """As `predict`."""
+        self._drop_at_test()
+        return super().logits(views, source, target)
+
+    def _drop_at_test(self) -> None:
         for module in self.modules():
             if self.random_at_test and isinstance(module, nn.Dropout):
                 module.train()
-        return super().predict(views, source, target)
 
     def joint_verdict(self, discriminator: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """The logits of a `joint_discriminator`."""

@@ -107,6 +107,10 @@ class SegmentationMethod(Method):
             return super().predict(views, source, target)
         return self.domains[target].from_labels(self.translate(views[source], source, target).argmax(1))
 
+    def logits(self, views: Views, source: str, target: str) -> Tensor | None:
+        """The network's output, if the target has classes."""
+        return None if self.classes is None else self.translate(views[source], source, target)
+
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Translates the pairs once for all terms: the `output`, and `y`, the true view or its labels; else empty."""
         if self.pair not in batch:

@@ -24,7 +24,7 @@ from lsmbench.errors import DivergedError, Elsewhere, UserError
 from lsmbench.evaluations import Predict
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
-from lsmbench.runs import environment, pictures, stage
+from lsmbench.runs import environment, model, pictures, stage
 from lsmbench.runs.checks import check_same, check_started, check_supervision
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
 from lsmbench.runs.context import Progress, Run, trainer
@@ -115,6 +115,8 @@ def execute(
                 with _failures_recorded(run):
                     result = _train_and_test(run, tracked)
                     if ranks.rank == 0:
+                        if testing:
+                            model.keep(run)
                         folder.end(result, testing)
                     return result
 
