@@ -20,7 +20,7 @@ from lsmbench.data.dataset import Dataset
 from lsmbench.data.features import from_file
 from lsmbench.data.module import INDEX, DataModule, Views
 from lsmbench.data.pools import Numbers
-from lsmbench.domains import Category, Domain
+from lsmbench.domains import Category, Domain, Mask
 from lsmbench.errors import UserError
 from lsmbench.methods.base import Method, MethodConfig
 from lsmbench.methods.phases import Stage
@@ -41,6 +41,8 @@ _TRUNCATIONS = (2, 4, 8, 16, 32, 64, 128, _COMPONENTS)
 _FIT_PIXELS = 2**20
 _FIT_ROWS = 2048
 _FOLDS = 10
+_JUDGED = 100
+_LIFTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 @dataclass
@@ -73,8 +75,9 @@ class RidgeConfig(MethodConfig):
             )
 
 
-Choice = tuple[int, bool]
-"""How many components are predicted, and whether the intercept is the pairs' own; else the means of all shown views."""
+Choice = tuple[int, bool, float]
+"""How many components are predicted; whether the intercept is the pairs' own, else the means of all shown views; and
+by how much the background's value is lowered before the greatest value decides."""
 
 Fitted = Callable[[Sequence[int], float, Choice], dict[str, Tensor]]
 """What is learnt from some pairs, by their places, with a strength and a choice."""
@@ -83,10 +86,10 @@ Fitted = Callable[[Sequence[int], float, Choice], dict[str, Tensor]]
 class Ridge(Method):
     """Ridge regression in closed form, on pixels or on a frozen encoder's features.
 
-    The strength λ (19 values, 10⁻⁶ to 10³ times the mean eigenvalue), the number of components and the form are those
-    with the best primary metric on the validation pairs. Without validation pairs they are those with the best metric
-    of cross-validation over the training pairs, in at most ten folds and one by one where there are ten or fewer; a
-    single pair leaves nothing to compare, and λ is 1.
+    The strength λ (10⁻⁶ to 10³ times the mean eigenvalue, in half decades, of maps in whole ones), the number of
+    components and the form are those with the best primary metric on the validation pairs, of maps the first 100.
+    Without validation pairs they are those with the best metric of cross-validation over the training pairs, in at most
+    ten folds and one by one where there are ten or fewer; a single pair leaves nothing to compare, and λ is 1.
 
     `whole`: y = ȳ + C Wᵀ (f(x) − f̄), with C principal components of y and W from the pairs. With `y_only=pca`, ȳ, f̄
     and C are those of all shown views, paired or not, so that four pairs need not find the mean; only as many leading
@@ -99,7 +102,10 @@ class Ridge(Method):
     pixel's features: its position (8×8 tent functions) and, of `pixels`, the channels and blurred copies (σ of 1, 2, 4
     and 8 px), local deviations, and 192 fixed random 5×5 filters with a rectifier (random features after Coates and Ng
     2012); of an encoder, its maps of stride 2, 4 and 8, enlarged. Maps are predicted at 128 px at most and enlarged
-    bilinearly; classes are decided by the greatest value. At most 2²⁰ pixels of the pairs are used.
+    bilinearly. At most 2²⁰ pixels of the pairs are used.
+
+    The greatest value decides the class; of masks, the background's is first lowered by what scores best in validation
+    (0 to 0.7), since a foreground IoU asks for more foreground than the pixels' accuracy.
 
     No paper stands behind it as a whole. It has no random choice of its own, and needs no stage of training.
     """
@@ -190,15 +196,16 @@ class Ridge(Method):
         a, scores = x[at] - mean_x, (y[: len(pairs)] - mean_y) @ components.T
         more = len(numbers) > len(pairs) or len(x) > len(pairs)
         counts = [*(k for k in _TRUNCATIONS if more and k < len(components)), len(components)]
-        choices = [(count, False) for count in counts] * more + [(count, True) for count in counts]
+        choices = [(count, False, 0.0) for count in counts] * more + [(count, True, 0.0) for count in counts]
 
         def fitted(rows: Sequence[int], strength: float, choice: Choice) -> dict[str, Tensor]:
-            count, own = choice
+            count, own, lift = choice
             at_x, at_scores, path = paths(tuple(rows), own)
             return {
                 "mean_x": mean_x + at_x, "weights": path.at(strength)[:, :count], "components": components[:count],
                 "mean_y": mean_y + at_scores @ components, "side": torch.tensor(side),
                 "rows": torch.tensor(len(data.pools)), "strength": torch.tensor(strength, dtype=torch.float64),
+                "lift": torch.tensor(lift),
             }  # fmt: skip
 
         @cache
@@ -222,23 +229,24 @@ class Ridge(Method):
                 total, count = total + values.sum(0), count + known.sum(0)
         offset = total / count.clamp_min(1)
         step = max(1, round((len(pairs) * side**2 / _FIT_PIXELS) ** 0.5))
-        sums: list[tuple[Tensor, ...]] = []
-        for place, part in enumerate(_parts(pairs, 1)):
-            x = self._pixels_of(self._photos(data, part), side)[:, :, ::step, ::step]
-            values, known = self._shares(data, part, side)
-            values = (values - offset)[:, :, ::step, ::step]
+
+        def summed(numbers: Numbers) -> tuple[Tensor, ...]:
+            """Number of pixels, and sums over them: of features, of targets, and of products."""
+            x = self._pixels_of(self._photos(data, numbers), side)[:, :, ::step, ::step]
+            values, known = self._shares(data, numbers, side)
             used = known[:, 0, ::step, ::step].flatten() > 0
-            a, b = (v.movedim(1, -1).flatten(0, 2)[used].double() for v in (x, values))
-            sums.append((torch.tensor(len(a)), a.sum(0), b.sum(0), a.T @ a, a.T @ b))
-            if place >= judge.folds:  # sums over the folds are enough
-                sums[judge.fold_of(place)] = _added([sums.pop(), sums[judge.fold_of(place)]])
+            shown = (x, (values - offset)[:, :, ::step, ::step])
+            a, b = (v.movedim(1, -1).flatten(0, 2)[used].double() for v in shown)
+            return torch.tensor(len(a)), a.sum(0), b.sum(0), a.T @ a, a.T @ b
+
+        sums = [_added([summed(part) for part in _parts(fold, 16)]) for fold in judge.folds]
 
         def fitted(rows: Sequence[int], strength: float, choice: Choice) -> dict[str, Tensor]:
             mean, sd, at_mean, path = paths(tuple(sorted({judge.fold_of(row) for row in rows})))
             weights = path.at(strength) / sd[:, None]
             return {
                 "weights": weights, "bias": at_mean - mean @ weights, "offset": offset, "side": torch.tensor(side),
-                "strength": torch.tensor(strength, dtype=torch.float64),
+                "strength": torch.tensor(strength, dtype=torch.float64), "lift": torch.tensor(choice[2]),
             }  # fmt: skip
 
         @cache
@@ -250,8 +258,8 @@ class Ridge(Method):
             products = (xy / n.clamp_min(1) - mean[:, None] * at_mean) / sd[:, None]
             return mean, sd, at_mean, closed_form.Path.of_sums(covariance / sd / sd[:, None], products)
 
-        value, strength, _ = judge.search(fitted, [(0, True)])
-        return value, _kept(fitted(range(len(pairs)), strength, (0, True)))
+        value, strength, choice = judge.search(fitted, [(0, True, 0.0)])
+        return value, _kept(fitted(range(len(pairs)), strength, choice))
 
     # Features ---------------------------------------------------------------------------------------------------------
 
@@ -356,7 +364,7 @@ class Ridge(Method):
         domain = self.domains[self.target]
         if "offset" in kept:
             weights, bias = kept["weights"].to(features.dtype), kept["bias"].to(features.dtype)
-            values = torch.einsum("bdhw,dk->bkhw", features, weights) + bias[:, None, None] + kept["offset"]
+            values = F.conv2d(features, weights.T[:, :, None, None], bias) + kept["offset"]
         else:
             centred = features - kept["mean_x"].double()
             flat = centred @ kept["weights"].double() @ kept["components"].double() + kept["mean_y"].double()
@@ -365,7 +373,10 @@ class Ridge(Method):
             side = int(kept["side"])
             values = flat.reshape(len(flat), -1, side, side)
         values = _resized(values.float(), domain.shape[-1])
-        return domain.from_labels(values.argmax(1)) if domain.label_count else values.clamp(0, 1)
+        if not domain.label_count:
+            return values.clamp(0, 1)
+        background = values[:, :1] - kept["lift"]
+        return domain.from_labels(torch.cat([background, values[:, 1:]], 1).argmax(1))
 
 
 class _Judge:
@@ -382,15 +393,18 @@ class _Judge:
         truth = method.truths.get(method.target, method.target)
         val = data.val
         self.val = val[data.pools.has(method.source, val) & data.pools.has(truth, val)]
+        if not method.domains[method.target].is_vector:
+            self.val = self.val[:_JUDGED]
         self.truth = truth if len(self.val) else method.target
-        self.folds = min(_FOLDS, len(pairs))
+        count = 1 if len(self.val) else min(_FOLDS, len(pairs))
+        self.folds = [pairs[k::count] for k in range(count)]
 
     def fold_of(self, row: int) -> int:
         """The fold of a pair, by its place."""
-        return row % self.folds
+        return row % len(self.folds)
 
     def search(self, fitted: Fitted, choices: list[Choice]) -> tuple[float, float, Choice]:
-        """The best strength and choice: strengths with all components, then choices, then strengths again.
+        """The best strength and choice: strengths with all components, choices, thresholds, strengths again.
 
         Args:
             fitted: What is learnt from some of the pairs, by their places.
@@ -404,8 +418,16 @@ class _Judge:
             return 0.0, 1.0, first
         tried: dict[tuple[float, Choice], float] = {}
         best = (1.0, first)
-        for strengths in (True, False, True):
-            line = [(one, best[1]) for one in STRENGTHS] if strengths else [(best[0], choice) for choice in choices]
+        target = self.method.domains[self.method.target]
+        lifts = _LIFTS if isinstance(target, Mask) else (0.0,)
+        strengths = STRENGTHS if target.is_vector else STRENGTHS[::2]
+        for turn in ("strengths", "choices", "lifts", "strengths"):
+            strength, (count, own, _) = best
+            line = {
+                "strengths": [(one, best[1]) for one in strengths],
+                "choices": [(strength, choice) for choice in choices],
+                "lifts": [(strength, (count, own, one)) for one in lifts],
+            }[turn]
             new = [one for one in line if one not in tried]
             tried |= dict(zip(new, self._values(fitted, new), strict=True)) if new else {}
             best = max(tried, key=lambda one: tried[one])
@@ -417,8 +439,8 @@ class _Judge:
         places = np.arange(len(self.pairs))
         parts = [(places, self.val)]
         if not len(self.val):
-            fold = places % self.folds
-            parts = [(places[fold != k], self.pairs[fold == k]) for k in range(self.folds)]
+            count = len(self.folds)
+            parts = [(places[places % count != k], fold) for k, fold in enumerate(self.folds)]
         for rows, numbers in parts:
             learnt = [fitted(rows.tolist(), *one) for one in candidates]
             for part in _parts(numbers, 16):

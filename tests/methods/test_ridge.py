@@ -313,3 +313,17 @@ def test_a_run_is_scored_as_its_method_predicts(dataset: str, make: Make, tmp_pa
     predicted: Tensor = method.predict(batch, "x", "y")
     scores = method.domains["y"].metrics()[0].score(predicted, batch["y"])
     np.testing.assert_allclose(result.scores[0].values, scores.numpy(), atol=1e-6)
+
+
+def test_a_rare_foreground_is_predicted_as_much_as_its_score_asks_for() -> None:
+    """Of a foreground that no pixel shows with more than one half, the greatest value alone would predict nothing."""
+
+    class Rare(Planted):
+        def load(self) -> Arrays:
+            rng = np.random.default_rng(0)
+            x = rng.uniform(0, 1, (120, 1, SIZE, SIZE)).astype(np.float32)
+            return {"x": x, "y": ((x[:, 0] > 0.7) & (rng.uniform(size=(120, SIZE, SIZE)) < 0.45)).astype(np.uint8)}
+
+    method, data = learnt(Rare("mask"))
+    assert method.learnt["lift"] > 0
+    assert score_of(method, data) > 0.3
