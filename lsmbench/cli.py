@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # With several devices torch warns that an option, which methods with several groups need, costs time.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # results appear as they come, in a log file too
+        sys.stdout.reconfigure(
+            line_buffering=True, errors="backslashreplace"
+        )  # results appear as they come, in a log file too
     try:
         sys.exit(_run(words))
     except UserError as error:

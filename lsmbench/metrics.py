@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -171,7 +173,11 @@ class ConfusionMetric(SampleMetric):
 
     def compute(self) -> Tensor:
         """The score over all samples together."""
-        scores = self.of(dim_zero_cat(self.confusions).sum(0).double()[None])
+        return self.of_sum(dim_zero_cat(self.confusions).sum(0))
+
+    def of_sum(self, confusion: Tensor) -> Tensor:
+        """The score of the sum (K, K) of some samples' confusion matrices."""
+        scores = self.of(confusion.double()[None])
         if scores.ndim > 1:
             scores = scores.nan_to_num(0.0).mean(1) if self.absent == "zero" else scores.nanmean(1)
         return scores[0].float()
@@ -183,6 +189,20 @@ class ConfusionMetric(SampleMetric):
     def _counts(self) -> NDArray[np.int64]:
         order = torch.argsort(dim_zero_cat(self.indices))
         return dim_zero_cat(self.confusions)[order].cpu().numpy()
+
+
+def ways_to_pool(name: str, classes: int) -> list[Callable[[Tensor], float]]:
+    """How a metric of this name may compute its value from the sum (K, K) of confusion matrices; perhaps none."""
+    kinds, found = ConfusionMetric.__subclasses__(), list[Callable[[Tensor], float]]()
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+        if kind.name == name:
+            found += [partial(_of_sum, kind(classes, absent)) for absent in ("zero", "ignore")]
+    return found
+
+
+def _of_sum(metric: ConfusionMetric, confusion: Tensor) -> float:
+    return float(metric.of_sum(confusion))
 
 
 class PixelAccuracy(ConfusionMetric):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
 from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
@@ -17,7 +18,7 @@ from lsmbench.errors import UserError
 from lsmbench.reports.choice import choose
 from lsmbench.reports.report import console_table, write_report
 from lsmbench.runs import ranks
-from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.environment import cores
 from lsmbench.runs.model import delete_weights
 from lsmbench.runs.results import write_json, write_text
@@ -34,6 +35,12 @@ def run(words: list[str]) -> int:
     add_benchmark_options(parser)
     parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
     parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
+    parser.add_argument(
+        "--folds",
+        type=str,
+        help="Deals the pairs to so many folds, each tested on once: a number, leave_one_out, or none for one split "
+        "(default: what the benchmark says, else 5 for a folder of fewer than 100 pairs without parts)",
+    )
     parser.add_argument(
         "--tuned", action="store_true", help="Give each row the parameters that a sweep found for the nearest N"
     )
@@ -52,6 +59,8 @@ def run(words: list[str]) -> int:
     if values.tuned:
         sections["tuned"] = True
     benchmark = requested(values, values.methods, **sections)
+    if values.folds is not None:
+        benchmark.supervision = {**benchmark.supervision, "folds": _folds(values.folds)}
     devices = int(benchmark.training.get("devices", 1))
     jobs = values.jobs if values.jobs is not None else _default_jobs(values.accelerator, devices)
     if jobs < 1:
@@ -59,7 +68,8 @@ def run(words: list[str]) -> int:
 
     ranks.check_alone()
     ranks.check(devices, values.accelerator)
-    grid = grids.expand(benchmark)
+    # N of the benchmark's own that its data is too small for are left out; those that a person typed are refused.
+    grid = grids.expand(benchmark, asked=bool(values.paired or values.paired_count))
     folder = Path(values.output) / benchmark.results
     write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
     write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
@@ -67,8 +77,10 @@ def run(words: list[str]) -> int:
         f"[bold]{escape(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",
         highlight=False,
     )
+    for note in grid.notes:
+        console.print(f"– {escape(note)}", highlight=False)
     for label, reason in grid.skipped.items():
-        console.print(f"– {label} is left out: it {reason}.", highlight=False)
+        console.print(f"– {escape(label)} is left out: it {escape(reason)}.", highlight=False)
     for use in grid.uses:
         differs = f" Its setting differs: {', '.join(use.differs)}." if use.differs else ""
         found = f"{len(use.best.trials)} trials of {use.best.benchmark} at {use.best.said}"
@@ -76,7 +88,12 @@ def run(words: list[str]) -> int:
         console.print(f"– {use.row} has the best parameters of {found} for N = {amounts}.{differs}", highlight=False)
     machine = Machine(values.accelerator, values.threads)
     tracking = Tracking(values.track, group=benchmark.results, folder=str(folder))
-    outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    try:
+        outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    except KeyboardInterrupt:
+        write_report(folder)
+        console.print(f"Report of the runs so far: {escape(str(folder / 'report.html'))}", highlight=False)
+        raise
     write_report(folder)
     for table in console_table(folder):
         console.print(table)
@@ -88,9 +105,23 @@ def run(words: list[str]) -> int:
         return 0
     errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
     for failure in outcome.failed:
-        errors.print(f"  {failure.id}: {escape(failure.reason)}", highlight=False)
+        errors.print(f"  {escape(failure.id)}: {escape(failure.reason)}", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
+
+
+def _folds(word: str) -> int | str | None:
+    """What `--folds` asks for.
+
+    Raises:
+        UserError: If it is neither a number nor one of the words.
+    """
+    if word in ("none", "leave_one_out"):
+        return None if word == "none" else word
+    try:
+        return int(word)
+    except ValueError as error:
+        raise UserError(f"--folds {word}: expected a number of folds, leave_one_out or none.") from error
 
 
 def _delete_weights(folder: Path, runs: list[str], keep: str) -> None:

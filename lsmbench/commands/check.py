@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lsmbench.arguments import nearest, parse_arguments
+from lsmbench.benchmarks.grid import possible_amounts
 from lsmbench.commands.console import console, parser_of
 from lsmbench.data.dataset import Dataset, Inspection
 from lsmbench.data.files import few
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
-from lsmbench.runs.config import add_options, nearest, parse_arguments
+from lsmbench.runs.config import add_options
 from lsmbench.runs.results import write_text
 
 
@@ -122,6 +124,8 @@ def check(dataset: Dataset, sheet: Path, console: Console, palette: Path | None 
     if findings.problems:
         console.print("The dataset is refused by train and bench until the problems are mended.", highlight=False)
         return False
+    for sentence in possible_amounts(dataset):
+        console.print(sentence, highlight=False)
     console.print("No problems.", highlight=False)
     return True
 

@@ -17,13 +17,14 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import console, errors, parser_of
 from lsmbench.data.files import PICTURES, Exif, few
 from lsmbench.data.inputs import Box, read_boxes
 from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, blank, fitted, font_for, legible, with_legend
 from lsmbench.errors import UserError
 from lsmbench.reports.choice import chosen
-from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.predictions import Prediction, suffix_of, written
 from lsmbench.runs.results import read_json, write_bytes, write_json, write_text
 from lsmbench.runs.translator import BATCH, Member, Translator, box_of

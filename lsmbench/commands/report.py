@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import console, parser_of
 from lsmbench.reports.report import console_table, write_report
-from lsmbench.runs.config import parse_arguments
 
 
 def run(words: list[str]) -> int:

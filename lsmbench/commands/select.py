@@ -16,6 +16,7 @@ from PIL import ImageDraw
 from rich.console import Console
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import errors
 from lsmbench.data import features
 from lsmbench.data.cache import cached_arrays
@@ -25,7 +26,6 @@ from lsmbench.data.rasters import bands_of, may_be_deep, read_raster
 from lsmbench.data.selection import Clusters, cluster
 from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, SOFT, blank, fitted, font_for, legible
 from lsmbench.errors import UserError
-from lsmbench.runs.config import parse_arguments
 from lsmbench.runs.results import write_bytes
 
 VERSION = 2

@@ -15,6 +15,7 @@ from lsmbench.commands.console import console, errors, is_first, tell_unsent
 from lsmbench.launch.local import compute
 from lsmbench.runs.config import Machine, add_options, config_from_arguments, names_in, run_parser
 from lsmbench.runs.context import Progress
+from lsmbench.runs.results import PANEL
 from lsmbench.runs.run import RunError
 from lsmbench.runs.tracking import Tracking
 
@@ -59,6 +60,8 @@ def run(words: list[str]) -> int:
             f"{len(score.values)} test samples)",
             highlight=False,
         )
+    if result.lacks:
+        console.print(f"No scores: {result.lacks}. Translations are drawn in {PANEL}.", highlight=False)
     console.print(escape(str(folder / "result.json")), highlight=False)
     tell_unsent(tracking)
     return 0

@@ -25,6 +25,9 @@ COPY = "copy"
 """The view, read by evaluations only, that holds the source's content in the form of the target (the copy floor)."""
 
 
+_FEWEST = 3
+
+
 @dataclass(frozen=True)
 class Split:
     """Sample numbers of the three parts of a dataset."""
@@ -171,7 +174,7 @@ class Dataset(ABC):
             seed: Shuffles before splitting; `None` keeps the samples' order (as LSM's released code does).
 
         Raises:
-            UserError: If a part would be empty.
+            UserError: If there are fewer than three samples, or units.
         """
         unit = self.units()
         units, what = count, "samples"
@@ -180,11 +183,19 @@ class Dataset(ABC):
             place = np.argsort(np.argsort(first))[member]  # each sample's unit, numbered by first appearance
             units, what = len(first), "units (patients, persons, scenes)"
         order = np.arange(units) if seed is None else np.random.default_rng((seed, 7)).permutation(units)
-        train, val = int(units * 0.7 + 1e-9), int(units * 0.1 + 1e-9)
-        if min(train, val, units - train - val) < 1:
-            raise UserError(f"dataset {self.name}: {units} {what} are too few to split 70/10/20; give at least 10.")
+        if units < _FEWEST:
+            raise UserError(f"dataset {self.name}: {units} {what} are too few to split; give at least {_FEWEST}.")
+        # Fewer than 10 leave one at least for each part.
+        train, val = min(int(units * 0.7 + 1e-9), units - 2), max(1, int(units * 0.1 + 1e-9))
         parts = (order[:train], order[train : train + val], order[train + val :])
         return Split(*parts) if unit is None else Split(*(np.flatnonzero(np.isin(place, part)) for part in parts))
+
+    def default_folds(self) -> int | None:
+        """In how many folds a benchmark cross-validates the pairs when it says nothing; `None`: one split, as here.
+
+        Override it where pairs may be few and lie in no parts of their own; `few_folds` helps.
+        """
+        return None
 
     def inspect(self) -> Inspection:
         """Looks at all of the data, and names every mistake instead of stopping at the first.
@@ -211,6 +222,7 @@ class Dataset(ABC):
             both = everything[pools.has(self.source, everything) & pools.has(self.target, everything)]
             if len(both):
                 found.samples = {view: pools.take(view, both) for view in (self.source, self.target)}
+                found.names = pools.names(both) or []
         return found
 
     def inputs(self) -> InputForm | None:

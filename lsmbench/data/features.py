@@ -109,17 +109,20 @@ def resnet50(photos: Photos, batch_size: int = 32, progress: Progress | None = N
         return _in_batches(photos, batch_size, activations, progress, channels=(1, 3))
 
 
-def pretrained() -> nn.Module:
-    """ResNet-50 with ImageNet's weights and without its last layer: RGB images to 2048 activations each.
+def pretrained(word: str = "resnet50") -> nn.Module:
+    """A ResNet with ImageNet's weights and without its last layer; resnet50 gives 2048 activations for each RGB image.
 
     Loads the weights from torch.hub's folder, and downloads them if they are missing.
+
+    Args:
+        word: `resnet18`, `resnet34` or `resnet50`.
 
     Raises:
         UserError: If the weights can be neither found nor downloaded, or the file holds something else.
     """
     from torchvision import models  # type: ignore[import-untyped]
 
-    url: str = models.ResNet50_Weights.IMAGENET1K_V1.url
+    url: str = models.get_model_weights(word).IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     try:
         if path.exists():
@@ -130,11 +133,11 @@ def pretrained() -> nn.Module:
                 url, progress=sys.stderr.isatty(), map_location="cpu", check_hash=True, weights_only=True
             )
         with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change a run's numbers
-            network: nn.Module = models.resnet50(weights=None)
+            network: nn.Module = models.get_model(word, weights=None)
         network.load_state_dict(weights)
     except (OSError, EOFError, ValueError, RuntimeError, http.client.HTTPException, pickle.UnpicklingError) as error:
         raise UserError(
-            f"features=resnet50: the network's weights can be neither found nor downloaded ({error}). Connect this "
+            f"features={word}: the network's weights can be neither found nor downloaded ({error}). Connect this "
             f"machine, or download {url} elsewhere and place the file at {path}. Or choose by features=pixels, or by "
             "features=FILE.npy, your own features with a row for each sample."
         ) from error
@@ -214,7 +217,7 @@ def features_of(word: str, photos: Photos | None, rows: int, progress: Progress 
         raise ValueError(f"{len(photos)} photos for {rows} samples")
     if word == "pixels":
         return pixels(photos, progress=progress)
-    key = {"version": VERSION, "photos": _content(photos)}
+    key = {"version": VERSION, "photos": content_of(photos)}
     cached = cached_arrays("features-resnet50", key, (), lambda: {"features": resnet50(photos, progress=progress)})
     return np.asarray(cached["features"], dtype=np.float32)
 
@@ -291,7 +294,7 @@ def _batch(photos: Photos, part: slice, channels: tuple[int, ...] = ()) -> Tenso
     return torch.from_numpy(values)
 
 
-def _content(photos: Photos) -> str:
+def content_of(photos: Photos) -> str:
     """SHA-256 of type, shape and values, read in parts so that large arrays may stay on disk."""
     sha = hashlib.sha256()
     for part in _slices(len(photos), 256):

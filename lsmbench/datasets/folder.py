@@ -13,9 +13,10 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 
 from lsmbench.data.census import Wanted, labels_of, odd_points, parse_window
-from lsmbench.data.dataset import Arrays
+from lsmbench.data.dataset import Arrays, pools_of
 from lsmbench.data.decoding import Decoded, Reading, eyes_of, shown_part
 from lsmbench.data.files import Findings
+from lsmbench.data.folds import few_folds
 from lsmbench.data.layouts import ACCEPTED, Found, Kind
 from lsmbench.data.naming import pattern_of
 from lsmbench.data.pairing import rule_of
@@ -270,6 +271,10 @@ class Folder(PictureFolder):
     def _labels_key(self) -> dict[str, object]:
         wanted = self._wanted
         return {"ignore": wanted.ignore, "background": wanted.background, "names": len(wanted.names)}
+
+    def default_folds(self) -> int | None:
+        """5 for fewer than 100 pairs that lie in no parts of the user's own (`few_folds`)."""
+        return few_folds(pools_of(self), ("x", "y")) if self._facts.parts is None else None
 
     @property
     def _reading(self) -> Reading:

@@ -9,12 +9,14 @@ from lsmbench.methods.hybrid import Hybrid
 from lsmbench.methods.ioda import IODA
 from lsmbench.methods.lsm import LSM
 from lsmbench.methods.pix2pix import Pix2Pix
+from lsmbench.methods.ridge import Ridge
 from lsmbench.methods.sop import SOP
 from lsmbench.methods.tripathy import Tripathy
 from lsmbench.methods.unet import UNet
 
 METHODS: dict[str, type[Method]] = {
     "floor": Floor,
+    "ridge": Ridge,
     "baseline": Baseline,
     "sop": SOP,
     "ioda": IODA,

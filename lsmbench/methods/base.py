@@ -94,6 +94,10 @@ class Method(L.LightningModule):
     average is part of the checkpoint, and predicts in place of the networks themselves."""
     uses_pairs: ClassVar[bool] = True
     """Whether the result depends on which samples are paired; if not, it is trained once and shown at every N."""
+    needs_pairs: ClassVar[bool] = False
+    """Whether translation is learnt from pairs alone; a benchmark leaves the method out where there are none."""
+    trained: ClassVar[bool] = True
+    """Whether it is trained by updates; what is not learns in `learn` alone, and has nothing to tune."""
     deterministic: ClassVar[bool] = False
     """Whether the result is the same for every seed."""
 

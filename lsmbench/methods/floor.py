@@ -36,6 +36,7 @@ class Floor(Method):
 
     Config = FloorConfig
     config: FloorConfig
+    trained = False
     uses_pairs = False
     deterministic = True
 

@@ -52,6 +52,7 @@ class Pix2Pix(GAN):
 
     Config = Pix2PixConfig
     config: Pix2PixConfig
+    needs_pairs = True
     groups = ("discriminators", "generators")
     weights: ClassVar = {"judge": 1.0, "adversarial": 1.0}
 

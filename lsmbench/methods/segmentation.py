@@ -42,6 +42,7 @@ class SegmentationMethod(Method):
     Config: ClassVar[type[MethodConfig]] = SegmentationConfig
     config: SegmentationConfig
     groups = ("segmenter",)
+    needs_pairs = True
     weights: ClassVar = {"xy": 1.0}
     multiple: ClassVar[int] = 1
     """What sides have to be a multiple of, in pixels."""

@@ -10,11 +10,12 @@ from typing import Any, Literal, get_args
 
 from optuna.distributions import FloatDistribution
 
+from lsmbench.arguments import nearest
+from lsmbench.definitions import load_yaml, named_files
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import Option, options_of
-from lsmbench.runs.config import load_yaml, named_files, nearest
 
 Sampler = Literal["gp", "tpe", "random"]
 Pruner = Literal["none", "median", "hyperband"]
@@ -65,7 +66,7 @@ def load(method: str, path: Path | None = None) -> Space:
     """
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}{nearest(method, METHODS)} Known: {', '.join(METHODS)}.")
-    if METHODS[method].deterministic:
+    if not METHODS[method].trained:
         raise UserError(f"{method} has nothing to tune: it is not trained. Methods with a sweep: {_known()}.")
     if path is None:
         path = available().get(method)

@@ -761,11 +761,21 @@ def test_ordinary_pictures_are_not_cut_in_halves(root):
 
 
 def test_too_few_samples(root):
-    masks_in(root, 5)
+    masks_in(root, 2)
     dataset = Folder(str(root), size=32)
-    with pytest.raises(UserError, match="5 samples are too few"):
-        dataset.split(5, None)
-    assert "5 samples are too few" in dataset.inspect().findings.problems[0]
+    with pytest.raises(UserError, match="2 samples are too few to split; give at least 3"):
+        dataset.split(2, None)
+    assert "2 samples are too few" in dataset.inspect().findings.problems[0]
+
+
+def test_few_pairs_take_folds_of_their_own_accord_unless_they_lie_in_parts(root):
+    masks_in(root, 5)
+    assert Folder(str(root), size=32).default_folds() == 5
+    split = Folder(str(root), size=32).split(5, None)
+    assert [len(part) for part in (split.train, split.val, split.test)] == [3, 1, 1]
+    for part in ("train", "val", "test"):
+        masks_in(root / "parts" / part, 3)
+    assert Folder(str(root / "parts"), size=32).default_folds() is None
 
 
 # Looking, caching, examples

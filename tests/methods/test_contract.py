@@ -29,7 +29,7 @@ from tests.conftest import Make, each_form, loader
 
 KINDS = ("sit", "faces")
 """A dataset of each kind of target, for the tests that take longer: maps and vectors have different networks."""
-TRAINED = [name for name, kind in METHODS.items() if name != "floor"]
+TRAINED = [name for name, kind in METHODS.items() if kind.trained]
 EVERYWHERE = each_form(TRAINED)
 
 

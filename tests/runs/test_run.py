@@ -85,7 +85,7 @@ def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp
         assert panel["target"].shape == panel["prediction"].shape
         # Landmarks are drawn over enlarged pictures of their source.
         assert (panel["source"].shape == panel["target"].shape) != config.dataset.domains["y"].is_vector
-        assert panel["index"].tolist() == split["test"][: len(panel["index"])]
+        assert len(set(panel["index"].tolist()) & set(split["test"])) == len(panel["index"]) == min(6, count)
     rows = list(csv.DictReader((folder / "log.csv").open())) if result.cost["epochs"] else []
     assert len(rows) == result.cost["epochs"]
     if rows:
@@ -108,7 +108,7 @@ def test_the_same_configuration_gives_the_same_bits(name: str, make: Make, tmp_p
 
 @pytest.mark.parametrize(
     ("name", "after"),
-    [*((n, 2) for n, k in METHODS.items() if not k.deterministic), *product(["lsm", "ioda", "tripathy"], [1, 3])],
+    [*((n, 2) for n, k in METHODS.items() if k.trained), *product(["lsm", "ioda", "tripathy"], [1, 3])],
 )
 def test_an_interrupted_run_continues_to_the_same_bits(name: str, after: int, make: Make, tmp_path: Path) -> None:
     config = make(name, training={"epochs": 3, "patience": 2})

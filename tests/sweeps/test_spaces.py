@@ -12,16 +12,16 @@ import pytest
 import yaml
 
 from lsmbench.benchmarks import grid as grids
+from lsmbench.definitions import folders_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import options_of
-from lsmbench.runs.config import folders_of
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.space import Space, distributions, load, start
 
 ROOT = Path(__file__).parents[2]
-TUNED = [name for name, kind in METHODS.items() if not kind.deterministic]
+TUNED = [name for name, kind in METHODS.items() if kind.trained]
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.yaml"))
 
 
@@ -68,7 +68,7 @@ def test_every_row_of_every_benchmark_can_be_swept(path: Path) -> None:
     seen = 0
     for row, config in rows(path).items():
         method = row.split()[-1]
-        if METHODS[method].deterministic:
+        if not METHODS[method].trained:
             continue
         space = load(method)
         values, off = start(space, config)
