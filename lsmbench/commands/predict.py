@@ -21,7 +21,7 @@ from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import console, errors, parser_of
 from lsmbench.data.files import PICTURES, Exif, few
 from lsmbench.data.inputs import Box, read_boxes
-from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, blank, fitted, font_for, legible
+from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, blank, fitted, font_for, legible, with_legend
 from lsmbench.errors import UserError
 from lsmbench.reports.choice import chosen
 from lsmbench.runs.config import Machine, add_options
@@ -67,6 +67,7 @@ def run(words: list[str]) -> int:
         console.print(f"– {escape(note)}", highlight=False)
     folder = Output(output, suffix_of(translator.target))
     folder.begin([{"run": member.home.resolve().name, "weights": member.digest()} for member in members], exif)
+    folder.check(files)
     failed = _predict(translator, files, folder, values.batch_size, exif, boxes)
     folder.draw(translator, exif, boxes)
     console.print(f"Predictions: {escape(str(output / TABLE))}", highlight=False, soft_wrap=True)
@@ -174,21 +175,28 @@ class Output:
             with (self.path / TABLE).open(encoding="utf-8", newline="") as table:
                 self.rows = {row.pop("name"): row for row in csv.DictReader(table)}
 
-    def has(self, file: Input, box: Box | None) -> bool:
-        """Whether a file, which is what it was, is predicted already, with the same box.
+    def check(self, files: Sequence[Input]) -> None:
+        """Refuses files whose predictions would replace those of other files.
 
         Raises:
-            UserError: If its prediction would have the name of another file's.
+            UserError: Naming the first.
         """
+        for file in files:
+            other = self.rows.get(file.name, {}).get("file", str(file.path))
+            if Path(other).resolve() != file.path.resolve():
+                raise UserError(
+                    f"{file.path}: its prediction {file.name} would replace that of {other} in {self.path}. Name "
+                    "another folder by --output."
+                )
+
+    def has(self, file: Input, box: Box | None) -> bool:
+        """Whether a file, which is what it was, is predicted already, with the same box."""
         row = self.rows.get(file.name)
-        if row is None:
-            return False
-        if row["file"] != str(file.path):
-            raise UserError(
-                f"{file.path}: its prediction {file.name} would replace that of {row['file']} in {self.path}. Name "
-                "another folder by --output."
-            )
-        return row["sha256"] == _digest(file.path, box) and (not self.suffix or (self.path / row["output"]).exists())
+        return (
+            row is not None
+            and row["sha256"] == _digest(file.path, box)
+            and (not self.suffix or (self.path / row["output"]).exists())
+        )
 
     def add(self, file: Input, one: Prediction, box: Box | None) -> None:
         """Writes a file's prediction and its map of disagreement; its row is written by `save`."""
@@ -239,6 +247,8 @@ class Output:
             pen.text((left, top), legible(name, font, width), fill=INK, font=font)
             sheet.paste(photo, (left, top + LINE))
             sheet.paste(overlay, (left + CELL + GAP, top + LINE))
+        if translator.target.label_count not in (None, 2):
+            sheet = with_legend(sheet, translator.target.legend())
         buffer = io.BytesIO()
         sheet.save(buffer, "PNG")
         write_bytes(self.path / SHEET, buffer.getvalue())

@@ -80,10 +80,10 @@ def contact_sheet(
             if picture is not None:
                 sheet.paste(fitted(Picture.fromarray(picture)), (at, top + 2 * LINE))
     legends = [entry for view in order for entry in dataset.domains[view].legend()]
-    return _with_legend(sheet, legends[:_MOST_ENTRIES]) if legends else sheet
+    return with_legend(sheet, legends[:_MOST_ENTRIES]) if legends else sheet
 
 
-def _with_legend(sheet: Picture.Image, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Picture.Image:
+def with_legend(sheet: Picture.Image, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Picture.Image:
     """A sheet with what the classes' colours mean below it, in as many columns as it has place for."""
     columns = max(1, (sheet.width - GAP) // (CELL + GAP))
     rows = -(-len(entries) // columns)

@@ -21,6 +21,8 @@ from scipy.sparse.csgraph import connected_components  # type: ignore[import-unt
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import COPY, Arrays, Dataset, Split
+from lsmbench.data.decoding import Reading
+from lsmbench.data.inputs import PictureInput
 from lsmbench.data.pools import Pool, Stored
 from lsmbench.domains import Domain, Image, Mask
 from lsmbench.errors import UserError
@@ -141,6 +143,10 @@ class Glyphs(Dataset):
     def evaluation_views(self) -> Mapping[str, Stored]:
         """`copy`: the letters of the first font, in the form of the targets."""
         return {COPY: self._formed(self._arrays()["x"])}
+
+    def inputs(self) -> PictureInput:
+        """Pictures of single letters, drawn as this dataset draws them, as grey, reduced by averaging areas."""
+        return PictureInput(Reading(self.size, channels=1, exif="apply"), resample="box")
 
     def units(self) -> NDArray[np.generic]:
         """The least character of each sample's unit, e.g. `U+0065` for é, (N,)."""

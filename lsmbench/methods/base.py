@@ -455,9 +455,13 @@ class Method(L.LightningModule):
         return cast(Tensor, self._asked(self.predict, batch, source, target))
 
     @torch.no_grad()
-    def confidence(self, batch: Views, source: str, target: str) -> Tensor | None:
-        """The logits of what `predictions` says of a batch, by the same weights and the same random numbers."""
-        return self._asked(self.logits, batch, source, target)
+    def said_of(self, batch: Views, source: str, target: str) -> tuple[Tensor, Tensor | None]:
+        """What `predict` and `logits` say of samples that are not the dataset's, by the weights of `predictions`.
+
+        The samples' numbers are only what random predictions depend on.
+        """
+        decided = cast(Tensor, self._asked(self.predict, batch, source, target))
+        return decided, self._asked(self.logits, batch, source, target)
 
     def _asked(self, ask: Callable[..., Tensor | None], batch: Views, source: str, target: str) -> Tensor | None:
         """What `predict` or `logits` says; `None` if it says nothing."""

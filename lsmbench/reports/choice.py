@@ -59,7 +59,10 @@ def choose(folder: Path, method: str | None = None, paired: float | None = None,
     runs = benchmark.runs
     done = runs[(runs["state"] == FINISHED) & (runs["primary"] == True)]  # noqa: E712
     if not len(done):
-        raise UserError(f"{folder}: holds no finished run yet. Run the benchmark first: {benchmark.plan.command}")
+        raise UserError(
+            f"{folder}: holds no finished run that was scored, so that none is the best. Run the benchmark "
+            f"({benchmark.plan.command}), or name the folder of one of its runs."
+        )
     if method is not None and method not in set(done["label"]):
         raise UserError(
             f"{folder}: --method {method}: no finished run of such a row. "

@@ -246,10 +246,9 @@ class Translator:
             kind = cast(torch.dtype, method.dtype) if views.is_floating_point() else views.dtype
             given = views.to(self.device, kind)
             batch = {method.source: given, INDEX: torch.tensor(list(numbers)[: len(views)])}
-            decided = method.predictions(batch, method.source, method.target).cpu()
-            logits = method.confidence(batch, method.source, method.target)
+            decided, logits = method.said_of(batch, method.source, method.target)
         sides = [None] * len(decided) if logits is None else list(logits.cpu())
-        return [Said(view, logit) for view, logit in zip(decided, sides, strict=True)]
+        return [Said(view, logit) for view, logit in zip(decided.cpu(), sides, strict=True)]
 
 
 def box_of(path: Path, boxes: Mapping[str, Box] | None) -> Box | None:

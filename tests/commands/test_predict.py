@@ -25,6 +25,7 @@ from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
+from lsmbench.methods.base import Method
 from lsmbench.reports.choice import choose
 from lsmbench.runs import predictions as predictions_module
 from lsmbench.runs.config import Machine, RunConfig, TrainingConfig
@@ -61,7 +62,7 @@ def trained(method: str, dataset: str, folder: Path, **options: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A benchmark's folder: the floor, the baseline and the U-Net, two seeds; its data is gone."""
+    """A benchmark's folder: the floor, the baseline and the U-Net, two seeds and two folds; its data is gone."""
     folder = tmp_path_factory.mktemp("predict")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LSMBENCH_CACHE", str(folder / "cache"))
@@ -74,6 +75,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "methods": {"floor": {}, "baseline": {}, "unet": {}},
             "method": {"network": "tiny", "learning_rate": 0.01},
             "paired": [100, 50],
+            "supervision": {"folds": 2},
             "seeds": [0, 1],
             "training": {"epochs": 1, "batch_size": 6, "steps_per_epoch": 3},
         }
@@ -89,7 +91,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def one(results: Path) -> Path:
-    """A run's folder."""
+    """A run's folder; of the first of two folds."""
     return choose(results, "baseline", 100, 0).homes[0]
 
 
@@ -121,6 +123,7 @@ def content(folder: Path) -> dict[str, bytes]:
         ("unet", "facades"),
         ("pix2pix", "facades"),
         ("floor", "folder"),
+        ("ridge", "folder"),
         ("baseline", "maps"),
     ],
 )
@@ -150,7 +153,7 @@ def test_a_file_gets_what_the_test_computed_for_the_sample(method: str, dataset:
                 assert opened.mode == "P"
                 assert torch.equal(torch.from_numpy(np.array(opened)).long(), view)
             assert found.shares["class 1"] == pytest.approx(float((view == 1).float().mean()))
-            assert (found.confidence is None) == (method == "floor")
+            assert (found.confidence is None) == (method in ("floor", "ridge"))
             assert found.disagreement is None
 
 
@@ -206,7 +209,7 @@ def test_logits_are_resized_and_what_is_not_shown_is_class_0(one: Path, tmp_path
         given = form.read(tmp_path / "wide.png")
         view = member.method.domains["x"].unpack(torch.from_numpy(given.view[None]))
         with torch.no_grad():
-            logits = member.method.confidence({"x": view}, "x", "y")
+            _, logits = member.method.said_of({"x": view}, "x", "y")
         assert logits is not None
         size = {"stretch": (64, 128), "crop": (64, 64), "pad": (128, 128)}[fit]
         labels = torch.nn.functional.interpolate(logits, size, mode="bilinear").argmax(1)[0].numpy()
@@ -332,8 +335,8 @@ def test_results_choose_the_best_row_and_several_seeds_disagree(
     assert predict.run([str(results), str(photos), "--output", str(output), *ON]) == 0
     chosen = choose(results)
     assert chosen.text in " ".join(capsys.readouterr().out.split())
-    assert len(chosen.homes) == 2
-    assert "seeds 0, 1 (2 runs): iou" in chosen.text
+    assert len(chosen.homes) == 4
+    assert "seeds 0, 1 (4 runs): iou" in chosen.text
     assert "floor" not in chosen.text
     with Picture.open(output / "disagreement" / "a.png") as drawn:
         assert (drawn.size, drawn.mode) == ((50, 40), "L")
@@ -352,7 +355,7 @@ def test_results_choose_the_best_row_and_several_seeds_disagree(
         with pytest.raises(UserError, match=told):
             choose(results, **words)
     alone = lsmbench.load(results, method="baseline", seed=0, accelerator="cpu")
-    assert len(alone.members) == 1
+    assert len(alone.members) == 2
     assert predict.run([str(alone.members[0].home), str(photos), "--output", str(tmp_path / "alone"), *ON]) == 0
     with pytest.raises(UserError, match="needs several seeds"):
         select.run(["--by-disagreement", str(tmp_path / "alone" / "predictions.csv"), "-k", "2"])
@@ -363,7 +366,7 @@ def test_two_seeds_are_one_mean_probability(results: Path, photos: Path) -> None
     both = lsmbench.load(results, method="baseline", paired=100, accelerator="cpu")
     (found,) = both.translate_files(paths)
     view = torch.from_numpy(np.asarray(Picture.open(paths[0]), np.float32) / 255)[None, None]
-    logits = [member.method.confidence({"x": view}, "x", "y") for member in both.members]
+    logits = [member.method.said_of({"x": view}, "x", "y")[1] for member in both.members]
     each = torch.stack([torch.softmax(one, 1)[0] for one in logits if one is not None])
     mean = each.mean(0)
     assert torch.equal(torch.from_numpy(found.mask).long(), mean.argmax(0))
@@ -400,7 +403,7 @@ def test_the_ten_lines_of_the_docs_run_as_written(
     assert (tmp_path / "masks" / "a.png").exists()
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "floor"])
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if kind.translate is not Method.translate])
 def test_every_methods_logits_decide_as_it_predicts(name: str, tmp_path: Path) -> None:
     dataset = DATASETS["sit"].example(tmp_path)
     config = METHODS[name].Config(network="tiny")
@@ -408,6 +411,7 @@ def test_every_methods_logits_decide_as_it_predicts(name: str, tmp_path: Path) -
         pytest.skip("not supported")
     method = METHODS[name](dataset.domains, config).eval()
     batch = {"x": torch.rand(3, 1, 32, 32)}
-    logits = method.confidence(batch, "x", "y")
+    decided, logits = method.said_of(batch, "x", "y")
+    assert torch.equal(decided, method.predictions(batch, "x", "y"))
     if logits is not None:
-        assert torch.equal(logits.argmax(1), method.predictions(batch, "x", "y"))
+        assert torch.equal(logits.argmax(1), decided)
