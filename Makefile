@@ -21,15 +21,18 @@ echo "Installing lsmbench into $(VENV) …"; \
 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e "$(2)" && touch $(VENV)/.$(1)
 endef
 
+# One word for the shell, whatever it holds: blanks, brackets, quotes. SET and the leaderboard's RESULTS are lists of words.
+quoted = '$(subst ','\'',$(1))'
+
 # Options that `make bench` passes to the command, e.g. make bench DATASET=sit METHODS=lsm,sop PAIRED=100,10 SEEDS=0,1 SIZE=small JOBS=2
-OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA),--data "$(DATA)") $(if $(PAIRED),--paired $(PAIRED)) \
-  $(if $(PAIRED_COUNT),--paired-count $(PAIRED_COUNT)) $(if $(SELECTION),--selection $(SELECTION)) \
-  $(if $(SIZE),--size $(SIZE)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(ACCELERATOR),--accelerator $(ACCELERATOR)) \
-  $(if $(JOBS),--jobs $(JOBS)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(SET),--set $(SET)) $(if $(TRACK),--track $(TRACK))
-BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(or $(METHODS),$(METHOD))) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TUNED),--tuned)
+OPTIONS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--data $(call quoted,$(DATA))) $(if $(PAIRED),--paired $(call quoted,$(PAIRED))) \
+  $(if $(PAIRED_COUNT),--paired-count $(call quoted,$(PAIRED_COUNT))) $(if $(SELECTION),--selection $(call quoted,$(SELECTION))) \
+  $(if $(SIZE),--size $(call quoted,$(SIZE))) $(if $(DEVICES),--devices $(call quoted,$(DEVICES))) $(if $(ACCELERATOR),--accelerator $(call quoted,$(ACCELERATOR))) \
+  $(if $(JOBS),--jobs $(call quoted,$(JOBS))) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT))) $(if $(SET),--set $(foreach word,$(SET),$(call quoted,$(word)))) $(if $(TRACK),--track $(call quoted,$(TRACK)))
+BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(call quoted,$(or $(METHODS),$(METHOD)))) $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(TUNED),--tuned)
 # Options that `make sweep` passes, e.g. make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
-SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(or $(METHOD),$(METHODS))) $(if $(TRIALS),--trials $(TRIALS)) \
-  $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study $(STUDY)) $(if $(SPACE),--space $(SPACE))
+SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(call quoted,$(or $(METHOD),$(METHODS)))) $(if $(TRIALS),--trials $(call quoted,$(TRIALS))) \
+  $(if $(STORAGE),--storage $(call quoted,$(STORAGE))) $(if $(STUDY),--study $(call quoted,$(STUDY))) $(if $(SPACE),--space $(call quoted,$(SPACE)))
 
 ifdef DEVICE
 $(error DEVICE is called ACCELERATOR; DEVICES is how many)
@@ -46,7 +49,7 @@ help: ## Show this help
 	@echo "  DEVICES=2               devices of each run                          ACCELERATOR=cpu  cpu, gpu or auto"
 	@echo "  JOBS=2                  runs at a time                               OUTPUT=results   folder of results"
 	@echo "  TRACK=wandb             wandb, tensorboard or mlflow                 SET=\"training.epochs=20 …\"  further options"
-	@echo "Of make bench:  METHODS=lsm,sop  SEEDS=0,1  TUNED=1 (parameters that sweeps found)"
+	@echo "Of make bench:  METHODS=lsm,sop  SEEDS=0,1  FOLDS=5 (or leave_one_out, none)  TUNED=1 (parameters that sweeps found)"
 	@echo "Of make sweep:  METHOD=lsm  TRIALS=40  STORAGE=url  STUDY=name  SPACE=file.yaml"
 	@echo "Of make report:  RESULTS=results/quick"
 	@echo "Of make leaderboard:  RESULTS=\"results runs\"  OUTPUT=page.html  TRACK=wandb"
@@ -65,10 +68,10 @@ sweep: setup ## Search for a method's best parameters, which make bench TUNED=1 
 	@$(BIN)/lsmbench sweep $(SWEEP_OPTIONS)
 
 report: setup ## Write a report again: make report RESULTS=results/quick
-	@$(BIN)/lsmbench report $(or $(RESULTS),results/quick)
+	@$(BIN)/lsmbench report $(call quoted,$(or $(RESULTS),results/quick))
 
 leaderboard: setup ## Write every result on disk to one page, results/leaderboard.html
-	@$(BIN)/lsmbench leaderboard $(RESULTS) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(TRACK),--track $(TRACK))
+	@$(BIN)/lsmbench leaderboard $(foreach folder,$(RESULTS),$(call quoted,$(folder))) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT))) $(if $(TRACK),--track $(call quoted,$(TRACK)))
 
 list: setup ## List methods, datasets and benchmarks
 	@$(BIN)/lsmbench list

@@ -23,6 +23,7 @@ COMMANDS = {
     "bench": "a grid of runs and its report: lsmbench bench quick",
     "sweep": "a search for the best parameters of a row: lsmbench sweep sit --method lsm --paired 5\n"
     "lsmbench sweep show sit: how it stands, what was best, what matters",
+    "predict": "the best method's prediction for every file: lsmbench predict results/mine photos/ --output masks/",
     "report": "tables and pictures again, from results alone: lsmbench report results/quick",
     "leaderboard": "every result on disk on one page: lsmbench leaderboard results runs",
     "select": "which photos of a folder to annotate: lsmbench select photos -k 20",
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # With several devices torch warns that an option, which methods with several groups need, costs time.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # results appear as they come, in a log file too
+        sys.stdout.reconfigure(
+            line_buffering=True, errors="backslashreplace"
+        )  # results appear as they come, in a log file too
     try:
         sys.exit(_run(words))
     except UserError as error:

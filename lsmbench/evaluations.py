@@ -102,6 +102,8 @@ class Predict(Evaluation):
                         test_set=name,
                         units=data.pools.units(np.array(indices)),
                         counts=counts,
+                        classes=None if counts is None else list(method.domains[target].class_names) or None,
+                        names=data.pools.names(np.array(indices)),
                     )
                 )
         data.test_set = ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+
+from lsmbench.palettes import IGNORED
 
 
 class SampleMetric(Metric):
@@ -83,25 +87,35 @@ class SampleMetric(Metric):
 class ForegroundIoU(SampleMetric):
     """Intersection over union of the foreground classes, per sample, then averaged (LSM, App. A).
 
-    Background (class 0) is not scored. A class that neither the prediction nor the truth holds is skipped; a sample
-    without any class to score is undefined.
+    Background is not scored. A class that neither the prediction nor the truth holds is skipped; a sample without any
+    class to score is undefined.
 
     Args:
         classes: Number of classes, background included.
+        background: The class that is not scored; `None`: all are.
+        void: Whether pixels whose true label is 255 are not counted.
     """
 
     name = "iou"
     unit = "foreground IoU, 0 to 1"
     higher_is_better = True
 
-    def __init__(self, classes: int, **kwargs: Any) -> None:
+    def __init__(self, classes: int, background: int | None = 0, void: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes = classes
+        self.background = background
+        self.void = void
+        if background is None:
+            self.unit = "IoU of all classes, 0 to 1"
 
     def score(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scores class maps of shape (B, H, W)."""
         ious = []
-        for label in range(1, self.classes):
+        if self.void:
+            prediction = prediction.where(target != IGNORED, IGNORED)
+        for label in range(self.classes):
+            if label == self.background:
+                continue
             predicted, true = (prediction == label).flatten(1), (target == label).flatten(1)
             ious.append((predicted & true).sum(1) / (predicted | true).sum(1))  # 0/0 = NaN: absent from both
         return torch.stack(ious, 1).nanmean(1)
@@ -159,7 +173,11 @@ class ConfusionMetric(SampleMetric):
 
     def compute(self) -> Tensor:
         """The score over all samples together."""
-        scores = self.of(dim_zero_cat(self.confusions).sum(0).double()[None])
+        return self.of_sum(dim_zero_cat(self.confusions).sum(0))
+
+    def of_sum(self, confusion: Tensor) -> Tensor:
+        """The score of the sum (K, K) of some samples' confusion matrices."""
+        scores = self.of(confusion.double()[None])
         if scores.ndim > 1:
             scores = scores.nan_to_num(0.0).mean(1) if self.absent == "zero" else scores.nanmean(1)
         return scores[0].float()
@@ -171,6 +189,20 @@ class ConfusionMetric(SampleMetric):
     def _counts(self) -> NDArray[np.int64]:
         order = torch.argsort(dim_zero_cat(self.indices))
         return dim_zero_cat(self.confusions)[order].cpu().numpy()
+
+
+def ways_to_pool(name: str, classes: int) -> list[Callable[[Tensor], float]]:
+    """How a metric of this name may compute its value from the sum (K, K) of confusion matrices; perhaps none."""
+    kinds, found = ConfusionMetric.__subclasses__(), list[Callable[[Tensor], float]]()
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+        if kind.name == name:
+            found += [partial(_of_sum, kind(classes, absent)) for absent in ("zero", "ignore")]
+    return found
+
+
+def _of_sum(metric: ConfusionMetric, confusion: Tensor) -> float:
+    return float(metric.of_sum(confusion))
 
 
 class PixelAccuracy(ConfusionMetric):

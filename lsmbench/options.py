@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal, get_type_hints
 
-Counts = Literal["always", "if_changed", "within_row", "content", "word", "never"]
+Counts = Literal["always", "if_changed", "within_row", "within_row_if_changed", "content", "word", "never"]
 """How an option's value enters a run's identity, and the setting that the runs of one row of a table share.
 
 - `always`: by its value, in both.
 - `if_changed`: as `always`, but left out at the default: a new option leaves the identities of older runs as they are.
 - `within_row`: by its value in the identity only; runs of one row differ in it (N and seeds).
+- `within_row_if_changed`: as `within_row`, but left out at the default (the fold).
 - `content`: by a digest of the file that the value names, in both.
 - `word`: by what precedes the first colon (`gta` of `gta:/data/gta`), in both.
 - `never`: in neither; it says where files lie, and the data's fingerprint says what they hold.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ImageColor
 from torch import Tensor
 
 from lsmbench.errors import UserError
@@ -18,6 +21,64 @@ Colour = tuple[int, int, int]
 
 IGNORED = 255
 """The label of pixels that no score counts (Cityscapes' void)."""
+
+
+VOID_COLOUR: Colour = (128, 128, 128)
+"""The colour that pixels without a class are drawn in, where no palette gives another."""
+
+_FIRST: tuple[Colour, ...] = (
+    (0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167),
+)  # fmt: skip
+"""Black, and the colours that Okabe and Ito chose to be distinct to colour-blind eyes too."""
+
+# What people without long or middle cones see of linear RGB (Machado et al. 2009, severity 1).
+_BLIND = (
+    ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+)
+_XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
+_WHITE = (0.9505, 1.0, 1.089)
+
+
+@lru_cache
+def class_colours(classes: int) -> NDArray[np.uint8]:
+    """Colours in which classes are drawn, shape (K, 3): the first is black, and the others differ from each other.
+
+    After the seven colours of Okabe and Ito each further colour is the one of a grid that lies furthest from all
+    before it and from `VOID_COLOUR`: by the least distance in CIELAB over normal and two kinds of colour-blind vision.
+    """
+    chosen = np.array(_FIRST[:classes], np.uint8)
+    if classes > len(_FIRST):
+        steps = np.linspace(0, 255, 10).round()
+        grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3).astype(np.uint8)
+        seen = _as_seen(grid)
+        apart = np.full(len(grid), np.inf)
+        taken = [*chosen, np.array(VOID_COLOUR, np.uint8)]
+        for colour in taken:
+            apart = np.minimum(apart, _least_distance(seen, _as_seen(colour[None])))
+        while len(chosen) < classes:
+            best = int(apart.argmax())
+            chosen = np.concatenate([chosen, grid[best][None]])
+            apart = np.minimum(apart, _least_distance(seen, seen[:, best][:, None]))
+    chosen.setflags(write=False)
+    return chosen
+
+
+def _least_distance(some: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    out: NDArray[np.float64] = np.linalg.norm(some - other, axis=-1).min(0)
+    return out
+
+
+def _as_seen(colours: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """CIELAB (D65) of sRGB colours (n, 3), for normal and for colour-blind eyes: (3, n, 3)."""
+    share = colours / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    kinds = np.stack([linear, *(linear @ np.array(matrix).T for matrix in _BLIND)]).clip(0, 1)
+    xyz = kinds @ np.array(_XYZ).T / _WHITE
+    root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = np.moveaxis(root, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
 @dataclass(frozen=True)
@@ -90,8 +151,8 @@ class Palette:
 def read_palette(path: Path) -> Palette:
     """Reads a palette: a text file with a line `name,r,g,b` for each class; classes called `void…` have no label.
 
-    Blank lines, lines that begin with # and a header `name,r,g,b` are passed over; columns may also be separated by
-    blanks.
+    Blank lines, lines that begin with # and a header `name,r,g,b` are passed over, and so is a fifth column, such as
+    the share of pixels that `palette_text` writes; columns may also be separated by blanks.
 
     Raises:
         UserError: If the file is missing or no palette, names a colour twice, or has fewer than 2 or over 254 classes.
@@ -106,9 +167,9 @@ def read_palette(path: Path) -> Palette:
     for number, line in enumerate(lines, start=1):
         row = next(csv.reader([line]), []) if "," in line else line.rsplit(None, 3)
         cells = [cell.strip() for cell in row]
-        if not cells or cells[0].startswith("#") or [c.lower() for c in cells] == ["name", "r", "g", "b"]:
+        if not cells or cells[0].startswith("#") or [c.lower() for c in cells[:4]] == ["name", "r", "g", "b"]:
             continue
-        if len(cells) != 4 or not all(re.fullmatch(r"\d+", c) and int(c) <= 255 for c in cells[1:]):
+        if len(cells) not in (4, 5) or not all(re.fullmatch(r"\d+", c) and int(c) <= 255 for c in cells[1:4]):
             raise UserError(f"{path}: line {number}: expected name,r,g,b with numbers from 0 to 255, found {line!r}.")
         colour = (int(cells[1]), int(cells[2]), int(cells[3]))
         if colour in colours or colour in void:
@@ -121,6 +182,19 @@ def read_palette(path: Path) -> Palette:
     if not 2 <= len(colours) < IGNORED:
         raise UserError(f"{path}: expected 2 to {IGNORED - 1} classes, a line name,r,g,b each; found {len(colours)}.")
     return Palette(path.stem, tuple(colours), tuple(names), tuple(void))
+
+
+def palette_text(shares: Mapping[Colour, float]) -> str:
+    """A file for `read_palette`, with a line for each colour that maps were found to hold; the user corrects the names.
+
+    Args:
+        shares: Share of the pixels of each colour.
+    """
+    known = {ImageColor.getrgb(word)[:3]: name for name, word in reversed(ImageColor.colormap.items())}
+    lines = ["name,r,g,b,share of pixels"]
+    for (r, g, b), share in sorted(shares.items(), key=lambda entry: -entry[1]):
+        lines.append(f"{known.get((r, g, b), f'colour {r:02x}{g:02x}{b:02x}')},{r},{g},{b},{100 * share:.2f} %")
+    return "\n".join(lines) + "\n"
 
 
 CITYSCAPES = Palette(

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PlainValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 
 def _packed(counts: NDArray[np.int64]) -> dict[str, Any]:
@@ -54,6 +63,8 @@ class Score(BaseModel):
         test_set: Name of the test set.
         units: The patient, person or scene that each sample belongs to; `None` if samples belong to none.
         counts: A confusion matrix per sample, shape (n, K, K), of a metric that is computed from their sum.
+        classes: What the K classes are called; `None` without counts, or where they have no names.
+        names: What people call each sample, such as its file; `None` if samples have no names.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -69,19 +80,46 @@ class Score(BaseModel):
     test_set: str = "test"
     units: list[str] | None = None
     counts: Counts | None = None
+    classes: list[str] | None = None
+    names: list[str] | None = None
 
     @model_validator(mode="after")
     def _one_per_sample(self) -> Score:
         n = len(self.indices)
-        for name, entries in (("values", self.values), ("units", self.units), ("counts", self.counts)):
+        for name, entries in (
+            ("values", self.values),
+            ("units", self.units),
+            ("counts", self.counts),
+            ("names", self.names),
+        ):
             if entries is not None and len(entries) != n:
                 raise ValueError(f"{self.metric} has {len(entries)} {name} for {n} samples, expected one per sample")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_names(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = dump(self)
+        if self.names is None:
+            del plain["names"]
+        return plain
 
     @property
     def value(self) -> float:
         """The score of the run: `pooled` if there is one, else the mean over the samples."""
         return self.mean if self.pooled is None else self.pooled
+
+    @property
+    def class_ious(self) -> list[float]:
+        """IoU of each class over all samples together, NaN where a class neither occurs nor is predicted.
+
+        Empty without counts.
+        """
+        if self.counts is None:
+            return []
+        confusion = self.counts.sum(0).astype(np.float64)
+        hit = confusion.diagonal()
+        union = confusion.sum(0) + confusion.sum(1) - hit
+        return [float(h / u) if u else math.nan for h, u in zip(hit, union, strict=True)]
 
     @property
     def mean(self) -> float:

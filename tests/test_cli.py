@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from lsmbench import cli
+from lsmbench.benchmarks.grid import summary
+from lsmbench.commands.list import from_source
+from lsmbench.datasets import DATASETS
+from lsmbench.methods import METHODS
 
 
 def run(*words: str) -> int:
@@ -23,6 +29,20 @@ def test_list_shows_everything(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for word in ("methods", "lsm", "ioda", "datasets", "sit", "benchmarks", "quick"):
         assert word in shown
+
+
+def test_list_reads_from_the_source_what_the_classes_say() -> None:
+    for room, name, table in (("methods", "METHODS", METHODS), ("datasets", "DATASETS", DATASETS)):
+        assert list(from_source(room, name).items()) == [(word, summary(kind)) for word, kind in table.items()]
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--help"], ["--help"], ["nonsense"]])
+def test_what_trains_nothing_imports_nothing_that_does(words: list[str]) -> None:
+    code = (
+        "import sys; from lsmbench.cli import main\ntry: main(sys.argv[1:])\n"
+        "except SystemExit: pass\nsys.exit(bool({'torch', 'pandas', 'matplotlib'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, *words], capture_output=True, timeout=60).returncode == 0
 
 
 def test_train_prints_scores_and_says_when_a_run_was_finished_before(

@@ -14,7 +14,7 @@ PACKAGE = Path(lsmbench.__file__).parent
 ROOMS = (
     ("__init__", "py.typed"),
     ("errors",),
-    ("options", "imagenet", "palettes", "losses", "closed_form"),
+    ("options", "arguments", "definitions", "imagenet", "lettering", "palettes", "losses", "closed_form"),
     ("metrics", "scores"),
     ("networks",),
     ("domains",),

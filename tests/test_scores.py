@@ -27,6 +27,14 @@ def test_a_score_survives_json_to_the_bit():
     assert (again.test_set, again.units, again.value) == ("night", ["a", "a", "b"], 0.7)
 
 
+def test_names_stand_in_json_only_where_there_are_some():
+    named = Score(**PLAIN, indices=[3], values=[0.5], names=["a/左.png"])
+    assert Score.model_validate_json(named.model_dump_json()) == named
+    bare = Score(**PLAIN, indices=[3], values=[0.5])
+    assert "names" not in json.loads(bare.model_dump_json())
+    assert Score.model_validate(bare.model_dump()).names is None
+
+
 def test_the_mean_is_the_sum_in_order_over_the_defined_samples():
     values = np.random.default_rng(0).random(1000).tolist()
     made = Score(**PLAIN, indices=list(range(1001)), values=[*values, math.nan])
@@ -39,6 +47,7 @@ def test_the_mean_is_the_sum_in_order_over_the_defined_samples():
     [
         ({"values": [0.5]}, "1 values for 2 samples"),
         ({"units": ["a"]}, "1 units for 2 samples"),
+        ({"names": ["a.png"]}, "1 names for 2 samples"),
         ({"counts": np.zeros((1, 2, 2), int)}, "1 counts for 2 samples"),
         ({"counts": np.zeros((2, 2, 3), int)}, r"\(n, K, K\), found \(2, 2, 3\)"),
         ({"counts": {"shape": [2, 2, 2], "zlib": "???"}}, "base64 of zlib"),

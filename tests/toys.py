@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.data.dataset import Arrays, Dataset
+from lsmbench.data.dataset import Arrays, Dataset, pools_of
+from lsmbench.data.folds import few_folds
 from lsmbench.data.module import Batch
 from lsmbench.data.pools import Pool
 from lsmbench.datasets import DATASETS
@@ -52,7 +54,8 @@ class Triples(Dataset):
         def pool(name: str, views: str, first: int, count: int, parts: Mapping[str, list[int]]) -> Pool:
             rows = slice(first, first + count)
             made = {part: np.arange(*span) for part, span in parts.items()}
-            return Pool(name, {view: every[view][rows] for view in views}, made, unit[rows])
+            names = None if name == "photos" else [f"{unit[i]}/{i % 3}.png" for i in range(90)[rows]]
+            return Pool(name, {view: every[view][rows] for view in views}, made, unit[rows], names)
 
         complete = {"train": [0, 24], "val": [24, 30], "test": [30, 36]}
         if self.patient_twice:
@@ -64,6 +67,59 @@ class Triples(Dataset):
             pool("photos", "x", 66, 12, {"train": [0, 12]}),
             pool("pictures", "z", 78, 12, {"train": [0, 9], "test": [9, 12]}),
         )
+
+
+@dataclass
+class Scarce(Dataset):
+    """Few pairs, many photos without a mask, and masks without a photo; perhaps two samples of each patient."""
+
+    name: ClassVar[str] = "scarce"
+    size: ClassVar[int] = SIZE
+    pairs: int = option(15, "Number of pairs")
+    photos: int = option(24, "Number of samples with x alone")
+    masks: int = option(12, "Number of samples with y alone")
+    patients: bool = option(False, "Whether pairs 2k and 2k + 1, and photo and mask k, are of patient k")
+    grey: bool = option(False, "Whether y is an image of one grey, in place of a mask")
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        return {"x": Image(1, SIZE), "y": Image(1, SIZE) if self.grey else Mask(2, SIZE)}
+
+    @classmethod
+    def example(cls, folder: Path) -> Scarce:
+        return cls()
+
+    def load(self) -> Arrays:
+        raise TypeError("it has pools instead")
+
+    def default_folds(self) -> int | None:
+        return few_folds(pools_of(self), ("x", "y"))
+
+    def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
+        count = self.pairs + self.photos + self.masks
+        rng = np.random.default_rng(1)
+        x = rng.integers(0, 128, (count, 1, SIZE, SIZE), np.uint8)
+        mask = np.zeros((count, SIZE, SIZE), np.uint8)
+        for one, (row, column) in zip(mask, rng.integers(0, SIZE - 12, (count, 2)), strict=True):
+            one[row : row + 12, column : column + 12] = 1
+        x += 100 * mask[:, None]
+        y = np.broadcast_to(greys(count)[:, None, None, None], x.shape).astype(np.uint8) if self.grey else mask
+        a, b = self.pairs, self.pairs + self.photos
+        cut = [int(a * 0.7), int(a * 0.8)]
+        parts = {"train": np.arange(cut[0]), "val": np.arange(*cut), "test": np.arange(cut[1], a)}
+        own = (np.arange(a) // 2, np.arange(self.photos), np.arange(self.masks))
+        unit = own if self.patients else (None, None, None)
+        found = (
+            Pool("pairs", {"x": x[:a], "y": y[:a]}, parts, unit[0]),
+            Pool("photos", {"x": x[a:b]}, {"train": np.arange(self.photos)}, unit[1]),
+            Pool("masks", {"y": y[b:]}, {"train": np.arange(self.masks)}, unit[2]),
+        )
+        return tuple(pool for pool in found if len(pool))
+
+
+def greys(count: int) -> NDArray[np.int64]:
+    """The greys of `Scarce`'s targets, of 255."""
+    return np.arange(count) * 7 % 251
 
 
 class Three(Method):
@@ -150,5 +206,5 @@ class Phases(Method):
 
 def register() -> None:
     """Adds the toys to the tables; a test takes them out again by monkeypatch, a process of its own needs not."""
-    DATASETS["triples"] = Triples
+    DATASETS.update(triples=Triples, scarce=Scarce)
     METHODS.update(three=Three, phases=Phases)

@@ -104,14 +104,15 @@ def _conclude(run: GridRun, ended: Result | Failure, outcome: Outcome, console: 
     """Counts and prints how a run ended."""
     if isinstance(ended, Result):
         outcome.finished.append(ended)
-        score = ended.primary
-        text = f"{score.metric} {score.value:.4f} in {ended.cost['wall_s']:.0f} s"
-        console.print(f"[green]✓[/] {_title(run)}: {text}", highlight=False)
+        score = f"{ended.primary.metric} {ended.primary.value:.4f}" if ended.scores else "no pair to score; trained"
+        text = f"{score} in {ended.cost['wall_s']:.0f} s"
+        console.print(f"[green]✓[/] {escape(_title(run))}: {text}", highlight=False)
     else:
         outcome.failed.append(ended)
-        console.print(f"[red]✗[/] {_title(run)}: {escape(ended.reason)}", highlight=False)
+        console.print(f"[red]✗[/] {escape(_title(run))}: {escape(ended.reason)}", highlight=False)
 
 
 def _title(run: GridRun) -> str:
     paired = "any N" if run.paired is None else run.config.supervision.amount
-    return f"{run.label} {paired}" + ("" if run.seed is None else f" seed {run.seed}")
+    places = (("seed", run.seed), ("fold", run.fold))
+    return " ".join([run.label, paired, *(f"{word} {number}" for word, number in places if number is not None)])

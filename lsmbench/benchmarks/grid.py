@@ -1,29 +1,30 @@
-"""A benchmark: a grid of runs over methods × N × seeds on one dataset, read from a YAML file."""
+"""A benchmark: a grid of runs over methods × N × seeds (× folds) on one dataset, read from a YAML file."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
+from lsmbench.arguments import nearest
 from lsmbench.benchmarks import tuning
 from lsmbench.benchmarks.tuning import Best, Use
-from lsmbench.data.supervision import pairs_of
+from lsmbench.data.dataset import Dataset, pools_of
+from lsmbench.data.folds import folded, number_of_folds
+from lsmbench.data.module import DataModule
+from lsmbench.data.pools import TEST, VAL, Pools
+from lsmbench.data.supervision import NoPairError, SupervisionConfig, check_amount, fullest_of, possible
+from lsmbench.definitions import folders_of, load_yaml, named_files
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
-from lsmbench.runs.config import (
-    RunConfig,
-    config_from_dict,
-    differences,
-    folders_of,
-    load_yaml,
-    named_files,
-    nearest,
-)
+from lsmbench.methods.base import Method
+from lsmbench.runs.config import RunConfig, config_from_dict, differences
 from lsmbench.runs.run import data_of
 
 SCHEMA = 1
@@ -99,6 +100,7 @@ class GridRun:
         paired: N, or the number of pairs; `None` if the score holds for every N.
         seed: Seed; `None` if the score holds for every seed.
         config: What to run.
+        fold: Which fold is tested, from 0; `None` without folds.
     """
 
     id: str
@@ -106,17 +108,30 @@ class GridRun:
     paired: float | None
     seed: int | None
     config: RunConfig
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
 class Grid:
-    """All runs of a benchmark, the methods that cannot take part, with the reason, and what sweeps found for others."""
+    """All runs of a benchmark.
+
+    Attributes:
+        benchmark: As it was resolved: with the folds, and the values of N, that its data allows.
+        runs: In the order in which they are computed.
+        skipped: The rows that cannot take part, with the reason.
+        primary_metric: The metric that methods are compared by.
+        uses: What sweeps found for rows.
+        folds: Number of folds; `None` without folds.
+        notes: What the data made of the benchmark, in sentences.
+    """
 
     benchmark: Benchmark
     runs: list[GridRun]
     skipped: dict[str, str]
     primary_metric: str
     uses: list[Use]
+    folds: int | None
+    notes: list[str]
 
     def manifest(self, command: str) -> dict[str, Any]:
         """What the report needs to know of the grid, as plain values."""
@@ -134,7 +149,11 @@ class Grid:
             "paired_unit": b.unit,
             "seeds": b.seeds,
             "size": b.size,
-            "runs": [{"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed} for r in self.runs],
+            "folds": self.folds,
+            "runs": [
+                {"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed, "fold": r.fold} for r in self.runs
+            ],
+            "notes": self.notes,
             "skipped": [{"method": label, "reason": reason} for label, reason in self.skipped.items()],
             "primary_metric": self.primary_metric,
             "published": b.published,
@@ -213,50 +232,236 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def expand(benchmark: Benchmark) -> Grid:
+def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
     """All runs of a benchmark, checked before any is started.
 
-    Runs come seed by seed, so that a first full table is there early.
+    Runs come seed by seed and fold by fold, so that a first full table is there early.
+
+    Args:
+        benchmark: The benchmark.
+        asked: Whether a person asked for its values of N. If not, those that leave no pair are left out.
 
     Raises:
-        UserError: If a configuration is invalid, N leaves no pair, or the benchmark is tuned and no sweep has found
-            anything for it.
+        UserError: If a configuration is invalid, folds are impossible, no N that was asked for or none at all leaves a
+            pair although there are some, or the benchmark is tuned and no sweep has found anything for it.
     """
+    benchmark = with_folds(with_selections(benchmark))
+    data = _Data.of(benchmark)
+    benchmark, notes = _with_possible(benchmark, data, asked)
+    notes = data.notes + notes
     runs: dict[str, GridRun] = {}
     skipped: dict[str, str] = {}
-    fingerprint, metric, contents = "", "", dict[str | None, str]()
-    benchmark = with_selections(benchmark)
+    without: dict[str, str] = {}
     uses = _uses(benchmark)
     for seed in benchmark.seeds:
-        for paired in benchmark.amounts:
-            for label in benchmark.methods:
-                use = next((use for use in uses if use.row == label and paired in use.amounts), None)
-                config = run_config(benchmark, label, paired, seed, use.best.parameters if use else {})
-                kind = METHODS[config.method_name]
-                supported, reason = kind.supports(config.dataset, config.method)
-                if not supported:
-                    skipped[label] = reason
-                    continue
-                bank = config.supervision.y_bank
-                if bank not in contents:
-                    data = data_of(config)
-                    fingerprint, contents[bank] = data.fingerprint, data.contents
-                    metric = data.domains[data.dataset.target].metrics()[0].name
-                    samples = len(data.train)
-                pairs_of(samples, config.supervision)
-                identity = config.identity(contents[bank])
-                holds_for = (paired if kind.uses_pairs else None, None if kind.deterministic else seed)
-                runs.setdefault(identity, GridRun(identity, label, *holds_for, config))
+        for fold in data.folds:
+            for paired in benchmark.amounts:
+                for label in benchmark.methods:
+                    use = next((use for use in uses if use.row == label and paired in use.amounts), None)
+                    parameters = use.best.parameters if use else {}
+                    config = run_config(benchmark, label, paired, seed, parameters, fold)
+                    kind = METHODS[config.method_name]
+                    supported, reason = kind.supports(config.dataset, config.method)
+                    if not supported:
+                        skipped[label] = reason
+                    elif paired == 0 and kind.needs_pairs:
+                        without[label] = "learns to translate from pairs alone, and N = 0 leaves none"
+                    else:
+                        identity = config.identity(data.contents(config))
+                        holds_for = (paired if kind.uses_pairs else None, None if kind.deterministic else seed)
+                        runs.setdefault(identity, GridRun(identity, label, *holds_for, config, fold))
+    trained = {run.label for run in runs.values()}
+    skipped |= {label: reason for label, reason in without.items() if label not in trained}
+    if elsewhere := [label for label in without if label in trained]:
+        several = len(elsewhere) > 1
+        notes.append(
+            f"{_list(elsewhere)} {'learn' if several else 'learns'} to translate from pairs alone, and "
+            f"{'are' if several else 'is'} not run at N = 0."
+        )
     if not runs:
         raise UserError("no method of the benchmark can be run: " + "; ".join(f"{m} {r}" for m, r in skipped.items()))
-    uses = [
-        use.model_copy(update={"differs": [*use.differs, "the data is other than the sweep's"]})
-        if use.best.fingerprint != fingerprint
-        else use
-        for use in uses
-        if use.row not in skipped
+    uses = [use.model_copy(update={"differs": [*use.differs, *data.unlike(use)]}) for use in uses if use.row in trained]
+    return Grid(benchmark, list(runs.values()), skipped, data.metric, uses, data.count, notes)
+
+
+def with_folds(benchmark: Benchmark) -> Benchmark:
+    """The benchmark with its dataset's own folds, if it says nothing of folds.
+
+    Raises:
+        UserError: If it names a single fold, or a row has folds of its own.
+    """
+    said = [benchmark.supervision, *(options.get("supervision") or {} for options in benchmark.methods.values())]
+    if any("fold" in one for one in said) or any("folds" in one for one in said[1:]):
+        raise UserError(
+            "supervision.fold: a benchmark runs all of its folds, and all rows on the same ones; it says "
+            "supervision.folds alone, for all rows."
+        )
+    if "folds" in benchmark.supervision:
+        return benchmark
+    dataset = _floor(benchmark).dataset
+    return replace(benchmark, supervision={**benchmark.supervision, "folds": dataset.default_folds()})
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a grid has to know of its data.
+
+    Attributes:
+        first: The data, in the dataset's own parts, without another dataset's samples.
+        metric: The primary metric's word.
+        parts: The pools in the parts of each fold; those of the one split without folds.
+        count: Number of folds; `None` without folds.
+    """
+
+    first: DataModule
+    metric: str
+    parts: list[Pools]
+    count: int | None
+    _contents: dict[str | None, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, benchmark: Benchmark) -> _Data:
+        """Reads a benchmark's data."""
+        config = _floor(benchmark)
+        data, folds = data_of(config), config.supervision.folds
+        views, seed = (data.dataset.source, data.dataset.target), config.supervision.split_seed
+        metric = str(data.domains[data.dataset.target].metrics()[0].name)
+        if folds is None:
+            return cls(data, metric, [data.undivided], None)
+        count = number_of_folds(data.undivided, folds, views)
+        return cls(data, metric, [folded(data.undivided, folds, k, views, seed).pools for k in range(count)], count)
+
+    @property
+    def folds(self) -> list[int | None]:
+        """The folds that are run; no fold is one of them without folds."""
+        return [None] if self.count is None else [*range(self.count)]
+
+    def contents(self, config: RunConfig) -> str:
+        """Fingerprint of all that a run learns from."""
+        bank = config.supervision.y_bank
+        if bank not in self._contents:
+            self._contents[bank] = self.first.contents if bank is None else data_of(config).contents
+        return self._contents[bank]
+
+    def unlike(self, use: Use) -> list[str]:
+        """How the data differs from that of a sweep."""
+        said = [] if use.best.fingerprint == self.first.fingerprint else ["the data is other than the sweep's"]
+        return said + ([] if self.count is None else ["the sweep compared trials by pairs that other folds test on"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know of the data: folds, and that there is nothing to score."""
+        dataset, pools = self.first.dataset, self.parts[0]
+        if self.count is not None:
+            pairs = sum(len(parts.part(TEST)) for parts in self.parts)
+            left = _range([fullest_of(parts)[1] for parts in self.parts])
+            val = _range([len(parts.part(VAL)) for parts in self.parts])
+            return [
+                f"The {pairs} pairs are cross-validated in {self.count} folds: each is tested on once, by runs that "
+                f"never saw it. Each run validates on {val} of the others, and N is the share of the {left} that "
+                "remain."
+            ]
+        every = np.concatenate([pools.part(part) for part in pools.test_sets] or [np.zeros(0, np.int64)])
+        if len(self.first.scored(every)):
+            return []
+        both = f"both {dataset.source} and {dataset.target}"
+        return [f"No test sample has {both}: nothing can be scored. The report shows translations alone."]
+
+
+def _with_possible(benchmark: Benchmark, data: _Data, asked: bool) -> tuple[Benchmark, list[str]]:
+    """The benchmark with those values of N that leave a pair in every fold; and which were left out.
+
+    Raises:
+        UserError: As `expand`.
+    """
+    rows = [label for label, o in benchmark.methods.items() if _kind(benchmark, label).uses_pairs]
+    left_out: dict[float, NoPairError] = {}
+    for paired in benchmark.amounts:
+        for label in rows:
+            config = run_config(benchmark, label, paired, benchmark.seeds[0])
+            for pools in data.parts:
+                try:
+                    check_amount(pools, config.supervision)
+                except NoPairError as error:
+                    if asked:
+                        raise
+                    left_out.setdefault(paired, error)
+    some = any(fullest_of(pools)[1] for pools in data.parts)
+    kept = [paired for paired in benchmark.amounts if paired not in left_out and (some or paired == 0 or asked)]
+    if kept == benchmark.amounts:
+        return benchmark, []
+    if not kept:
+        if some:
+            raise next(iter(left_out.values()))
+        kept, note = [0.0], "There is no pair to train with, so that N = 0 stands in place of the benchmark's N."
+    else:
+        unit = "" if benchmark.unit == "pairs" else " %"
+        amounts = ", ".join(f"{paired:g}" for paired in left_out)
+        config = run_config(benchmark, rows[0], kept[0], benchmark.seeds[0])
+        most, least = min((possible(pools, config.supervision) for pools in data.parts), key=itemgetter(0))
+        note = f"Left out: N = {amounts}{unit}, since at most {most} training samples can be pairs" + (
+            f"; the least N with a pair is {least:g} %." if unit else "."
+        )
+    if benchmark.paired_count is None:
+        return replace(benchmark, paired=kept), [note]
+    return replace(benchmark, paired_count=[int(paired) for paired in kept]), [note]
+
+
+def _range(numbers: list[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _floor(benchmark: Benchmark) -> RunConfig:
+    """The configuration of a trivial predictor on a benchmark's data, without a bank of another dataset."""
+    return config_from_dict(
+        {
+            "dataset": benchmark.dataset,
+            "method": {"name": "floor"},
+            "supervision": {**benchmark.supervision, "y_bank": None},
+            "training": benchmark.training,
+        }
+    )
+
+
+def _kind(benchmark: Benchmark, label: str) -> type[Method]:
+    """The method of a row.
+
+    Raises:
+        UserError: If it is unknown.
+    """
+    name = benchmark.methods[label].get("name", label)
+    if name not in METHODS:
+        raise UserError(f"unknown method {name!r}{nearest(name, METHODS)} Known: {_list(METHODS)}.")
+    return METHODS[name]
+
+
+def possible_amounts(dataset: Dataset) -> list[str]:
+    """What the dataset's benchmark makes of its pairs: folds, numbers of pairs at each N, and the least N.
+
+    Args:
+        dataset: A dataset without problems.
+
+    Returns:
+        Sentences for `lsmbench data check`.
+    """
+    named = available().get(dataset.name)
+    values = _with_base(named) if named else {}
+    protocol = (values.get("supervision") or {}).get("protocol", "bank")
+    folds, config = dataset.default_folds(), SupervisionConfig(protocol=protocol)
+    pools, views = pools_of(dataset), (dataset.source, dataset.target)
+    parts = [pools] if folds is None else [folded(pools, folds, k, views).pools for k in range(folds)]
+    most, least = min((possible(one, config) for one in parts), key=itemgetter(0))
+    said = [] if folds is None else [f"A benchmark cross-validates the pairs in {folds} folds."]
+    if least is None:
+        return [*said, "No training sample has both views: only N = 0 is possible."]
+    amounts = [n for n in values.get("paired") or () if n >= least]
+    each = ", ".join(f"{n:g} % = {int(most * n / 100 + 1e-9)}" for n in amounts)
+    where = f"protocol {protocol}" + ("" if folds is None else ", in each fold")
+    return [
+        *said,
+        f"Possible N: {least:g} % (1 pair) to 100 % ({most} pairs; {where})" + (f"; {each}." if each else "."),
     ]
-    return Grid(benchmark, list(runs.values()), skipped, str(metric), uses)
 
 
 def with_selections(benchmark: Benchmark) -> Benchmark:
@@ -276,9 +481,14 @@ def with_selections(benchmark: Benchmark) -> Benchmark:
 
 
 def run_config(
-    benchmark: Benchmark, label: str, paired: float, seed: int, parameters: Mapping[str, float] | None = None
+    benchmark: Benchmark,
+    label: str,
+    paired: float,
+    seed: int,
+    parameters: Mapping[str, float] | None = None,
+    fold: int | None = None,
 ) -> RunConfig:
-    """The configuration of one cell and seed.
+    """The configuration of one cell, seed and fold.
 
     Args:
         benchmark: The benchmark.
@@ -286,15 +496,13 @@ def run_config(
         paired: N, or the number of pairs.
         seed: Of the supervision and of the initial weights.
         parameters: Options of the method that take precedence over the row's.
+        fold: Which fold is tested; `None`: the first, if there are folds.
 
     Raises:
         UserError: If it is invalid.
     """
-    options = benchmark.methods[label]
+    options, kind = benchmark.methods[label], _kind(benchmark, label)
     name = options.get("name", label)
-    if name not in METHODS:
-        raise UserError(f"unknown method {name!r}{nearest(name, METHODS)} Known: {_list(METHODS)}.")
-    kind = METHODS[name]
     fields = kind.Config.__dataclass_fields__
     common = {key: value for key, value in benchmark.method.items() if key in fields}
     own = {key: value for key, value in options.items() if key not in ("supervision", "training")}
@@ -309,6 +517,7 @@ def run_config(
                 **(options.get("supervision") or {}),
                 **({"paired": float(amount)} if benchmark.paired_count is None else {"paired_count": amount}),
                 "supervision_seed": 0 if kind.deterministic else seed,
+                **({} if fold is None else {"fold": fold}),
             },
             "training": {
                 **benchmark.training,

@@ -79,12 +79,14 @@ class PlannedRun(_Entry):
         method: The word that the benchmark calls the run's row by.
         paired: N; `None` for a run that holds for every N because its method uses no pairs.
         seed: `None` for a run that does not depend on a seed.
+        fold: Which fold is tested, from 0; `None` without folds.
     """
 
     id: Annotated[str, Strict(), AfterValidator(_folder_name)]
     method: str
     paired: FiniteFloat | None = None
     seed: int | None = None
+    fold: int | None = None
 
 
 class Published(_Entry):
@@ -139,6 +141,8 @@ class Manifest(_Entry):
         primary_metric: Metric that methods are compared by.
         published: Papers' values, by metric and source; where several have a value, the first counts.
         command: What to type to run the benchmark again.
+        folds: Number of folds that the pairs are cross-validated in; `None` for one split.
+        notes: What the data made of the benchmark, in sentences.
         tuned: Outcomes of sweeps that the rows use; `None` if the benchmark was run with its own parameters.
     """
 
@@ -160,6 +164,8 @@ class Manifest(_Entry):
     primary_metric: str
     published: tuple[Published, ...] = ()
     command: str = ""
+    folds: int | None = None
+    notes: tuple[str, ...] = ()
     tuned: tuple[Use, ...] | None = None
 
     @model_validator(mode="before")

@@ -9,6 +9,7 @@ import yaml
 
 from lsmbench.benchmarks import grid
 from lsmbench.benchmarks.grid import Benchmark
+from lsmbench.definitions import load_yaml
 from lsmbench.errors import UserError
 
 
@@ -54,12 +55,42 @@ def requested(values: Any, rows: str | None = None, **sections: Any) -> Benchmar
         overrides = grid.merge(overrides, {"dataset": {"root": values.data}})
     benchmark = grid.load(values.benchmark or values.dataset or "quick", values.size, overrides | sections)
     if values.data and benchmark.dataset["name"] == "folder":
-        benchmark.name += "-" + Path(values.data).resolve().name  # each folder of data keeps its own results
+        _name_apart(benchmark, Path(values.data).expanduser().resolve(), Path(values.output))
     if rows:
         floors = [label for label, o in benchmark.methods.items() if o.get("name", label) == "floor"]
         labels = list(dict.fromkeys([*floors, *words_of(rows)]))
         benchmark.methods = {label: benchmark.methods.get(label, {}) for label in labels}
     return benchmark
+
+
+def _name_apart(benchmark: Benchmark, root: Path, output: Path) -> None:
+    """Names results and title after the folder of data, with as many of its parents as tell it from other folders.
+
+    Raises:
+        UserError: If results of other folders have all these names.
+    """
+    parts = [part for part in root.parts if part != root.anchor] or ["root"]
+    names = ["-".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+    base, owners = benchmark.name, {}
+    for name in names:
+        benchmark.name = f"{base}-{name}"
+        owners[name] = _root_of(output / benchmark.results)
+    mine = [name for name in names if owners[name] == root] or [name for name in names if owners[name] is None]
+    if not mine:
+        raise UserError(
+            f"--data {root}: {output / f'{base}-{names[0]}'} holds the results of {owners[names[0]]}, and all longer "
+            "names are taken too. Name another folder of results by --output."
+        )
+    benchmark.name = f"{base}-{mine[0]}"
+    benchmark.dataset["root"] = str(root)  # what it is does not depend on the folder that the command was started in
+    benchmark.title += ": " + "/".join(parts[-1 - names.index(mine[0]) :])
+
+
+def _root_of(results: Path) -> Path | None:
+    """The folder of data that a benchmark's results are of; `None` if there are none, or if they do not say."""
+    path = results / "benchmark.yaml"
+    root = (load_yaml(path).get("dataset") or {}).get("root") if path.exists() else None
+    return Path(str(root)).expanduser().resolve() if root else None
 
 
 def words_of(text: str) -> list[str]:

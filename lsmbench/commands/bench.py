@@ -9,17 +9,22 @@ from typing import Any
 import torch
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
 from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
+from lsmbench.reports.choice import choose
 from lsmbench.reports.report import console_table, write_report
 from lsmbench.runs import ranks
-from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.environment import cores
+from lsmbench.runs.model import delete_weights
 from lsmbench.runs.results import write_json, write_text
 from lsmbench.runs.tracking import Tracking
+
+KEEP = ("all", "best-row", "none")
 
 
 def run(words: list[str]) -> int:
@@ -31,9 +36,22 @@ def run(words: list[str]) -> int:
     parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
     parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
     parser.add_argument(
+        "--folds",
+        type=str,
+        help="Deals the pairs to so many folds, each tested on once: a number, leave_one_out, or none for one split "
+        "(default: what the benchmark says, else 5 for a folder of fewer than 100 pairs without parts)",
+    )
+    parser.add_argument(
         "--tuned", action="store_true", help="Give each row the parameters that a sweep found for the nearest N"
     )
     parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
+    parser.add_argument(
+        "--keep-weights",
+        choices=KEEP,
+        default="all",
+        help="Whose weights stay on disk after the report: all; best-row, the runs that lsmbench predict would take; "
+        "none. Results stay in any case",
+    )
     add_options(parser, "", Machine)
     add_options(parser, "", Tracking)
     values = parse_arguments(parser, words)
@@ -41,6 +59,8 @@ def run(words: list[str]) -> int:
     if values.tuned:
         sections["tuned"] = True
     benchmark = requested(values, values.methods, **sections)
+    if values.folds is not None:
+        benchmark.supervision = {**benchmark.supervision, "folds": _folds(values.folds)}
     devices = int(benchmark.training.get("devices", 1))
     jobs = values.jobs if values.jobs is not None else _default_jobs(values.accelerator, devices)
     if jobs < 1:
@@ -48,7 +68,8 @@ def run(words: list[str]) -> int:
 
     ranks.check_alone()
     ranks.check(devices, values.accelerator)
-    grid = grids.expand(benchmark)
+    # N of the benchmark's own that its data is too small for are left out; those that a person typed are refused.
+    grid = grids.expand(benchmark, asked=bool(values.paired or values.paired_count))
     folder = Path(values.output) / benchmark.results
     write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
     write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
@@ -56,8 +77,10 @@ def run(words: list[str]) -> int:
         f"[bold]{escape(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",
         highlight=False,
     )
+    for note in grid.notes:
+        console.print(f"– {escape(note)}", highlight=False)
     for label, reason in grid.skipped.items():
-        console.print(f"– {label} is left out: it {reason}.", highlight=False)
+        console.print(f"– {escape(label)} is left out: it {escape(reason)}.", highlight=False)
     for use in grid.uses:
         differs = f" Its setting differs: {', '.join(use.differs)}." if use.differs else ""
         found = f"{len(use.best.trials)} trials of {use.best.benchmark} at {use.best.said}"
@@ -65,19 +88,55 @@ def run(words: list[str]) -> int:
         console.print(f"– {use.row} has the best parameters of {found} for N = {amounts}.{differs}", highlight=False)
     machine = Machine(values.accelerator, values.threads)
     tracking = Tracking(values.track, group=benchmark.results, folder=str(folder))
-    outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    try:
+        outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+    except KeyboardInterrupt:
+        write_report(folder)
+        console.print(f"Report of the runs so far: {escape(str(folder / 'report.html'))}", highlight=False)
+        raise
     write_report(folder)
     for table in console_table(folder):
         console.print(table)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False)
+    if values.keep_weights != "all":
+        _delete_weights(folder, [run.id for run in grid.runs], values.keep_weights)
     tell_unsent(tracking)
     if not outcome.failed:
         return 0
     errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
     for failure in outcome.failed:
-        errors.print(f"  {failure.id}: {escape(failure.reason)}", highlight=False)
+        errors.print(f"  {escape(failure.id)}: {escape(failure.reason)}", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
+
+
+def _folds(word: str) -> int | str | None:
+    """What `--folds` asks for.
+
+    Raises:
+        UserError: If it is neither a number nor one of the words.
+    """
+    if word in ("none", "leave_one_out"):
+        return None if word == "none" else word
+    try:
+        return int(word)
+    except ValueError as error:
+        raise UserError(f"--folds {word}: expected a number of folds, leave_one_out or none.") from error
+
+
+def _delete_weights(folder: Path, runs: list[str], keep: str) -> None:
+    """Deletes weights of finished runs, whose results stay, and says what that freed."""
+    kept: set[str] = set()
+    if keep == "best-row":
+        try:
+            chosen = choose(folder)
+        except UserError as error:
+            console.print(f"All weights are kept: {escape(str(error))}", highlight=False)
+            return
+        kept = {home.name for home in chosen.homes}
+        console.print(f"Weights are kept of {escape(chosen.text)}", highlight=False)
+    freed = sum(delete_weights(folder / "runs" / name) for name in runs if name not in kept)
+    console.print(f"Weights of other runs are deleted: {freed / 1e6:.1f} MB.", highlight=False)
 
 
 def _default_jobs(accelerator: str, devices: int) -> int:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import console, errors, parser_of
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.leaderboard import FOLDERS, OUTPUT, read, write_leaderboard
 from lsmbench.reports.summaries import write_summaries
-from lsmbench.runs.config import parse_arguments
 
 
 def run(words: list[str]) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.markup import escape
+
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import console, parser_of
 from lsmbench.reports.report import console_table, write_report
-from lsmbench.runs.config import parse_arguments
 
 
 def run(words: list[str]) -> int:
@@ -17,5 +19,5 @@ def run(words: list[str]) -> int:
     write_report(folder)
     for table in console_table(folder):
         console.print(table)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False)
+    console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False)
     return 0

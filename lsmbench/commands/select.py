@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jsonargparse import ArgumentParser
@@ -15,21 +16,20 @@ from PIL import ImageDraw
 from rich.console import Console
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.commands.console import errors
 from lsmbench.data import features
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.files import PICTURES, Findings, few, open_picture, to_mode
+from lsmbench.data.census import Levels, Reach, parse_window, reach_of, shown_reach
+from lsmbench.data.files import PICTURES, Findings, few, to_mode
+from lsmbench.data.rasters import bands_of, may_be_deep, read_raster
 from lsmbench.data.selection import Clusters, cluster
+from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, SOFT, blank, fitted, font_for, legible
 from lsmbench.errors import UserError
-from lsmbench.runs.config import parse_arguments
 from lsmbench.runs.results import write_bytes
 
-VERSION = 1
+VERSION = 2
 """Raise this whenever the same files give other features: cached features of other versions are not used."""
-
-_CELL, _LINE, _GAP, _COLUMNS, _SHOWN = 192, 14, 8, 6, 48
-_LETTERS = 34
-_INK, _SOFT, _PAPER = (27, 34, 48), (93, 102, 117), (255, 255, 255)
 
 
 def run(words: list[str]) -> int:
@@ -48,11 +48,16 @@ def run(words: list[str]) -> int:
             functions of `lsmbench.data.features` and `lsmbench.data.selection`.
     """
     values = parse_arguments(_parser(), words)
+    if values.by_disagreement is not None:
+        return _by_disagreement(Path(values.by_disagreement), values.k)
+    if values.path is None:
+        raise UserError("select: name a folder with photos, or the table of predictions with --by-disagreement.")
     folder, size = Path(values.path), values.size
     sheet = Path(values.output or f"select-{folder.resolve().name or 'photos'}.png")
     # Check the options before minutes of computing.
     _check_options(folder, sheet, values.k, size)
     features.check_word(values.features)
+    parse_window(values.window, "select")
     paths = photos_in(folder)
     if values.k > len(paths):
         raise UserError(f"-k {values.k}: expected at most the number of photos in {folder}, {len(paths)}.")
@@ -61,15 +66,45 @@ def run(words: list[str]) -> int:
         f"{escape(values.features)}, seed {values.seed}",
         highlight=False,
     )
-    found = cluster(_features(values.features, paths, size, errors), values.k, values.seed)
+    window = window_of(paths, values.window)
+    if window.reach is not None:
+        errors.print(f"range used: {shown_reach(window.reach)}", highlight=False)
+    found = cluster(_features(values.features, paths, size, errors, window), values.k, values.seed)
     order = _largest_first(found)
     chosen = [paths[found.medoids[number]] for number in order]
     sizes = [int(found.sizes[number]) for number in order]
-    write_bytes(sheet, contact_sheet(chosen, sizes, folder))
+    write_bytes(sheet, contact_sheet(chosen, sizes, folder, window))
     for path in chosen:
         print(path)
-    shown = f" (the first {_SHOWN} of {len(chosen)})" if len(chosen) > _SHOWN else ""
+    shown = f" (the first {SHOWN} of {len(chosen)})" if len(chosen) > SHOWN else ""
     errors.print(f"Largest cluster first. Contact sheet{shown}: {escape(str(sheet))}", highlight=False)
+    return 0
+
+
+def _by_disagreement(table: Path, k: int) -> int:
+    """Prints the files of a table of predictions on which its methods disagree most, most first; ties by path.
+
+    Raises:
+        UserError: If the table is missing, holds no disagreement, or fewer files than are asked for.
+    """
+    if k < 1:
+        raise UserError(f"-k {k}: expected at least 1 photo to choose.")
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: cannot be read as a table of predictions ({error}).") from error
+    try:
+        found = [(-float(row["disagreement"]), row["file"]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{table}: has no number in the column disagreement for every file, which needs several seeds or folds of "
+            "a method. Train with SEEDS=0,1 or more, and predict from the folder of results."
+        ) from error
+    if k > len(found):
+        raise UserError(f"-k {k}: expected at most the number of files in {table}, {len(found)}.")
+    for _, name in sorted(found)[:k]:
+        print(name)
     return 0
 
 
@@ -93,29 +128,76 @@ def photos_in(folder: Path) -> list[Path]:
     return paths
 
 
-def contact_sheet(paths: Sequence[Path], sizes: Sequence[int], folder: Path) -> bytes:
+class Window(NamedTuple):
+    """The numbers that become black and white; `named` if the user says so, for photos of 8 bits too."""
+
+    reach: Reach | None = None
+    named: bool = False
+
+
+AS_STORED = Window()
+"""Photos of 8 bits as they are, and 65535 of more bits as white."""
+
+
+def window_of(paths: Sequence[Path], word: str) -> Window:
+    """The numbers that become black and white in all photos, as `lsmbench.data.census.reach_of` finds them.
+
+    Args:
+        paths: The photos.
+        word: The option `window`.
+
+    Raises:
+        UserError: If the word is no window, or photos cannot be read.
+    """
+    asked = parse_window(word, "select")
+    if asked is not None and len(asked) == 2:
+        return Window(asked, True)
+    findings, levels = Findings(), []
+    for path in paths:
+        if asked is None and not may_be_deep(path):
+            continue
+        with findings.gathering():
+            raster = read_raster(path, "apply")
+            if raster.numbers is not None:
+                colours = raster.numbers.shape[2]
+                levels.append(Levels.of(raster.numbers[..., : colours - (colours + 1) % 2], asked is not None))
+            elif asked is not None:
+                levels.append(Levels.of(np.stack([np.asarray(b) for b in bands_of(raster, 3, None, path)]), True))
+    findings.stop_if_any(f"select: {_count(len(paths))}")
+    return Window(reach_of(word, levels, "select"), asked is not None)
+
+
+def _as_rgb(path: Path, window: Window) -> Picture.Image:
+    """A photo as RGB of 8 bits; photos of 8 bits as they are, unless the user names a window."""
+    raster = read_raster(path, "apply")
+    if raster.picture is not None and not window.named:
+        return to_mode(raster.picture, "RGB")
+    bands = [np.asarray(band) for band in bands_of(raster, 3, window.reach, path)]
+    return Picture.fromarray((np.stack(bands, -1) * 255).round().astype(np.uint8))
+
+
+def contact_sheet(paths: Sequence[Path], sizes: Sequence[int], folder: Path, window: Window = AS_STORED) -> bytes:
     """Draws the first 48 of the chosen photos, with their names and the sizes of their clusters.
 
     Args:
         paths: The chosen photos.
         sizes: Number of photos in the cluster of each chosen photo.
         folder: Names are shown relative to this folder.
+        window: The numbers that become black and white.
 
     Returns:
         The content of a PNG, 6 photos wide at most.
     """
-    shown = list(zip(paths, sizes, strict=True))[:_SHOWN]
-    width, height = _CELL + _GAP, _CELL + 2 * _LINE + _GAP
-    columns, rows = min(len(shown), _COLUMNS), -(-len(shown) // _COLUMNS)
-    sheet = Picture.new("RGB", (columns * width + _GAP, rows * height + _GAP), _PAPER)
+    names = [str(path.relative_to(folder)) for path in paths[:SHOWN]]
+    height = CELL + 2 * LINE + GAP
+    sheet, font = blank(len(names), CELL, height), font_for(names)
     pen = ImageDraw.Draw(sheet)
-    for k, (path, count) in enumerate(shown):
-        left, top = _GAP + k % _COLUMNS * width, _GAP + k // _COLUMNS * height
-        picture = _fitted(to_mode(open_picture(path, "apply"), "RGB"))
-        sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
-        name = str(path.relative_to(folder))
-        pen.text((left, top + _CELL), name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :], fill=_INK)
-        pen.text((left, top + _CELL + _LINE), f"stands for {_count(count)}", fill=_SOFT)
+    for k, (path, name, count) in enumerate(zip(paths, names, sizes, strict=False)):
+        left, top = GAP + k % COLUMNS * (CELL + GAP), GAP + k // COLUMNS * height
+        picture = fitted(_as_rgb(path, window))
+        sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+        pen.text((left, top + CELL), legible(name, font, CELL), fill=INK, font=font)
+        pen.text((left, top + CELL + LINE), f"stands for {_count(count)}", fill=SOFT, font=font)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
     return buffer.getvalue()
@@ -124,8 +206,8 @@ def contact_sheet(paths: Sequence[Path], sizes: Sequence[int], folder: Path) -> 
 class _Decoded:
     """Photos that are read from their files on demand, so that any number of them takes little memory."""
 
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.paths, self.size = paths, size
+    def __init__(self, paths: Sequence[Path], size: int, window: Window) -> None:
+        self.paths, self.size, self.window = paths, size, window
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -143,18 +225,18 @@ class _Decoded:
 
     def _read(self, path: Path, findings: Findings) -> NDArray[np.uint8]:
         with findings.gathering():
-            picture = to_mode(open_picture(path, "apply"), "RGB")
+            picture = _as_rgb(path, self.window)
             return np.asarray(picture.resize((self.size, self.size), Picture.Resampling.BILINEAR))
         return np.empty((0, 0, 3), np.uint8)
 
 
-def _features(word: str, paths: Sequence[Path], size: int, console: Console) -> NDArray[np.float32]:
+def _features(word: str, paths: Sequence[Path], size: int, console: Console, window: Window) -> NDArray[np.float32]:
     """Features of the photos, with a progress bar on a terminal; computed features are cached."""
     if word not in features.WORDS:
         return features.features_of(word, None, len(paths))
     compute = {"pixels": features.pixels, "resnet50": features.resnet50}[word]
-    key = {"features": word, "size": size, "version": [VERSION, features.VERSION]}
-    photos = _Decoded(paths, size)
+    key = {"features": word, "size": size, "version": [VERSION, features.VERSION], "window": window}
+    photos = _Decoded(paths, size, window)
 
     def build() -> dict[str, NDArray[Any]]:
         with _bar(console) as bars:
@@ -171,12 +253,6 @@ def _bar(console: Console) -> Any:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("photos, left:"))
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
-
-
-def _fitted(picture: Picture.Image) -> Picture.Image:
-    """A picture scaled so that its longer side fits a cell, and its shorter side has at least one pixel."""
-    scale = _CELL / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
 
 
 def _largest_first(found: Clusters) -> list[int]:
@@ -220,7 +296,16 @@ def _parser() -> ArgumentParser:
         description="Chooses which photos of a folder to annotate first: one representative of each of K clusters of "
         "similar photos. Prints their paths, one per line, largest cluster first, and draws them on a contact sheet.",
     )
-    parser.add_argument("path", metavar="PATH", type=str, help="Folder with photos in it or in its subfolders")
+    parser.add_argument(
+        "path", metavar="PATH", type=str, nargs="?", help="Folder with photos in it or in its subfolders"
+    )
+    parser.add_argument(
+        "--by-disagreement",
+        type=str,
+        metavar="predictions.csv",
+        help="In place of a folder: the table that lsmbench predict wrote; chooses the files on which the seeds of the "
+        "method disagree most",
+    )
     parser.add_argument("-k", type=int, required=True, metavar="K", help="How many photos to choose")
     parser.add_argument(
         "--features",
@@ -228,6 +313,13 @@ def _parser() -> ArgumentParser:
         default="resnet50",
         help="Features by which photos are compared: resnet50 (ImageNet's network; downloads 98 MB once), pixels (the "
         "photos in small), or a .npy file with a row for each photo, in the order of their paths",
+    )
+    parser.add_argument(
+        "--window",
+        type=str,
+        default="auto",
+        help="The numbers in photos that become black and white: low,high as in 0,4095; percentiles of all photos as "
+        "in p1,p99; auto: 8 bits as they are, of more bits the fewest that hold all numbers",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of k-means")
     parser.add_argument("--output", type=str, help="Contact sheet to write (default: select-FOLDER.png)")

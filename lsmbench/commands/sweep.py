@@ -7,14 +7,15 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import tuning
-from lsmbench.benchmarks.grid import with_selections
+from lsmbench.benchmarks.grid import with_folds, with_selections
 from lsmbench.benchmarks.request import add_benchmark_options, requested, words_of
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
 from lsmbench.reports.markup import plural
 from lsmbench.runs import ranks
-from lsmbench.runs.config import Machine, add_options, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.tracking import Tracking
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.search import obstacle, searches
@@ -71,7 +72,7 @@ def _sweep(words: list[str]) -> int:
     for option in ("jobs", "trials"):
         if getattr(values, option) is not None and getattr(values, option) < 1:
             raise UserError(f"--{option}: expected at least 1, found {getattr(values, option)}.")
-    benchmark = with_selections(requested(values))
+    benchmark = with_folds(with_selections(requested(values)))
     ranks.check_alone()
     ranks.check(int(benchmark.training.get("devices", 1)), values.accelerator)
     rows = words_of(values.method) if values.method else [r for r in benchmark.methods if not obstacle(benchmark, r)]

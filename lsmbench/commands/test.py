@@ -6,10 +6,11 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from lsmbench.arguments import nearest, parse_arguments
 from lsmbench.commands.console import console, parser_of
 from lsmbench.errors import UserError
 from lsmbench.evaluations import EVALUATIONS
-from lsmbench.runs.config import Machine, add_options, nearest, parse_arguments
+from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.weights import evaluate
 
 

@@ -15,6 +15,7 @@ from lsmbench.commands.console import console, errors, is_first, tell_unsent
 from lsmbench.launch.local import compute
 from lsmbench.runs.config import Machine, add_options, config_from_arguments, names_in, run_parser
 from lsmbench.runs.context import Progress
+from lsmbench.runs.results import PANEL
 from lsmbench.runs.run import RunError
 from lsmbench.runs.tracking import Tracking
 
@@ -44,20 +45,24 @@ def run(words: list[str]) -> int:
         where = f" ({error.failure.where})" if error.failure.where else ""
         errors.print(f"[bold red]lsmbench:[/] {escape(error.failure.reason + where)}", highlight=False)
         if (record := error.folder / "failure.json").exists():
-            errors.print(f"The record is in {record}.", highlight=False)
+            errors.print(f"The record is in {escape(str(record))}.", highlight=False)
         return 1
     if not is_first():
         return 0
     folder = root / result.id
     if folder / "result.json" in before:
-        console.print(f"Finished before: {folder}. To compute it again, name another folder with --output.")
+        console.print(
+            f"Finished before: {escape(str(folder))}. To compute it again, name another folder with --output."
+        )
     for score in result.scores:
         console.print(
             f"{score.source} → {score.target}  {score.metric} {score.value:.4f}  ({score.unit}; "
             f"{len(score.values)} test samples)",
             highlight=False,
         )
-    console.print(f"{folder / 'result.json'}", highlight=False)
+    if result.lacks:
+        console.print(f"No scores: {result.lacks}. Translations are drawn in {PANEL}.", highlight=False)
+    console.print(escape(str(folder / "result.json")), highlight=False)
     tell_unsent(tracking)
     return 0
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsmbench.data.files import Findings
+from lsmbench.data.inputs import InputForm
 from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools, Stored
 from lsmbench.domains import Domain
 from lsmbench.errors import UserError
@@ -22,6 +23,9 @@ Arrays = dict[str, NDArray[np.generic]]
 
 COPY = "copy"
 """The view, read by evaluations only, that holds the source's content in the form of the target (the copy floor)."""
+
+
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class Inspection:
         findings: What has to be mended, and what is worth knowing.
         samples: The usable samples as `Dataset.load` gives them; empty if there are none.
         names: What each usable sample is called, e.g. its file; empty if samples have no names.
+        palette: A palette's file of the colours that stand for classes in masks, for the user to name them; empty if
+            masks hold no colours, or too many.
+        unread: Files and folders that are not read, by the reason.
+        alone: The usable samples that have one view only, by that view: the stored views, and what they are called.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -50,6 +58,9 @@ class Inspection:
     findings: Findings = field(default_factory=Findings)
     samples: Arrays = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    palette: str = ""
+    unread: dict[str, list[str]] = field(default_factory=dict)
+    alone: dict[str, tuple[NDArray[np.generic], list[str]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -163,7 +174,7 @@ class Dataset(ABC):
             seed: Shuffles before splitting; `None` keeps the samples' order (as LSM's released code does).
 
         Raises:
-            UserError: If a part would be empty.
+            UserError: If there are fewer than three samples, or units.
         """
         unit = self.units()
         units, what = count, "samples"
@@ -172,11 +183,19 @@ class Dataset(ABC):
             place = np.argsort(np.argsort(first))[member]  # each sample's unit, numbered by first appearance
             units, what = len(first), "units (patients, persons, scenes)"
         order = np.arange(units) if seed is None else np.random.default_rng((seed, 7)).permutation(units)
-        train, val = int(units * 0.7 + 1e-9), int(units * 0.1 + 1e-9)
-        if min(train, val, units - train - val) < 1:
-            raise UserError(f"dataset {self.name}: {units} {what} are too few to split 70/10/20; give at least 10.")
+        if units < _FEWEST:
+            raise UserError(f"dataset {self.name}: {units} {what} are too few to split; give at least {_FEWEST}.")
+        # Fewer than 10 leave one at least for each part.
+        train, val = min(int(units * 0.7 + 1e-9), units - 2), max(1, int(units * 0.1 + 1e-9))
         parts = (order[:train], order[train : train + val], order[train + val :])
         return Split(*parts) if unit is None else Split(*(np.flatnonzero(np.isin(place, part)) for part in parts))
+
+    def default_folds(self) -> int | None:
+        """In how many folds a benchmark cross-validates the pairs when it says nothing; `None`: one split, as here.
+
+        Override it where pairs may be few and lie in no parts of their own; `few_folds` helps.
+        """
+        return None
 
     def inspect(self) -> Inspection:
         """Looks at all of the data, and names every mistake instead of stopping at the first.
@@ -203,7 +222,15 @@ class Dataset(ABC):
             both = everything[pools.has(self.source, everything) & pools.has(self.target, everything)]
             if len(both):
                 found.samples = {view: pools.take(view, both) for view in (self.source, self.target)}
+                found.names = pools.names(both) or []
         return found
+
+    def inputs(self) -> InputForm | None:
+        """How single files of a user become source views, for predictions; `None` if there are no such files.
+
+        A finished run keeps it: it must hold all that the options and the data decide.
+        """
+        return None
 
     def targets(self) -> NDArray[np.generic]:
         """View `y` of all samples, as `load` gives it; override where photos need not be read for it.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,14 @@ from PIL import ImageOps
 
 from lsmbench.errors import UserError
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".npy")
+"""Endings of files that are read as pictures."""
+ANNOTATIONS = PICTURES
+"""Endings of files that are read as masks."""
 EXIF_ORIENTATION = 0x0112
+
+MOST_PIXELS = 500_000_000
+"""Pictures of more pixels are refused; as 8-bit colours so many take 1.5 GB of memory while they are read."""
 
 Exif = Literal["refuse", "apply", "ignore"]
 """What to do with a photo that EXIF calls turned: its annotation may belong to the photo as stored or as shown."""
@@ -58,6 +64,57 @@ class Findings:
             raise UserError(f"{about}: {count}.\n" + "\n".join(f"- {problem}" for problem in self.problems))
 
 
+class Inventory(NamedTuple):
+    """All entries below a folder, each list sorted by path; hidden names are left out, and what is in hidden folders.
+
+    Attributes:
+        files: Files, those that links lead to included.
+        broken: Links that lead nowhere.
+        empty: Folders without any entry.
+        special: Other entries, such as sockets.
+    """
+
+    files: list[Path]
+    broken: list[Path]
+    empty: list[Path]
+    special: list[Path]
+
+
+def inventory(folder: Path) -> Inventory:
+    """Lists everything below a folder; linked folders are followed, but not into a folder that holds the link.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
+    found = Inventory([], [], [], [])
+
+    def look(into: Path, above: frozenset[Path]) -> None:
+        try:
+            entries = sorted(into.iterdir())
+        except OSError as error:
+            raise UserError(f"{into}: cannot be read ({error.strerror or error}).") from error
+        if not entries:
+            found.empty.append(into)
+        for path in entries:
+            if path.name.startswith("."):
+                continue
+            if path.is_dir():
+                real = path.resolve() if path.is_symlink() else above_of[into] / path.name
+                if real in above:
+                    found.special.append(path)
+                    continue
+                above_of[path] = real
+                look(path, above | {real})
+            elif path.is_file():
+                found.files.append(path)
+            else:
+                (found.broken if path.is_symlink() else found.special).append(path)
+
+    above_of = {folder: folder.resolve()}
+    look(folder, frozenset(above_of.values()))
+    return found
+
+
 def pictures_in(folder: Path, findings: Findings) -> dict[str, Path]:
     """The pictures directly in a folder, by stem and in the order of their names, without hidden files.
 
@@ -82,6 +139,46 @@ def by_stem(paths: Iterable[Path], findings: Findings) -> dict[str, Path]:
     return found
 
 
+class Opened(NamedTuple):
+    """A decoded picture, and what its file says besides.
+
+    Attributes:
+        picture: The first page or frame, in Pillow's mode.
+        frames: Number of pages or frames.
+        deep: Whether the file holds colours of 16 bits, of which Pillow keeps 8.
+        orientation: EXIF's number for how the picture is turned; 1: not.
+    """
+
+    picture: Picture.Image
+    frames: int
+    deep: bool
+    orientation: int
+
+
+@contextmanager
+def without_limit() -> Iterator[None]:
+    """Lifts Pillow's own limit of pixels for a block in which `check_pixels` has been called or will be."""
+    limit, Picture.MAX_IMAGE_PIXELS = Picture.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Picture.MAX_IMAGE_PIXELS = limit
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Refuses pictures of more than `MOST_PIXELS`, before they take memory.
+
+    Raises:
+        UserError: If there are more, as in a decompression bomb.
+    """
+    if width * height > MOST_PIXELS:
+        raise UserError(
+            f"{path}: says that it holds {width}×{height} px, {width * height / 1e6:,.0f} megapixels; at most "
+            f"{MOST_PIXELS / 1e6:.0f} are read, since a small file can unfold to fill the memory. Reduce the picture "
+            "or cut it in pieces; if it should not be as large, get it again."
+        )
+
+
 def open_picture(path: Path, exif: Exif = "refuse") -> Picture.Image:
     """Opens and decodes a picture, whatever its mode.
 
@@ -90,24 +187,46 @@ def open_picture(path: Path, exif: Exif = "refuse") -> Picture.Image:
         exif: What to do if EXIF says that the picture is stored turned.
 
     Raises:
-        UserError: If the file is missing, no picture, truncated or without pixels; or turned and `exif` is `refuse`.
+        UserError: If the file is missing, no picture, truncated, without pixels or with more than `MOST_PIXELS`; or
+            turned and `exif` is `refuse`.
     """
+    return opened_picture(path, exif).picture
+
+
+def opened_picture(path: Path, exif: Exif = "refuse") -> Opened:
+    """As `open_picture`, with what the file says besides."""
     try:
-        with Picture.open(path) as opened:
+        with without_limit(), Picture.open(path) as opened:
+            check_pixels(path, *opened.size)
+            # First of all: a PNG's `getexif` decodes it.
+            deep = opened.mode in ("RGB", "RGBA", "LA") and holds_16_bits(opened)
             # Cameras also write 0 and other numbers that mean nothing.
-            turned = opened.getexif().get(EXIF_ORIENTATION) in range(2, 9)
+            told = opened.getexif().get(EXIF_ORIENTATION)
+            orientation = int(told) if told is not None and told in range(2, 9) else 1
+            # The second picture of a camera's MPO is a preview or the other eye's.
+            frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
             opened.load()
             picture = ImageOps.exif_transpose(opened) if exif == "apply" else opened.copy()
-    except (OSError, SyntaxError, EOFError, ValueError, Picture.DecompressionBombError) as error:
+    except (OSError, SyntaxError, EOFError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a picture ({error}). Get it again or remove it.") from error
     if 0 in picture.size:
         raise UserError(f"{path}: has no pixels.")
-    if exif == "refuse" and turned:
+    if exif == "refuse" and orientation != 1:
         raise UserError(
             f"{path}: is stored turned or mirrored (EXIF orientation), so that its annotation may belong to the "
             "stored or to the shown picture. Choose exif=ignore or exif=apply, or save it upright."
         )
-    return picture
+    return Opened(picture, frames, deep, orientation)
+
+
+def holds_16_bits(opened: Picture.Image) -> bool:
+    """Whether a file that is not decoded yet holds 16 bits a channel, by the form that its decoder is told."""
+    arguments = [part.args for part in getattr(opened, "tile", ())]
+    told = arguments[0] if arguments else ""
+    words = told if isinstance(told, tuple) else (told,)
+    if opened.format == "PPM":
+        return any(isinstance(word, int) and word > 255 for word in words)
+    return any(isinstance(word, str) and ";16" in word for word in words)
 
 
 def to_mode(picture: Picture.Image, mode: Literal["L", "RGB", "RGBA"]) -> Picture.Image:
@@ -167,6 +286,41 @@ def read_pts(path: Path, points: int | None = None) -> NDArray[np.float64]:
     if not found:
         raise UserError(f"{path}: holds no points.")
     return np.array(found) - 0.5
+
+
+def outside_by(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """How far each point lies outside a picture, in pixels along the axis where it is more; 0 inside.
+
+    Args:
+        points: Shape (P, 2), in pixels.
+        size: Width and height of the picture.
+    """
+    out: NDArray[np.float64] = np.maximum(np.maximum(-points, points - size), 0).max(1)
+    return out
+
+
+def check_position(points: NDArray[np.float64], size: tuple[int, int], origin: str, picture: Path) -> None:
+    """Refuses points that cannot belong to their picture, wherever points outside it are allowed.
+
+    Args:
+        points: Shape (P, 2), in pixels.
+        size: Width and height of the picture.
+        origin: The file with the points, for the message.
+        picture: The picture's file.
+
+    Raises:
+        UserError: If more than half of the box around the points lies outside the picture.
+    """
+    low, high = points.min(0), points.max(0)
+    extent = np.maximum(high - low, 1e-3)  # a box without width or height still has a position
+    shown = np.clip(np.minimum(low + extent, size) - np.maximum(low, 0), 0, extent) / extent
+    outside = 1 - float(shown.prod())
+    if outside > 0.5:
+        raise UserError(
+            f"{origin}: {outside:.0%} of the box around its points lies outside its picture, {picture.name} of "
+            f"{size[0]}×{size[1]} px. They do not belong together, or one of them was scaled or turned: mend or remove "
+            "them."
+        )
 
 
 def square_around(points: NDArray[np.float64], width: int, height: int, margin: float) -> tuple[float, float, float]:

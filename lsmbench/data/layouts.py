@@ -1,125 +1,647 @@
-"""Recognises the layout of a user's folder and matches pictures with their annotations."""
+"""Recognises how a user's folder is laid out, and matches its pictures with their annotations."""
 
 from __future__ import annotations
 
 import csv
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Picture
 
-from lsmbench.data.files import PICTURES, Findings, by_stem, few, pictures_in
+from lsmbench.data.census import Settled
+from lsmbench.data.files import ANNOTATIONS, PICTURES, Findings, Inventory, few, inventory, without_limit
+from lsmbench.data.pairing import AUTO, STEM, Rule, pair
 from lsmbench.errors import UserError
 
 Points = NDArray[np.float64]
 
 ACCEPTED = (
-    "Accepted are images/ with masks/ (PNG, class numbers, or the colours of a palette); images/ with landmarks/ "
-    "(.pts files), with landmarks.csv, or with .pts files beside the pictures; A/ with B/ (pictures both); or pictures "
-    "alone, each showing both views side by side. All of them also inside train/, val/ and test/, as in train/images "
-    "and train/masks."
+    "Accepted are images/ with masks/ (class numbers, or the colours of a palette); images/ with landmarks/ (.pts "
+    "files), with landmarks.csv, or with .pts files beside the pictures; A/ with B/ (pictures both); pictures and "
+    "masks in one folder, told apart by an ending such as _mask; or pictures alone, each showing both views side by "
+    "side. All of them also inside train/, val/ and test/, or with these inside, as in images/train."
 )
 
+PARTS = ("train", "val", "test")
+
 Kind = Literal["masks", "pts", "csv", "images", "sides"]
+Role = Literal["", "x", "masks", "images", "pts"]
+
+_PART_WORDS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_ROLE_WORDS: dict[str, Role] = {
+    **dict.fromkeys((
+        "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pic", "pics", "jpegimages",
+        "input", "inputs", "source", "x", "a",
+    ), "x"),
+    **dict.fromkeys((
+        "mask", "masks", "label", "labels", "annotation", "annotations", "annot", "annots", "gt", "gts", "groundtruth",
+        "ground_truth", "seg", "segs", "segmentation", "segmentations", "segmentationclass",
+    ), "masks"),
+    **dict.fromkeys(("b", "y", "target", "targets", "output", "outputs"), "images"),
+    **dict.fromkeys(("landmark", "landmarks", "points", "keypoints", "pts"), "pts"),
+}  # fmt: skip
+
+_TABLE = "landmarks.csv"
+_LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")
+_JPEG = (".jpg", ".jpeg")
+SIDES = (1.8, 2.2)
+"""Width by height of a picture that shows two views side by side, unless the user says so."""
 
 
-class Layout(NamedTuple):
-    """How one folder is laid out."""
+class File(NamedTuple):
+    """A file, and its name below the folder of its kind and part, such as `P01/003.png`, composed (NFC)."""
 
-    kind: Kind
-    title: str
-    pictures: Path
-    annotations: Path
+    path: Path
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The name without its last ending."""
+        return self.name.removesuffix(self.path.suffix)
 
 
 class Sample(NamedTuple):
-    """One sample's files: its picture, the file with its target, and the target's points if they are already read."""
+    """One sample's files: its picture, the file with its target, and the target's points if they are already read.
+
+    A picture without an annotation has `None` there, and so has an annotation without a picture. `name` is the file's
+    name below the folder of its kind and part; `line` that of the annotation's file which holds the points, where one
+    file holds those of many samples.
+    """
 
     part: int
-    picture: Path
-    annotation: Path
+    picture: Path | None
+    annotation: Path | None
     points: Points | None = None
+    name: str = ""
+    line: int = 0
+
+    @property
+    def file(self) -> Path:
+        """The file that a sample is called by: its picture, or else its annotation."""
+        path = self.picture or self.annotation
+        assert path is not None
+        return path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that there are."""
+        return tuple(path for path in (self.picture, self.annotation) if path is not None)
 
 
-def layout_of(folder: Path) -> Layout:
-    """Recognises a folder's layout by the names in it.
+@dataclass
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        root: The folder.
+        kind: What its annotations are.
+        title: Its layout, in words.
+        parts: The parts that it is divided into, of `PARTS`; none if it is not.
+        rule: How names of pictures and of annotations differ.
+        samples: The matched files, part by part; in a part in the order of pictures' paths, then of annotations'.
+        unread: Entries that are not read, by the reason.
+        settled: What the census of the files finds, once they are decoded.
+    """
+
+    root: Path
+    kind: Kind
+    title: str
+    parts: list[str]
+    rule: Rule = field(default_factory=Rule)
+    samples: list[Sample] = field(default_factory=list)
+    unread: dict[str, list[str]] = field(default_factory=dict)
+    settled: Settled = field(default_factory=Settled)
+
+    @property
+    def sources(self) -> set[Path]:
+        """All files of the samples."""
+        return {path for sample in self.samples for path in sample.files}
+
+    @property
+    def plain(self) -> bool:
+        """Whether every sample is a picture with the annotation of the same name."""
+        return self.rule == Rule() and all(sample.picture and sample.annotation for sample in self.samples)
+
+
+@dataclass
+class _Shelf:
+    """The files of one part: by role, then by the folder that has this role; and those in no such folder."""
+
+    part: str
+    roles: dict[Role, dict[str, list[File]]] = field(default_factory=dict)
+    loose: list[File] = field(default_factory=list)
+    table: Path | None = None
+
+    def of(self, role: Role) -> list[File]:
+        """All files of a role."""
+        return [file for files in self.roles.get(role, {}).values() for file in files]
+
+
+def find(root: Path, pairing: str, sides: bool, findings: Findings) -> Found:
+    """Recognises a folder's layout by its names, and matches its files.
+
+    Args:
+        root: The folder.
+        pairing: The option of that name.
+        sides: Whether the user says that pictures show both views side by side.
+        findings: Takes problems and notes.
 
     Raises:
-        UserError: If the folder has no known layout, or several.
+        UserError: If the folder has no known layout, or several; or cannot be read.
     """
-    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    folders = {name for name in names if (folder / name).is_dir()}
-    images, found = folder / "images", []
-    if "images" in folders:
-        if "masks" in folders:
-            found.append(Layout("masks", "images/ with masks/", images, folder / "masks"))
-        if "landmarks" in folders:
-            found.append(Layout("pts", "images/ with landmarks/", images, folder / "landmarks"))
-        if "landmarks.csv" in names:
-            found.append(Layout("csv", "images/ with landmarks.csv", images, folder / "landmarks.csv"))
-        if not found and any(p.suffix.lower() == ".pts" for p in images.iterdir()):
-            found.append(Layout("pts", "images/ with .pts files in it", images, images))
-    if {"A", "B"} <= folders:
-        found.append(Layout("images", "A/ with B/", folder / "A", folder / "B"))
-    if not found and any(Path(name).suffix.lower() in PICTURES for name in names):
-        if any(name.lower().endswith(".pts") for name in names):
-            found.append(Layout("pts", "pictures with .pts files", folder, folder))
+    if not _is_utf8(str(root)):
+        raise UserError(f"{str(root)!a}: the folder's name is not UTF-8. Rename it, or name it by a link.")
+    held = inventory(root)
+    _refuse_names(root, held, findings)
+    _refuse_links(root, held, findings)
+    finder = _Finder(root, held, pairing, sides, findings)
+    return finder.find()
+
+
+def _refuse_names(root: Path, held: Inventory, findings: Findings) -> None:
+    readable = [path for path in held.files if path.suffix.lower() in (*ANNOTATIONS, ".pts")]
+    strange = [str(path.relative_to(root)) for path in readable if not _is_utf8(str(path.relative_to(root)))]
+    if strange:
+        findings.problems.append(
+            f"{root}: the names of {len(strange)} files are not UTF-8: {few([ascii(name) for name in strange])}. "
+            "Rename them; convmv -f latin1 -t utf8 -r does so for names in Latin-1."
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_links(root: Path, held: Inventory, findings: Findings) -> None:
+    """A link that leads nowhere, often to a disk that is not mounted, would leave out data in silence."""
+    by_folder: dict[Path, list[Path]] = {}
+    for path in held.broken:
+        if path.suffix.lower() in ("", *ANNOTATIONS, ".pts", ".csv"):
+            by_folder.setdefault(path.parent, []).append(path)
+    for folder, paths in by_folder.items():
+        first = paths[0]
+        try:
+            target = str(first.readlink())
+        except OSError:
+            target = "nowhere"
+        what = f"{len(paths)} links lead" if len(paths) > 1 else "a link leads"
+        findings.problems.append(
+            f"{folder}: {what} to files that are not there: {few([p.name for p in paths])} ({first.name} to {target}). "
+            "If they lie on another disk, mount it; else remove the links."
+        )
+
+
+def meaning(name: str) -> tuple[str, Role]:
+    """The part and the role that a folder's name says, each empty if it says none: `trainannot` is train, masks."""
+    word = _composed(name).casefold()
+    if word in _ROLE_WORDS:
+        return "", _ROLE_WORDS[word]
+    if word in _PART_WORDS:
+        return _PART_WORDS[word], ""
+    parts, roles = ("|".join(sorted(words, key=len, reverse=True)) for words in (_PART_WORDS, _ROLE_WORDS))
+    if match := re.fullmatch(rf"({parts})[_\-. ]?({roles})", word):
+        return _PART_WORDS[match[1]], _ROLE_WORDS[match[2]]
+    if match := re.fullmatch(rf"({roles})[_\-. ]({parts})", word):
+        return _PART_WORDS[match[2]], _ROLE_WORDS[match[1]]
+    return "", ""
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+class _Place(NamedTuple):
+    part: str
+    role: Role
+    folder: str
+    name: str
+    depth: int
+
+
+def _place(path: Path) -> _Place:
+    """What the folders above a file say of it; a word of a role and a word of a part, whichever comes first."""
+    folders, part, depth = path.parts[:-1], "", 0
+    role: Role = ""
+    if folders:
+        part, role = meaning(folders[0])
+        depth = int(bool(part or role))
+    if depth and len(folders) > 1:
+        inner_part, inner_role = meaning(folders[1])
+        if role and not part and inner_part and not inner_role:
+            part, depth = inner_part, 2
+        elif part and not role and inner_role and not inner_part:
+            role, depth = inner_role, 2
+    return _Place(part, role, "/".join(folders[:depth]), _composed("/".join(path.parts[depth:])), depth)
+
+
+class _Finder:
+    """One look at a folder."""
+
+    def __init__(self, root: Path, held: Inventory, pairing: str, sides: bool, findings: Findings) -> None:
+        self.root, self.pairing, self.sides, self.findings = root, pairing, sides, findings
+        self.unread: dict[str, list[str]] = {}
+        for path in held.broken:
+            self._leave(path, "a link that leads nowhere")
+        for path in held.empty:
+            self._leave(path, "an empty folder")
+        for path in held.special:
+            self._leave(path, "no regular file")
+        self.names = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir()) if path.name[0] != "."]
+        self.files = held.files
+
+    def _leave(self, path: Path, why: str) -> None:
+        self.unread.setdefault(why, []).append(path.relative_to(self.root).as_posix())
+
+    def _not_read(self) -> str:
+        """What is not read, for a message that something is missing."""
+        told = [f"{few(names, 3)} ({why})" for why, names in self.unread.items()]
+        return f" Not read: {'; '.join(told)}." if told else ""
+
+    # What lies where
+
+    def find(self) -> Found:
+        shelves = self._shelves()
+        parts = [shelf.part for shelf in shelves if shelf.part]
+        kind, title, sides = self._layout(shelves)
+        found = Found(self.root, kind, title, parts, unread=self.unread)
+        if kind == "sides":
+            for shelf, (pictures, _) in zip(shelves, sides, strict=True):
+                part = _number(shelf.part, parts)
+                found.samples += [Sample(part, f.path, f.path, name=f.name) for f in pictures]
+        elif kind == "csv":
+            self._read_tables(found, shelves, sides)
         else:
-            found.append(Layout("sides", "pictures that show both views side by side", folder, folder))
-    if len(found) == 1:
-        return found[0]
-    if found:
+            self._match(found, shelves, sides)
+        self._look_through(found, shelves, sides)
+        return found
+
+    def _shelves(self) -> list[_Shelf]:
+        """The readable files of each part, sorted by their folders' words; other files are left."""
+        placed: list[tuple[Path, _Place]] = []
+        for path in self.files:
+            suffix = path.suffix.lower()
+            if suffix in (*ANNOTATIONS, ".pts") or path.name.casefold() == _TABLE:
+                placed.append((path, _place(path.relative_to(self.root))))
+            else:
+                self._leave(path, f"{suffix or 'files without an ending'}, which is not read")
+        if not any(place.role for _, place in placed):
+            placed = self._inside_units(placed)
+        parts = [part for part in PARTS if any(place.part == part for _, place in placed)]
+        if parts and "train" not in parts:
+            held = all_of([f"{part}/" for part in parts])
+            raise UserError(
+                f"{self.root}: holds {held}, but no train/. Add it, or put all files together, to be split 70/10/20. "
+                f"{ACCEPTED}"
+            )
+        shelves = {part: _Shelf(part) for part in parts or [""]}
+        outside = {place.role for _, place in placed if parts and not place.part}
+        if "x" in outside and outside & {"masks", "images", "pts"}:
+            raise UserError(
+                f"{self.root}: two layouts fit: {all_of([f'{part}/' for part in parts])}, and folders beside them that "
+                f"belong to no part. Move one of both out of {self.root}."
+            )
+        for path, place in placed:
+            if place.part not in shelves:
+                self._leave(path, f"beside {parts[0]}/, and in no part")
+                continue
+            shelf = shelves[place.part]
+            if path.name.casefold() == _TABLE:
+                if "/" in place.name or place.role:
+                    self._leave(path, f"{_TABLE} in a folder where it is not looked for")
+                else:
+                    shelf.table = path
+            elif place.role:
+                shelf.roles.setdefault(place.role, {}).setdefault(place.folder, []).append(File(path, place.name))
+            else:
+                shelf.loose.append(File(path, place.name))
+        return list(shelves.values())
+
+    def _inside_units(self, placed: list[tuple[Path, _Place]]) -> list[tuple[Path, _Place]]:
+        """Places by words deeper down: `P01/images/3.png` is the picture `P01/3.png`; left alone without such words."""
+        found = []
+        for path, place in placed:
+            folders = place.name.split("/")[:-1]
+            role_at = next((i for i, folder in enumerate(folders) if meaning(folder) not in (("", ""),)), None)
+            if role_at is None:
+                found.append((path, place))
+                continue
+            part, role = meaning(folders[role_at])
+            if part:
+                upper = path.relative_to(self.root).parts[:-1]
+                upper = upper[: next(i for i, folder in enumerate(upper) if meaning(folder)[0])]
+                if place.part:
+                    found.append((path, place))
+                    continue
+                raise UserError(
+                    f"{self.root}: the folder {'/'.join(upper)}/ in it holds the parts; name that one: "
+                    f"{self.root.joinpath(*upper)}."
+                )
+            name = "/".join([*folders[:role_at], *place.name.split("/")[role_at + 1 :]])
+            folder = "/".join(filter(None, [place.folder, "…", folders[role_at]]))
+            found.append((path, _Place(place.part, role, folder, name, place.depth)))
+        return found
+
+    # Which layout it is
+
+    def _layout(self, shelves: list[_Shelf]) -> tuple[Kind, str, list[tuple[list[File], list[File]]]]:
+        """The kind, its title, and for each shelf its pictures and its annotations."""
+        targets: list[Role] = [role for role in ("masks", "images", "pts") if any(shelf.of(role) for shelf in shelves)]
+        self._refuse_several(shelves, targets)
+        pictures = [self._pictures(shelf, bool(targets)) for shelf in shelves]
+        if targets:
+            kind, annotations = self._annotations(shelves, targets[0])
+            return kind, self._title(shelves, targets[0], kind), list(zip(pictures, annotations, strict=True))
+        where = self._name_of_x(shelves)
+        if any(shelf.table for shelf in shelves):
+            return "csv", f"{where} with {_TABLE}", [(files, []) for files in pictures]
+        points = [[f for f in (*shelf.of("x"), *shelf.loose) if f.path.suffix.lower() == ".pts"] for shelf in shelves]
+        if any(points):
+            title = f"{where} with .pts files in it" if where.endswith("/") else "pictures with .pts files"
+            return "pts", title, list(zip(pictures, points, strict=True))
+        if not any(pictures):
+            shown = few(self.names) or "nothing"
+            raise UserError(f"{self.root}: holds none of the layouts; found {shown}.{self._not_read()} {ACCEPTED}")
+        return self._in_one_folder(shelves, pictures, where)
+
+    def _refuse_several(self, shelves: list[_Shelf], targets: list[Role]) -> None:
+        """Two folders of pictures, or two of annotations: which is meant?"""
+        for shelf in shelves:
+            pictures, table = list(shelf.roles.get("x", {})), [_TABLE] if shelf.table else []
+            others = [folder for role in targets for folder in shelf.roles.get(role, {})] + table
+            units = {folder for folder in (*pictures, *others) if "…" in folder}
+            for several in (pictures, others):
+                if len(several) > 1:
+                    picture = f"{pictures[0]}/" if pictures else "the pictures"
+                    pairs = [f"{picture} with {name}{'/' * (name != _TABLE)}" for name in others]
+                    shown = [f"{name}/" for name in several] if several is pictures else pairs
+                    extra = f" (… stands for folders such as {self.names[0]})" if units else ""
+                    raise UserError(
+                        f"{self.root}: holds {all_of(shown)}{extra}; expected one of them. Move what is not meant out "
+                        f"of {self.root}."
+                    )
+        loose = {shelf.part for shelf in shelves if not shelf.roles and shelf.loose}
+        if targets and loose and any(shelf.of("x") for shelf in shelves):
+            raise UserError(
+                f"{self.root}: all parts must be laid out alike; found folders of pictures and of annotations in some "
+                f"parts, and pictures alone in {all_of([f'{part}/' for part in sorted(loose)])}."
+            )
+
+    def _pictures(self, shelf: _Shelf, with_targets: bool) -> list[File]:
+        """The pictures of a part; beside a folder of annotations these may lie in no folder of their own."""
+        files = shelf.of("x") or [f for f in shelf.loose if shelf.part or not with_targets or "/" not in f.name]
+        return [f for f in files if f.path.suffix.lower() in PICTURES]
+
+    def _annotations(self, shelves: list[_Shelf], role: Role) -> tuple[Kind, list[list[File]]]:
+        """The annotations of each part; what they are is told by the folder's word, or by .pts files in it."""
+        files = [shelf.of(role) for shelf in shelves]
+        endings = {f.path.suffix.lower() == ".pts" for some in files for f in some}
+        if role == "pts" or endings == {True}:
+            return "pts", [[f for f in some if f.path.suffix.lower() == ".pts"] for some in files]
+        if endings == {True, False}:
+            raise UserError(
+                f"{self.root}: {self._folder_of(shelves, role)}/ holds pictures and .pts files; expected one of them. "
+                f"Move the others out of {self.root}."
+            )
+        suffixes = ANNOTATIONS if role == "masks" else PICTURES
+        kind: Kind = "masks" if role == "masks" else "images"
+        return kind, [[f for f in some if f.path.suffix.lower() in suffixes] for some in files]
+
+    def _folder_of(self, shelves: list[_Shelf], role: Role) -> str:
+        return next(folder for shelf in shelves for folder in shelf.roles.get(role, {}))
+
+    def _name_of_x(self, shelves: list[_Shelf]) -> str:
+        named = [folder for shelf in shelves for folder in shelf.roles.get("x", {})]
+        return f"{named[0].removeprefix(f'{shelves[0].part}/')}/" if named else "pictures"
+
+    def _title(self, shelves: list[_Shelf], role: Role, kind: Kind) -> str:
+        """`images/ with masks/` where each part has these folders, else the folders of each part."""
+        titles = []
+        for shelf in shelves:
+            sides = [next(iter(shelf.roles.get(of, {})), "").removeprefix(f"{shelf.part}/") for of in ("x", role) if of]
+            picture = f"{sides[0]}/" if sides[0] else f"{shelf.part}/" if shelf.part else "pictures"
+            titles.append(f"{picture} with {sides[1]}/" if sides[1] else picture)
+        return all_of(list(dict.fromkeys(titles)))
+
+    def _in_one_folder(
+        self, shelves: list[_Shelf], pictures: list[list[File]], where: str
+    ) -> tuple[Kind, str, list[tuple[list[File], list[File]]]]:
+        """Pictures only: told apart by an ending, or by JPEG and PNG of one name, or each showing both views."""
+        plain = [(files, list[File]()) for files in pictures]
+        if self.sides:
+            return "sides", "pictures that show both views side by side", plain
+        files = [f for some in pictures for f in some]
+        keys = [f.key for f in files]
+        oblong = _are_oblong(files)
+        if self.pairing != STEM:
+            rule, pairs, left = pair(keys, keys, self.pairing, str(self.root))
+            if pairs and oblong and self.pairing == AUTO and 4 * len(pairs) < len(keys):
+                x, y = next(iter(pairs.items()))
+                raise UserError(
+                    f"{self.root}: two layouts fit: pictures that show both views side by side, since they are twice "
+                    f"as wide as high, and pictures with annotations by the ending {rule.annotation} ({x}, {y}; "
+                    f"{len(pairs)} such pairs). Set side_by_side=x_left or pairing={rule.word}."
+                )
+            if pairs:
+                for f in files:
+                    if f.key in left:
+                        self._leave(f.path, "an annotation by another rule than pairing says")
+                is_y = {key for key in keys if rule.annotation.base(key) is not None} - pairs.keys()
+                told = [
+                    ([f for f in some if f.key not in is_y and f.key not in left], [f for f in some if f.key in is_y])
+                    for some in pictures
+                ]
+                kind: Kind = "images" if rule.of_pictures else "masks"
+                return kind, f"{where} told apart by {rule.picture} and {rule.annotation}", told
+        counts = [Counter(f.key for f in some) for some in pictures]
+        if twins := [key for one in counts for key in one if one[key] == 2]:
+            return "masks", f"{where}, JPEG and its mask of the same name", self._twins(pictures, twins)
+        if oblong:
+            self.findings.notes.append(
+                f"{self.root}: pictures only, about twice as wide as high: taken as both views side by side. "
+                "side_by_side=x_left says so, side_by_side=x_right exchanges the halves."
+            )
+            return "sides", "pictures that show both views side by side", plain
+        first = files[0].path
+        try:
+            with without_limit(), Picture.open(first) as opened:
+                size = f"{opened.width}×{opened.height} px"
+        except (OSError, SyntaxError, ValueError):
+            size = "cannot be read"
         raise UserError(
-            f"{folder}: holds {all_of([layout.title for layout in found])}; expected one of them. Move the others."
+            f"{self.root}: holds pictures only, and no annotation was recognised ({first.name}: {size}; two views side "
+            "by side are about twice as wide as high). If each shows two views, set side_by_side=x_left; if some are "
+            f"annotations of others, set pairing to their ending, as in pairing=_mask.{self._not_read()} {ACCEPTED}"
         )
-    shown = few([name + "/" if name in folders else name for name in names]) or "nothing"
-    raise UserError(f"{folder}: holds none of the layouts; found {shown}. {ACCEPTED}")
+
+    def _twins(self, pictures: list[list[File]], twins: list[str]) -> list[tuple[list[File], list[File]]]:
+        """Photos as JPEG, and masks of the same name in a lossless format with one channel."""
+        told = []
+        for some in pictures:
+            by_key: dict[str, list[File]] = {}
+            for f in some:
+                by_key.setdefault(f.key, []).append(f)
+            x, y = [], []
+            for files in by_key.values():
+                jpeg = [f for f in files if f.path.suffix.lower() in _JPEG]
+                others = [f for f in files if f not in jpeg]
+                if len(files) > 1 and (len(jpeg) != 1 or len(others) != 1 or not _has_one_channel(others[0].path)):
+                    names = all_of([f.path.name for f in files])
+                    raise UserError(
+                        f"{self.root}: {len(twins)} names occur twice, such as {names}. If one of both is the mask of "
+                        f"the other, move the masks to {self.root / 'masks'} and the photos to {self.root / 'images'}; "
+                        f"if it is a copy, move the copies out of {self.root}."
+                    )
+                y += others if len(files) > 1 else []
+                x += jpeg if len(files) > 1 else files
+            told.append((x, y))
+        return told
+
+    # What belongs together
+
+    def _match(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+        """Pairs the files of each part by one rule; a file without a counterpart is a sample with one view."""
+        kept = [(self._unique(pictures), self._unique(annotations)) for pictures, annotations in sides]
+        everything = ([key for x, _ in kept for key in x], [key for _, y in kept for key in y])
+        for files, what, role in zip(everything, ("pictures", found.kind), (0, 1), strict=True):
+            if not files:
+                self._say_empty(found, what, shelves, role, sides)
+        if not all(everything):
+            return
+        try:
+            found.rule = pair(*everything, self.pairing, str(self.root))[0]
+        except UserError as error:
+            self.findings.problems.append(str(error))
+            return
+        count = 0
+        alone = []
+        for shelf, (x, y) in zip(shelves, kept, strict=True):
+            pairs = {} if self.pairing == "none" else found.rule.pairs(x, y)
+            part, taken = _number(shelf.part, found.parts), set(pairs.values())
+            count += len(pairs)
+            for key, file in x.items():
+                annotation = y[pairs[key]].path if key in pairs else None
+                found.samples.append(Sample(part, file.path, annotation, name=file.name))
+            for key, file in y.items():
+                if key not in taken and found.kind == "pts":
+                    alone.append(file)
+                elif key not in taken:
+                    found.samples.append(Sample(part, None, file.path, name=file.name))
+        examples = [few([f.name for one in kept for f in one[side].values()], 3) for side in (0, 1)]
+        if not count and found.kind == "pts" and self.pairing != "none":
+            self.findings.problems.append(
+                f"{self.root}: no .pts file has the name of a picture; found {examples[1]} for {examples[0]}. Rename "
+                "them, or set pairing to how their names differ, as in pairing=_points."
+            )
+            return
+        for file in alone:
+            self._leave(file.path, "points without a picture, whose size they refer to")
+        if not count:
+            self.findings.notes.insert(
+                0,
+                f"{self.root}: nothing is paired: no annotation has the name of a picture (pictures: {examples[0]}; "
+                f"annotations: {examples[1]}). If some belong together, rename them, or set pairing to how their names "
+                "differ, as in pairing=img_*,label_*.",
+            )
+
+    def _say_empty(
+        self,
+        found: Found,
+        what: str,
+        shelves: list[_Shelf],
+        role: int,
+        sides: list[tuple[list[File], list[File]]],
+    ) -> None:
+        wanted = {
+            "pictures": f"pictures ({', '.join(PICTURES)})",
+            "masks": f"masks ({', '.join(ANNOTATIONS)})",
+            "images": f"pictures ({', '.join(PICTURES)})",
+            "pts": ".pts files",
+        }[what]
+        self.findings.problems.append(
+            f"{self.root}: {found.title}: expected {wanted} as {'xy'[role]}, found none; there are "
+            f"{few(self.names) or 'no files'}.{self._not_read()}"
+        )
+
+    def _unique(self, files: list[File]) -> dict[str, File]:
+        """Files by name without ending; of two with one name the first is kept, the second is a problem."""
+        kept: dict[str, File] = {}
+        for file in files:
+            if file.key in kept:
+                self.findings.problems.append(
+                    f"{file.path}: has the same stem as {kept[file.key].path.name}, so that a file of the other side "
+                    f"could belong to either. Rename one with its counterpart, or move it out of {self.root}."
+                )
+            else:
+                kept[file.key] = file
+        return kept
+
+    def _read_tables(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+        for shelf, (pictures, _) in zip(shelves, sides, strict=True):
+            part, kept = _number(shelf.part, found.parts), self._unique(pictures)
+            rows = _read_csv(shelf.table, kept, self.findings) if shelf.table else {}
+            for key, file in kept.items():
+                points, line = rows.get(key, (None, 0))
+                table = None if points is None else shelf.table
+                found.samples.append(Sample(part, file.path, table, points, file.name, line))
+        if not any(pictures for pictures, _ in sides):
+            self._say_empty(found, "pictures", shelves, 0, sides)
+
+    def _look_through(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+        """Names what lies in folders that are read and was not taken."""
+        known = {self.root / name for names in self.unread.values() for name in names}
+        known |= {f.path for pictures, annotations in sides for f in (*pictures, *annotations)}
+        known |= {shelf.table for shelf in shelves if shelf.table}
+        for shelf in shelves:
+            for folder, files in [item for of in shelf.roles.values() for item in of.items()] + [("", shelf.loose)]:
+                for file in files:
+                    if file.path not in known:
+                        why = f"not expected in {folder}/" if folder else f"beside the folders of {found.title}"
+                        self._leave(file.path, why)
 
 
-def match(layout: Layout, part: int, findings: Findings) -> list[Sample]:
-    """The samples of one folder; a file without a counterpart is a problem."""
-    pictures = pictures_in(layout.pictures, findings)
-    if not pictures:
-        found = few([p.name for p in sorted(layout.pictures.iterdir())]) or "nothing"
-        findings.problems.append(
-            f"{layout.pictures}: holds no pictures ({', '.join(PICTURES)}); found {found}. Put them there."
-        )
-        return []
-    if layout.kind == "sides":
-        return [Sample(part, path, path) for path in pictures.values()]
-    if layout.kind == "csv":
-        rows = _read_csv(layout.annotations, pictures, findings)
-        matched = [Sample(part, pictures[stem], layout.annotations, points) for stem, points in rows.items()]
-        return sorted(matched, key=lambda sample: sample.picture)
-    what = {"masks": "mask", "pts": ".pts file", "images": "counterpart"}[layout.kind]
-    if layout.kind == "pts":
-        points = (p for p in sorted(layout.annotations.iterdir()) if p.suffix.lower() == ".pts")
-        annotations = by_stem(points, findings)
-    else:
-        annotations = pictures_in(layout.annotations, findings)
-    both = [stem for stem in pictures if stem in annotations]
-    if not both:
-        found = few([p.name for p in annotations.values()]) or "no file of that kind"
-        findings.problems.append(
-            f"{layout.annotations}: expected a {what} for each picture, of the same stem; found {found} for "
-            f"{few([p.name for p in pictures.values()])}. Rename them."
-        )
-        return []
-    for stem in sorted(pictures.keys() - set(both)):
-        findings.problems.append(
-            f"{pictures[stem]}: has no {what} of the same stem in {layout.annotations}. Add it, or remove the picture."
-        )
-    for stem in sorted(annotations.keys() - set(both)):
-        findings.problems.append(
-            f"{annotations[stem]}: has no picture of the same stem in {layout.pictures}. Add it, or remove this file."
-        )
-    return [Sample(part, pictures[stem], annotations[stem]) for stem in both]
+def _number(part: str, parts: Sequence[str]) -> int:
+    """The number of a sample's part; without `test/`, `val/` is the test part; one part alone is split."""
+    if len(parts) < 2:
+        return 0
+    return 2 if part == "val" and "test" not in parts else PARTS.index(part)
 
 
-def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> dict[str, Points]:
-    """Points by the stem of their picture, in pixels from its top left corner; wrong rows are problems."""
+def _are_oblong(files: Sequence[File], most: int = 24) -> bool:
+    """Whether pictures are about twice as wide as high, by some of them; files that are no pictures say nothing."""
+    seen = []
+    for number in np.unique(np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)).tolist():
+        try:
+            with without_limit(), Picture.open(files[number].path) as opened:
+                seen.append(SIDES[0] <= opened.width / opened.height <= SIDES[1])
+        except (OSError, SyntaxError, ValueError, ZeroDivisionError):
+            continue
+    return sum(seen) > len(seen) / 2
+
+
+def _has_one_channel(path: Path) -> bool:
+    try:
+        with without_limit(), Picture.open(path) as opened:
+            return path.suffix.lower() in _LOSSLESS and opened.mode[0] in "1LPI" and opened.mode not in ("LA", "PA")
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> dict[str, tuple[Points, int]]:
+    """Points, in pixels from the top left corner, and line of each picture, by its name; wrong rows are problems."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
@@ -133,26 +655,30 @@ def _read_csv(path: Path, pictures: Mapping[str, Path], findings: Findings) -> d
             f"{path}: expected the header file,x1,y1,x2,y2,… separated by commas, found {few(header) or 'nothing'}."
         )
         return {}
-    stems = {p.name: stem for stem, p in pictures.items()}
+    keys = {file.name: key for key, file in pictures.items()}
     named: dict[str, int] = {}
-    points: dict[str, Points] = {}
+    points: dict[str, tuple[Points, int]] = {}
+    homeless: list[str] = []
     for number, row in rows[1:]:
         with findings.gathering():
-            name = row[0].strip()
-            stem = stems.get(name, name)
-            if stem not in pictures:
-                raise UserError(f"{path}: line {number}: names {name!r}, but there is no such picture. Correct it.")
-            if stem in named:
-                raise UserError(f"{path}: line {number}: {name} has a row already, line {named[stem]}. Remove one.")
-            named[stem] = number
+            name = _composed(row[0].strip())
+            key = keys.get(name, name)
+            if key not in pictures:
+                homeless.append(f"line {number} ({name})")
+                continue
+            if key in named:
+                raise UserError(f"{path}: line {number}: {name} has a row already, line {named[key]}. Remove one.")
+            named[key] = number
             if len(row) != len(header):
                 raise UserError(
                     f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
                 )
-            points[stem] = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
-    for stem in pictures:
-        if stem not in named:
-            findings.problems.append(f"{pictures[stem]}: has no row in {path}. Add it, or remove the picture.")
+            values = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
+            points[key] = (values, number)
+    if homeless:
+        findings.notes.append(f"{path}: not read, since there is no picture of that name: {few(homeless)}.")
+    if len(homeless) == len(rows) - 1 > 0:
+        findings.problems.append(f"{path}: none of its rows names a picture; expected names such as {few(list(keys))}.")
     return points
 
 

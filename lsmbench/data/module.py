@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +19,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lsmbench.data.dataset import Dataset, pools_of
 from lsmbench.data.features import features_of
+from lsmbench.data.folds import Folded, folded
 from lsmbench.data.pools import TRAIN, VAL, Numbers, Pool, Pools, ViewSet
 from lsmbench.data.samplers import Request, SupervisionSampler, Turns
 from lsmbench.data.supervision import Supervision, SupervisionConfig, supervise
 from lsmbench.data.transforms import Augmentation
 from lsmbench.domains import Domain, Image
+from lsmbench.errors import UserError
 
 Views = dict[str, Tensor]
 Batch = dict[ViewSet, Views]
@@ -33,6 +36,9 @@ INDEX = "index"
 
 ON_DEVICE_BYTES = 2**30
 """A group of samples up to this size is kept on the GPU; a larger one is moved batch by batch."""
+
+
+_ROWS = 256  # samples in memory at a time
 
 
 class Learner(Protocol):
@@ -132,12 +138,10 @@ class EvaluationViews(TorchDataset[dict[str, Any]]):
             batch[view] = torch.from_numpy(np.array(read(view, numbers)))
         return {**batch, INDEX: torch.from_numpy(np.ascontiguousarray(numbers))}
 
-    def first(self, count: int, views: Iterable[str]) -> dict[str, Any] | None:
-        """The first samples of the first pool that has some views, `count` at most; `None` if no pool has them."""
-        for number, pool in enumerate(self.pools):
-            if set(views) <= pool.kept.keys():
-                return self.__getitems__(Places(number, np.arange(min(count, len(pool.numbers)))))
-        return None
+    def with_views(self, views: Iterable[str]) -> list[Places]:
+        """The samples of each pool that has some views."""
+        wanted = set(views)
+        return [Places(k, np.arange(len(p.numbers))) for k, p in enumerate(self.pools) if wanted <= p.kept.keys()]
 
 
 class ShardSampler:
@@ -226,8 +230,32 @@ class DataModule(L.LightningDataModule):
 
     @cached_property
     def pools(self) -> Pools:
-        """The dataset's pools, loaded and checked once, and that of the bank."""
-        return self._own(self.config.split_seed).extended(self._more)
+        """The dataset's pools, loaded and checked once, in the parts of the fold if there are folds; and the bank's."""
+        return self._parted.extended(self._more)
+
+    @cached_property
+    def folded(self) -> Folded | None:
+        """The dataset's pools in the parts of the fold; `None` without folds.
+
+        Raises:
+            UserError: As `folded`; or if a fold is named without folds.
+        """
+        config, views = self.config, (self.dataset.source, self.dataset.target)
+        if config.folds is None:
+            if config.fold:
+                raise UserError(f"supervision.fold: fold {config.fold} of how many? Say supervision.folds too.")
+            return None
+        return folded(self.undivided, config.folds, config.fold, views, config.split_seed)
+
+    @property
+    def undivided(self) -> Pools:
+        """The dataset's pools in its own parts, whatever folds there are."""
+        return self._own(self.config.split_seed)
+
+    @property
+    def _parted(self) -> Pools:
+        """The dataset's pools in the parts that are trained on and tested."""
+        return self.undivided if self.folded is None else self.folded.pools
 
     def _own(self, seed: int | None) -> Pools:
         """The dataset's pools, split by a seed."""
@@ -237,7 +265,7 @@ class DataModule(L.LightningDataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of the dataset: of its pools' values and its own split, whatever `split_seed` is."""
+        """Fingerprint of the dataset: of its pools' values and its own split, whatever seed and fold are."""
         return self._own(None).fingerprint(self.domains)
 
     @property
@@ -248,7 +276,7 @@ class DataModule(L.LightningDataModule):
     @property
     def train(self) -> Numbers:
         """The dataset's own training samples, without those of a bank."""
-        return self._own(self.config.split_seed).part(TRAIN)
+        return self._parted.part(TRAIN)
 
     @property
     def val(self) -> Numbers:
@@ -259,6 +287,38 @@ class DataModule(L.LightningDataModule):
     def test_sets(self) -> dict[str, Numbers]:
         """The samples of each test set; no samples without `testing`."""
         return {name: self.pools.part(name)[: None if self.testing else 0] for name in self.pools.test_sets}
+
+    def scored(self, numbers: Numbers) -> Numbers:
+        """Those of some samples whose predictions can be scored: they have the source, and a truth to compare with."""
+        truth = self.dataset.truths.get(self.dataset.target, self.dataset.target)
+        return numbers[self.pools.has(self.dataset.source, numbers) & self.pools.has(truth, numbers)]
+
+    @property
+    def lacks(self) -> str:
+        """Why nothing can be scored in a test, a sentence without a full stop; empty if something can."""
+        if any(len(self.scored(numbers)) for numbers in self.test_sets.values()):
+            return ""
+        return f"no test sample has both {self.dataset.source} and {self.dataset.target}, so that nothing can be scored"
+
+    @cached_property
+    def in_training(self) -> dict[str, list[int]]:
+        """The samples of each test set whose source is, value for value, that of a training sample.
+
+        Their scores tell how well they are remembered. Test sets without such samples are absent.
+        """
+        view = self.dataset.source
+
+        def digests(numbers: Numbers) -> Iterator[tuple[int, bytes]]:
+            numbers = numbers[self.pools.has(view, numbers)]
+            for start in range(0, len(numbers), _ROWS):
+                some = numbers[start : start + _ROWS]
+                for number, values in zip(some.tolist(), self.pools.take(view, some), strict=True):
+                    yield number, hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
+
+        sets = {name: numbers for name, numbers in self.test_sets.items() if len(numbers)}
+        known = {digest for _, digest in digests(self.pools.part(TRAIN))} if sets else set()
+        found = {name: [i for i, digest in digests(numbers) if digest in known] for name, numbers in sets.items()}
+        return {name: numbers for name, numbers in found.items() if numbers}
 
     @property
     def supervision(self) -> Supervision:

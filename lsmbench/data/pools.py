@@ -175,7 +175,7 @@ class Pools:
         """The training samples by the views that they have, in the order of the pools."""
         found: dict[ViewSet, list[Numbers]] = {}
         for pool, start in self._with_starts():
-            if TRAIN in pool.parts:
+            if len(pool.parts.get(TRAIN, ())):
                 found.setdefault(self.shown_by(pool), []).append(pool.parts[TRAIN] + start)
         return {shown: np.concatenate(numbers) for shown, numbers in found.items()}
 
@@ -220,7 +220,8 @@ class Pools:
         for number, k in zip(numbers.tolist(), self._pool_of(numbers).tolist(), strict=True):
             names = self.pools[k].names
             called.append(f"sample {number}" if names is None else str(names[number - self.starts[k]]))
-        return called
+        # A file's name may hold bytes that are no UTF-8, and no file of results could hold those.
+        return [name.encode(errors="backslashreplace").decode() for name in called]
 
     def by_pool(self, numbers: Numbers) -> list[Numbers]:
         """The samples of each pool apart, in their order; pools without any are left out."""

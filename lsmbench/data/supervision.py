@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -66,11 +67,23 @@ class SupervisionConfig:
         0, "Seed of the choice of pairs; pairs are nested over N for one seed", counts="within_row"
     )
     split_seed: int | None = option(None, "Seed of the split into train, val and test; null keeps the dataset's order")
+    folds: int | Literal["leave_one_out"] | None = option(
+        None,
+        "Deal the pairs to so many folds, or leave_one_out; runs on all folds test on every pair once. null: one split",
+        unit="folds",
+        counts="if_changed",
+    )
+    fold: int = option(0, "Which fold this run tests on, from 0; with folds", counts="within_row_if_changed")
 
     @property
     def amount(self) -> str:
         """How much is paired, for the name of a run: `N5` or `20pairs`."""
         return f"N{self.paired:g}" if self.paired_count is None else f"{self.paired_count}pairs"
+
+    @property
+    def fold_name(self) -> str:
+        """The fold, for the name of a run: `f2`; empty without folds."""
+        return "" if self.folds is None else f"f{self.fold}"
 
     @property
     def bank_name(self) -> str:
@@ -113,6 +126,10 @@ class Supervision:
         return {"+".join(shown): numbers.tolist() for shown, numbers in self.groups.items()}
 
 
+class NoPairError(UserError):
+    """N leaves no pair, or more pairs are asked for than there are."""
+
+
 def candidates_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: bool = True) -> int:
     """Among how many of some samples those are chosen that show all their views.
 
@@ -130,7 +147,7 @@ def candidates_of(samples: int, config: SupervisionConfig, views: int = 2, fulle
         raise UserError(f"supervision.unpaired: expected 0 or more samples, found {config.unpaired}.")
     if config.protocol == "bank":
         return samples // views
-    if config.protocol == "shared" and config.unpaired:
+    if config.protocol == "shared" and config.unpaired and samples:
         if config.unpaired > samples:
             if not fullest:
                 return samples
@@ -149,14 +166,15 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
         fullest: As `candidates_of`; N above 0 leaves at least one pair of the fullest.
 
     Raises:
-        UserError: If N lies outside 0–100, is above 0 but leaves no pair, or more pairs are asked for than there are.
+        UserError: If N lies outside 0–100.
+        NoPairError: If it is above 0 but leaves no pair, or more pairs are asked for than there are.
     """
     candidates = candidates_of(samples, config, views, fullest)
     if config.paired_count is not None:
         if not fullest:
             return min(max(0, config.paired_count), candidates)
         if not 0 <= config.paired_count <= candidates:
-            raise UserError(
+            raise (NoPairError if config.paired_count > 0 else UserError)(
                 f"supervision.paired_count: expected 0 to {candidates} pairs (protocol {config.protocol}, {samples} "
                 f"training samples), found {config.paired_count}."
             )
@@ -165,12 +183,63 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
         raise UserError(f"supervision.paired: N must lie between 0 and 100 %, found {config.paired:g}.")
     pairs = int(candidates * config.paired / 100 + 1e-9)  # 175·8/100 is 14.000000000000002 or 13.999… in floats
     if config.paired > 0 and pairs == 0 and fullest:
-        least = f"the least N with one pair is {100 / candidates:.3g} %" if candidates else "there are none"
-        raise UserError(
-            f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; {least}. Use a "
-            "larger N, or 0 to train without pairs."
+        if not candidates:
+            raise NoPairError(
+                f"supervision.paired: N = {config.paired:g} %, and there is no training sample to be a pair (protocol "
+                f"{config.protocol}). Add pairs, or use N = 0 to train without."
+            )
+        raise NoPairError(
+            f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; the least N with one "
+            f"pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
         )
     return pairs
+
+
+def _least(candidates: int) -> float:
+    """The least N that leaves a pair, in per cent, rounded up to three digits."""
+    exact = 100 / candidates
+    step = 10.0 ** (math.floor(math.log10(exact)) - 2)
+    return round(math.ceil(exact / step - 1e-9) * step, 12)
+
+
+def possible(pools: Pools, config: SupervisionConfig) -> tuple[int, float | None]:
+    """Which N are possible, whatever N the configuration has.
+
+    Args:
+        pools: In their parts.
+        config: The protocol.
+
+    Returns:
+        How many training samples can be pairs at most, those at N = 100, and the least N in per cent that leaves a
+        pair; `None` if none does.
+
+    Raises:
+        UserError: As `candidates_of`.
+    """
+    shown, samples = fullest_of(pools)
+    most = candidates_of(samples, config, max(2, len(shown)))
+    return most, _least(most) if most else None
+
+
+def fullest_of(pools: Pools) -> tuple[ViewSet, int]:
+    """The views that the fullest training samples have, of which N counts the pairs; and how many samples these are.
+
+    No views and 0, if every training sample has one view alone.
+    """
+    several = {shown: len(train) for shown, train in pools.train_by_views().items() if len(shown) > 1}
+    # As `supervise` orders them.
+    first = next(iter(sorted(several, key=len, reverse=True)), ())
+    return first, several.get(first, 0)
+
+
+def check_amount(pools: Pools, config: SupervisionConfig) -> int:
+    """How many pairs a run on these pools sees.
+
+    Raises:
+        UserError: As `pairs_of`.
+    """
+    shown, samples = fullest_of(pools)
+    return pairs_of(samples, config, max(2, len(shown)))
 
 
 def supervise(pools: Pools, config: SupervisionConfig, features: Features | None = None) -> Supervision:
@@ -205,6 +274,8 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
     """
     found: dict[ViewSet, list[Numbers]] = {}
     several = {shown: train for shown, train in pools.train_by_views().items() if len(shown) > 1}
+    if not several:
+        pairs_of(0, config)
     for shown in sorted(several, key=len, reverse=True):
         for group, numbers in _dealt(shown, several[shown], config, features, fullest=not found).items():
             found.setdefault(group, []).append(numbers)

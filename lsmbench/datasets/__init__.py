@@ -5,6 +5,7 @@ from lsmbench.datasets.cityscapes import Cityscapes
 from lsmbench.datasets.facades import Facades
 from lsmbench.datasets.faces import Faces
 from lsmbench.datasets.folder import Folder
+from lsmbench.datasets.glyphs import Glyphs
 from lsmbench.datasets.gta import GTA
 from lsmbench.datasets.maps import Maps
 from lsmbench.datasets.sit import SIT
@@ -17,6 +18,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "300w": ThreeHundredW,
     "faces": Faces,
     "sss": SSS,
+    "glyphs": Glyphs,
     "facades": Facades,
     "maps": Maps,
     "cityscapes": Cityscapes,

@@ -14,6 +14,7 @@ from PIL import ImageChops, ImageDraw, ImageFilter
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import Arrays, Dataset
 from lsmbench.data.files import square_around
+from lsmbench.data.inputs import FaceInput
 from lsmbench.domains import Domain, Image, Landmarks
 from lsmbench.errors import UserError
 from lsmbench.options import option
@@ -109,6 +110,10 @@ class Faces(Dataset):
     def example(cls, folder: Path) -> Self:
         """40 faces of 32 px; needs no files."""
         return cls(size=32, samples=40)
+
+    def inputs(self) -> FaceInput:
+        """Pictures of faces, of which the box is cut out, with the margin that points got."""
+        return FaceInput(self.size, float(self.margin), "apply")
 
     def load(self) -> Arrays:
         """Pictures `x`, uint8 (N, 3, size, size), and points `y`, float32 (N, 68, 2); kept in the cache.

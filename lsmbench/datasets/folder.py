@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -10,14 +12,23 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw
 
-from lsmbench.data.dataset import Arrays
-from lsmbench.data.decoding import Decoded, Reading, eyes_of
-from lsmbench.data.files import Findings, few
-from lsmbench.data.layouts import ACCEPTED, Kind
-from lsmbench.datasets.pictures import PALETTES, SHOWN, Found, LabelMaps, PictureFolder, alike, named_palette
-from lsmbench.domains import Domain, Image, Landmarks, Mask
+from lsmbench.data.census import Wanted, labels_of, odd_points, parse_window
+from lsmbench.data.dataset import Arrays, pools_of
+from lsmbench.data.decoding import Decoded, Reading, eyes_of, shown_part
+from lsmbench.data.files import Findings
+from lsmbench.data.folds import few_folds
+from lsmbench.data.layouts import ACCEPTED, Found, Kind
+from lsmbench.data.naming import pattern_of
+from lsmbench.data.pairing import rule_of
+from lsmbench.data.pools import Stored
+from lsmbench.datasets.pictures import PALETTES, SHOWN, LabelMaps, PictureFolder, alike, named_palette
+from lsmbench.domains import Domain, Image, Landmarks, Mask, in_proportion
 from lsmbench.errors import UserError
 from lsmbench.options import option
+from lsmbench.palettes import IGNORED
+
+_IN_PROPORTION = "y_in_proportion"
+"""The view, read by evaluations only, that holds landmarks with the sides of their pictures."""
 
 _HOW = "Name it by --dataset.root=PATH, or make bench DATASET=folder DATA=PATH."
 
@@ -28,26 +39,43 @@ class Folder(PictureFolder):
 
     The names in the folder tell its layout:
 
-    * `images/` and `masks/`: a mask is a PNG of the same stem and size that holds class numbers: a palette PNG (the
+    * `images/` and `masks/`: a mask is a PNG of the same name and size that holds class numbers: a palette PNG (the
       index is the class), grey, or of 1 bit. Masks whose only values are 0 and 255 are taken for two classes.
-    * `images/` and `landmarks/` with a `.pts` file of the same stem for each picture (pixels counted from 1, as 300-W
+    * `images/` and `landmarks/` with a `.pts` file of the same name for each picture (pixels counted from 1, as 300-W
       does); the `.pts` files may also lie beside the pictures. Or `images/` and `landmarks.csv` with the header
       `file,x1,y1,x2,y2,…`, a row for each picture, its name with or without the ending; pixels are counted from 0 there
       and whole numbers are pixels' centres.
-    * `A/` and `B/`: pictures of the same stem in both; A is `x`.
-    * pictures alone: the left half is `x`, the right half `y` (pix2pix' aligned sets).
+    * `A/` and `B/`: pictures of the same name in both; A is `x`.
+    * pictures and masks in one folder: the names of the masks have an ending, as `3_mask.png` beside `3.png`; or
+      photos are JPEG and masks PNG of the same name.
+    * pictures alone, about twice as wide as high: the left half is `x`, the right half `y` (pix2pix' aligned sets).
 
-    Each layout may also lie in `train/`, `val/` and `test/`: these are then the parts, whatever the split's seed.
-    Without `val/`, an eighth of `train/` is drawn for validation; without `test/`, `val/` is the test part; with
-    `train/` only, or without any of them, 70/10/20 are drawn. Files are drawn at random, since files with successive
-    names often show one class or one place; the draw is always the same unless the split has a seed. Where several
-    files show one patient or one scene, make the parts yourself: drawing puts such files on both sides.
+    `layouts.py` has the other words that folders may be called by, and `pairing.py` the endings. Names are compared in
+    composed form (NFC), with the sub-folders in front of them and without the last ending; one rule (`pairing`) holds
+    for the whole folder. A file without a counterpart is a sample with one view, `x` or `y`, and is trained on as such.
+    Points without a picture are left out, since they are shares of its size.
+
+    Each layout may also lie in `train/`, `val/` and `test/`, or have these inside (`images/train`): they are then the
+    parts, whatever the split's seed, and nothing outside `train/` is trained on. Without `val/`, an eighth of `train/`
+    is drawn for validation; without `test/`, `val/` is the test part; with `train/` only, or without any of them, the
+    pairs are split 70/10/20. They are drawn at random, since files with successive names often show one class or one
+    place; the draw is always the same unless the split has a seed. Where several files show one patient or one scene,
+    say so by `unit`: drawing else puts such files on both sides. A sample with one view is in the part of its unit.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
-    picture is grey of 16 bit (65535 is 1; colours of 16 bit are read as 8 bit); a mask `y` is uint8 (N, size, size);
+    picture has more than 8 bits; a mask `y` is uint8 (N, size, size);
     landmarks `y` are float32 (N, P, 2) in [0, 1], as shares of the shown part. Images are resized by an antialiased
     bilinear filter, masks by the nearest pixel. `fit` makes a picture square: `stretch` changes its proportions, `crop`
     shows the middle, `pad` shows all of it on black (class 0). Annotations are transformed alike.
+
+    The files are looked at together. One range of numbers holds for all pictures of a view (`window`): 8 bits stay as
+    they are; of more bits, those that the set uses become 0 to 1 (12 bits are 0 to 4095), also of colours and of
+    signed numbers. Alpha that is one number throughout is left out. Palette PNGs that store the same colours in another
+    order are renumbered by colour; JPEG masks of two clear grey levels are cut in the middle; masks whose sides are a
+    whole multiple of their picture's, or a whole part, are matched by the nearest pixel. Labels of `ignore` have no
+    class: they are neither trained on nor scored. `background` says which label the foreground IoU leaves out; mean IoU
+    and pixel accuracy are over all classes. Errors of landmarks are measured in the pictures' own proportions, whatever
+    `fit` does. Landmarks outside their picture are refused, skipped, or kept at its border (`outside`).
 
     With `palette`, pictures `y` (in `masks/`, in `B/`, or the right half) are label maps in the classes' colours, as
     Shukla et al. (2019) translate them: uint8 (N, 3, size, size). Each pixel of a file gets its class, the classes are
@@ -74,11 +102,51 @@ class Folder(PictureFolder):
         choices=("stretch", "crop", "pad"),
     )
     classes: int = option(0, "Number of the masks' classes, background included; 0: the greatest label + 1.")
+    ignore: str = option(
+        "",
+        "Labels of mask pixels that have no class, as 255 or 0,255: they are neither trained on nor scored.",
+        counts="if_changed",
+    )
+    background: str = option(
+        "0",
+        "The masks' label that the foreground IoU leaves out; none: every class is scored.",
+        counts="if_changed",
+    )
+    class_names: str = option(
+        "",
+        "What the masks' classes are called, as background,lung,heart; or the file of a palette, for its names.",
+        counts="if_changed",
+    )
+    window: str = option(
+        "auto",
+        "The numbers in pictures that become black and white: low,high as in 0,4095; percentiles of all pictures as in "
+        "p1,p99; auto: 8 bits as they are, of more bits the fewest that hold all numbers.",
+        counts="if_changed",
+    )
+    outside: Literal["keep", "skip", "refuse"] = option(
+        "refuse",
+        "Landmarks outside their picture: refuse them, skip their samples, or keep them, moved to the border.",
+        choices=("keep", "skip", "refuse"),
+        counts="if_changed",
+    )
     channels: int = option(0, "Number of channels that all images are converted to, 1 to 4; 0: as stored.")
     side_by_side: Literal["auto", "x_left", "x_right"] = option(
         "auto",
         "Both views in one file: which half is x; auto: the left one, in files that are wider than high.",
         choices=("auto", "x_left", "x_right"),
+    )
+    pairing: str = option(
+        "auto",
+        "How the names of pictures and annotations match: stem (equal without the last ending), the ending of "
+        "annotations, such as _mask, two patterns such as *_img,*_mask, or none (nothing is paired); auto: the rule "
+        "that fits the folder.",
+        counts="never",
+    )
+    unit: str = option(
+        "",
+        "The patient, person or scene of a file, which no split divides: folder (the sub-folder that it lies in), or a "
+        r"regular expression with one group that is found in its name, such as (P\d+)_; empty: each file is its own.",
+        counts="if_changed",
     )
     eyes: str = option(
         "auto",
@@ -125,6 +193,18 @@ class Folder(PictureFolder):
         if not 0 <= self.channels <= 4:
             raise UserError(f"dataset {self.name}: channels={self.channels}; expected 1 to 4, or 0 to keep them.")
         eyes_of(self.eyes, None, self.name)
+        parse_window(self.window, f"dataset {self.name}")
+        wanted = self._wanted
+        if 0 < self.classes < len(wanted.names):
+            raise UserError(
+                f"dataset {self.name}: class_names gives {len(wanted.names)} names for classes={self.classes}. Name "
+                "each class once."
+            )
+        for check, word in ((rule_of, self.pairing), (pattern_of, self.unit)):
+            try:
+                check(word)
+            except UserError as error:
+                raise UserError(f"dataset {self.name}: {error}") from error
         if self.palette and self.classes:
             raise UserError(
                 f"dataset {self.name}: classes={self.classes} and palette={self.palette}; the palette gives the number "
@@ -157,9 +237,50 @@ class Folder(PictureFolder):
             raise UserError(f"{root}: is a file; expected a folder. {_HOW} {ACCEPTED}")
         return root
 
+    @cached_property
+    def _wanted(self) -> Wanted:
+        """What the options say of the masks' labels.
+
+        Raises:
+            UserError: If they are no labels.
+        """
+
+        def label(word: str, field: str) -> int:
+            if not (word.isascii() and word.isdigit() and int(word) <= 255):
+                raise UserError(
+                    f"dataset {self.name}: {field}={getattr(self, field)}; expected labels as masks hold them, from 0 "
+                    "to 255" + (", separated by commas." if field == "ignore" else ", or none.")
+                )
+            return int(word)
+
+        cells = [cell.strip() for cell in self.ignore.split(",") if cell.strip()]
+        word = self.background.strip().lower()
+        names = tuple(name.strip() for name in self.class_names.split(",") if name.strip())
+        if len(names) == 1:
+            names = named_palette(names[0], self.name, "class_names").names
+        if len(set(names)) < len(names):
+            raise UserError(f"dataset {self.name}: class_names={self.class_names}: two classes have the same name.")
+        return Wanted(
+            self.classes,
+            tuple(sorted({label(cell, "ignore") for cell in cells})),
+            None if word == "none" else label(word, "background"),
+            names,
+            background_said=word != "0",
+        )
+
+    def _labels_key(self) -> dict[str, object]:
+        wanted = self._wanted
+        return {"ignore": wanted.ignore, "background": wanted.background, "names": len(wanted.names)}
+
+    def default_folds(self) -> int | None:
+        """5 for fewer than 100 pairs that lie in no parts of the user's own (`few_folds`)."""
+        return few_folds(pools_of(self), ("x", "y")) if self._facts.parts is None else None
+
     @property
     def _reading(self) -> Reading:
         maps = self._label_maps
+        asked = parse_window(self.window, self.name)
+        reach = asked if asked is not None and len(asked) == 2 else None
         return Reading(
             self.size,
             self.fit,
@@ -169,7 +290,19 @@ class Folder(PictureFolder):
             self.eyes,
             self.exif,
             None if maps is None else maps.palette,
+            self.window,
+            reach,
+            reach,
+            self.outside,
         )
+
+    @property
+    def _pairing(self) -> str:
+        return self.pairing
+
+    @property
+    def _unit(self) -> str:
+        return self.unit
 
     def _find_label_maps(self) -> LabelMaps | None:
         if not self.palette:
@@ -185,17 +318,48 @@ class Folder(PictureFolder):
             return {"x": photo, "y": maps.target(self.size)}
         target: Domain
         if kind == "masks":
-            target = Mask(int(arrays["classes"][0]), self.size)
+            background = int(arrays["background"][0])
+            target = Mask(
+                len(arrays["labels"]),
+                self.size,
+                bool(arrays["void"][0]),
+                None if background < 0 else background,
+                self._wanted.names,
+                detailed=True,
+            )
         elif kind in ("pts", "csv"):
             count = arrays["y"].shape[1]
-            target = Landmarks(count, eyes_of(self.eyes, count, self.name))
+            sizes = np.asarray(arrays.get("sizes", np.ones((1, 2))))
+            oblong = self.fit == "stretch" and bool((sizes[:, 0] != sizes[:, 1]).any())
+            target = Landmarks(count, eyes_of(self.eyes, count, self.name), oblong)
         else:
             target = image("y")
         return {"x": image("x"), "y": target}
 
+    @property
+    def truths(self) -> dict[str, str]:
+        """Landmarks are compared in their pictures' proportions, where pictures are stretched."""
+        return {**super().truths, **({"y": _IN_PROPORTION} if self._oblong else {})}
+
+    def evaluation_views(self) -> Mapping[str, Stored]:
+        """Also, where pictures are stretched, the true points with their pictures' sides (`in_proportion`)."""
+        if not self._oblong:
+            return super().evaluation_views()
+        arrays = self._arrays
+        return {_IN_PROPORTION: in_proportion(np.asarray(arrays["y"], np.float32), arrays["sizes"])}
+
+    @property
+    def _oblong(self) -> bool:
+        target = self.domains["y"]
+        return isinstance(target, Landmarks) and target.proportions
+
     def _refuse_idle_options(self, found: Found, findings: Findings) -> None:
         kinds: dict[str, tuple[object, tuple[Kind, ...]]] = {
             "classes": (0, ("masks",)),
+            "ignore": ("", ("masks",)),
+            "background": ("0", ("masks",)),
+            "class_names": ("", ("masks",)),
+            "outside": ("refuse", ("pts", "csv")),
             "eyes": ("auto", ("pts", "csv")),
             "side_by_side": ("auto", ("sides",)),
             "palette": ("", SHOWN),
@@ -210,71 +374,57 @@ class Folder(PictureFolder):
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         decoded = super()._settle(found, decoded, findings)
         if found.kind == "masks" and not self.palette:
-            return self._settle_labels(decoded, findings)
+            return self._settle_labels(found, decoded, findings)
         if found.kind in ("pts", "csv"):
-            decoded = alike(decoded, lambda d: len(d.y), "points", findings, lambda d: d.sample.annotation)
+            decoded = alike(decoded, "y", "points", findings)
             return self._settle_points(decoded, findings)
         return decoded
 
-    def _settle_labels(self, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
-        """Checks the labels of all masks, and converts masks of 0 and 255 to 0 and 1."""
-        if not decoded:
-            return decoded
-        if self.classes == 2 or (
-            self.classes == 0 and all(d.labels <= {0, 1} or d.labels <= {0, 255} for d in decoded)
-        ):
-            for d in decoded:
-                if d.labels <= {0, 255}:
-                    d.y, d.labels = np.minimum(d.y, 1), frozenset(min(label, 1) for label in d.labels)
-        seen = frozenset[int]().union(*(d.labels for d in decoded))
-        if self.classes:
-            for d in decoded:
-                if beyond := sorted(label for label in d.labels if label >= self.classes):
-                    labels = few([str(label) for label in beyond])
-                    findings.problems.append(
-                        f"{d.sample.annotation}: holds the labels {labels}; expected 0 to {self.classes - 1}. Correct "
-                        "the mask, or raise classes."
-                    )
-            return [d for d in decoded if max(d.labels) < self.classes]
-        folder = decoded[0].sample.annotation.parent
-        if max(seen) == 0:
-            findings.problems.append(
-                f"{folder}: all masks hold class 0 only, so that there is nothing to learn; give classes=N if that is "
-                "right."
+    def _settle_labels(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
+        """Turns the numbers of all masks into classes, as the census of the set settles them."""
+        masks = [d for d in decoded if d.mask is not None]
+        labels = labels_of([d.mask for d in masks if d.mask is not None], self._wanted, findings)
+        beyond = labels.background if labels.background is not None and not labels.void else IGNORED
+        labels.void |= self.fit == "pad" and labels.background is None
+        for d, table in zip(masks, labels.tables, strict=True):
+            if table is None or d.y is None or d.mask is None:
+                continue
+            d.y = table[d.y]
+            d.labels = frozenset(int(table[number]) for number in d.mask.numbers) - (
+                {IGNORED} if labels.void else set()
             )
-        elif 255 in seen:
-            having = [d.sample.annotation.name for d in decoded if 255 in d.labels]
-            findings.problems.append(
-                f"{folder}: the label 255 lies beside others in {len(having)} of "
-                f"{len(decoded)} masks ({few(having)}). If it marks pixels to be ignored, give them a class; if the "
-                "masks are grey by smoothing, save them anew with 0 and 255 only; if there are 256 classes, set "
-                "classes=256."
-            )
-        elif 2 * len(seen) < max(seen) + 1:
-            findings.problems.append(
-                f"{folder}: the masks' labels are {few([str(label) for label in sorted(seen)])}, which would make "
-                f"{max(seen) + 1} classes of which most never occur. Number the classes 0, 1, 2 …, or set "
-                f"classes={max(seen) + 1}."
-            )
-        return decoded
+            if self.fit == "pad":
+                d.y[~shown_part(d.size, self._reading)] = beyond
+        found.settled.labels = labels
+        refused = {id(d) for d, table in zip(masks, labels.tables, strict=True) if table is None}
+        return [d for d in decoded if id(d) not in refused]
 
     def _settle_points(self, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         """Refuses samples whose errors have no unit, since a distance is zero."""
-        if not decoded:
+        first = next((d for d in decoded if d.y is not None), None)
+        if first is None or first.y is None:
             return decoded
-        count = len(decoded[0].y)
+        count = len(first.y)
+        set_points = [d for d in decoded if d.points is not None and d.sample.annotation is not None]
+        findings.notes += odd_points(
+            [d.points for d in set_points if d.points is not None],
+            [-0.5 if d.sample.points is None else 0.5 for d in set_points],
+            [d.sample.file.name for d in set_points],
+            first.sample.annotation or first.sample.file,
+        )
         with findings.gathering():
             eyes = eyes_of(self.eyes, count, self.name)
             if eyes is None and count == 1:
                 raise UserError(
-                    f"{decoded[0].sample.annotation}: holds one point, but the unit of errors is a distance between "
+                    f"{first.sample.annotation}: holds one point, but the unit of errors is a distance between "
                     "points. Give at least two points a picture."
                 )
             domain = Landmarks(count, eyes)
             usable = []
             for d in decoded:
                 with findings.gathering():
-                    domain.check(d.y[None], f"{d.sample.annotation}, {d.sample.picture.name}")
+                    if d.y is not None:
+                        domain.check(d.y[None], f"{d.sample.annotation}, {d.sample.file.name}")
                     usable.append(d)
             return usable
         return decoded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, cast
@@ -13,20 +13,25 @@ from typing import ClassVar, Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
+from lsmbench.data.census import Labels, Reach, opaque, parse_window, reach_of, shown_reach
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
-from lsmbench.data.files import Findings, few, same_content
-from lsmbench.data.layouts import ACCEPTED, Kind, Sample, all_of, layout_of, match
-from lsmbench.data.pools import Computed, Stored
+from lsmbench.data.files import Findings, few, same_content, without_limit
+from lsmbench.data.inputs import InputForm, PictureInput
+from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, all_of, find
+from lsmbench.data.naming import note_likely_units, units_of
+from lsmbench.data.pairing import AUTO
+from lsmbench.data.pools import TEST, TRAIN, VAL, Computed, Pool, Stored
 from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
 from lsmbench.errors import UserError
 from lsmbench.options import option
-from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, read_palette
+from lsmbench.palettes import CITYSCAPES, FACADES, IGNORED, Palette, palette_text, read_palette
 
-VERSION = 1
+VERSION = 2
 """Raise this whenever the same files and options give other arrays: cached arrays of other versions are not used."""
 
 PALETTES = {palette.name: palette for palette in (CITYSCAPES, FACADES)}
@@ -35,10 +40,16 @@ PALETTES = {palette.name: palette for palette in (CITYSCAPES, FACADES)}
 SHOWN: tuple[Kind, ...] = ("masks", "images", "sides")
 """The layouts whose target is a picture, which may be a label map in colours."""
 
-_PARTS = ("train", "val", "test")
-_LIKE_VAL = ("valid", "validation", "dev")
 _SEED = 0
 _RGB = 3
+_ANNOTATION: dict[Kind, tuple[str, str]] = {
+    "masks": ("a mask", "masks"),
+    "pts": ("points", "points"),
+    "csv": ("points", "points"),
+    "images": ("a counterpart", "counterparts"),
+    "sides": ("a counterpart", "counterparts"),
+}
+"""What a picture may lack, and the word for several of these."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,13 @@ class LabelMaps:
         )
 
 
-def named_palette(word: str, name: str) -> Palette:
-    """The palette that the option `palette` names.
+def named_palette(word: str, name: str, option: str = "palette") -> Palette:
+    """The palette that an option names.
 
     Args:
         word: One of `PALETTES`, or a file for `read_palette`.
         name: The dataset's name, for messages.
+        option: The option, for messages.
 
     Raises:
         UserError: If there is no such palette, or its file holds something else.
@@ -92,7 +104,7 @@ def named_palette(word: str, name: str) -> Palette:
     path = Path(word).expanduser()
     if not path.is_file():
         raise UserError(
-            f"dataset {name}: palette={word}: no such file. Name a text file with a line name,r,g,b for each class, "
+            f"dataset {name}: {option}={word}: no such file. Name a text file with a line name,r,g,b for each class, "
             f"or one of: {', '.join(PALETTES)}."
         )
     return read_palette(path)
@@ -130,9 +142,23 @@ class PictureFolder(Dataset):
     def _reading(self) -> Reading:
         """How the folder's files are read."""
 
+    @property
+    def _pairing(self) -> str:
+        """How pictures and annotations are matched by name; the option `pairing`, where there is one."""
+        return AUTO
+
+    @property
+    def _unit(self) -> str | None:
+        """How a file's name says its unit; `None` without the option `unit`."""
+        return None
+
     @abstractmethod
     def _domains_of(self, kind: Kind, arrays: Arrays) -> dict[str, Domain]:
         """The views' domains, given the arrays that have been read."""
+
+    def _labels_key(self) -> dict[str, object]:
+        """What decides, besides `_reading`, what masks' numbers become; for the cache's key."""
+        return {}
 
     def _find_label_maps(self) -> LabelMaps | None:
         """Palette and scoring of targets that are label maps in colours; `None` for other targets.
@@ -158,24 +184,72 @@ class PictureFolder(Dataset):
         return dict(self._facts.domains)
 
     def load(self) -> Arrays:
-        """Views `x` and `y` as the class describes; cached until files or options change.
+        """Views `x` and `y` of the pairs, as the class describes; cached until files or options change.
 
         Raises:
             UserError: If the folder is missing or has no known layout. Or, with all problems at once, for files that
-                are unreadable, lack their counterpart or share a stem; pictures that have other channels than most or
+                are unreadable or share a stem; pictures that have other channels than most or
                 are turned by EXIF; masks that hold no class numbers, have another size than their picture or labels
                 beyond `classes`; label maps with colours beyond the palette; landmarks that are no numbers, have
                 another count than most or lie outside the shown part; rows that name no picture; pictures of both
                 views with an odd width; a palette or a segmenter that cannot be used; options that do not apply.
         """
-        arrays = self._read()[1]
+        arrays = self._arrays
         return {"x": arrays["x"], "y": arrays["y"]}
+
+    def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
+        """The pairs, pool `samples`; the pictures without an annotation, pool `x`; the annotations alone, pool `y`.
+
+        What has one view is trained on, unless it lies in `val/` or `test/`, or is of a unit whose pairs are not
+        trained on: it is then of that part, where it cannot be scored.
+
+        Args:
+            seed: Seed of the split of the pairs; `None`: a fixed seed.
+
+        Raises:
+            UserError: As `load` and `split`.
+        """
+        found, arrays = self._read()
+        sorts = _sorts(found.samples)
+        units = {name: self._units_of(samples, Findings()) for name, samples in sorts.items()}
+        names = {name: _names(found.root, samples) for name, samples in sorts.items()}
+        pools, part_of = [], {}
+        if count := len(arrays["x"]):
+            split = self.split(count, seed)
+            parts = {TRAIN: split.train, VAL: split.val, TEST: split.test}
+            unit = units["samples"]
+            if unit is not None:
+                part_of = {one: number for number, part in enumerate(parts.values()) for one in unit[part].tolist()}
+            views = {"x": arrays["x"], "y": arrays["y"], **self.evaluation_views()}
+            pools.append(Pool("samples", views, parts, unit, names["samples"]))
+        for view in ("x", "y"):
+            if (alone := f"{view}_alone") in arrays:
+                part, unit = np.array(arrays[f"{view}_part"]), units[view]
+                if unit is not None:
+                    part = np.array([part_of.get(one, own) for one, own in zip(unit.tolist(), part, strict=True)])
+                rows = {name: np.flatnonzero(part == number) for number, name in enumerate(PARTS)}
+                filled = {name: places for name, places in rows.items() if len(places)}
+                pools.append(Pool(view, {view: arrays[alone]}, filled, unit, names[view]))
+        return tuple(pools)
+
+    def units(self) -> NDArray[np.generic] | None:
+        """The unit of each pair, by the option `unit`; `None` if there is none."""
+        return self._units_of(_sorts(self._find(Findings()).samples)["samples"], Findings())
+
+    def _units_of(self, samples: Sequence[Sample], findings: Findings) -> NDArray[np.generic] | None:
+        """The unit of each sample; `None` if every sample is its own. Names that say no unit are a problem."""
+        return None if not self._unit else units_of(samples, self._unit, f"{self._folder()}", findings)
+
+    def targets(self) -> NDArray[np.generic]:
+        """View `y` of the pairs, then of the annotations without a picture."""
+        arrays = self._arrays
+        return np.concatenate([arrays["y"], arrays["y_alone"]]) if "y_alone" in arrays else arrays["y"]
 
     def split(self, count: int, seed: int | None) -> Split:
         """The folder's own parts, or 70/10/20.
 
         Args:
-            count: Number of samples.
+            count: Number of pairs.
             seed: Seed of the order in which samples are drawn; `None`: a fixed seed.
 
         Raises:
@@ -187,12 +261,15 @@ class PictureFolder(Dataset):
             return super().split(count, seed)
         train, val, test = (np.flatnonzero(parts == part) for part in range(3))
         rng = np.random.default_rng((seed, 7))
-        if len(val) == 0:
-            if len(train) < 2:
-                raise UserError(f"{self._folder()}: train/ holds one sample, so that none can be drawn for validation.")
-            train = rng.permutation(train)
-            share = max(1, len(train) // 8)
-            val, train = train[:share], np.sort(train[share:])
+        if len(val) == 0 and len(train):
+            unit = self.units()
+            one_each = train if unit is None else np.unique(unit[train])
+            if len(one_each) < 2:
+                what = "sample" if unit is None else "unit"
+                raise UserError(f"{self._folder()}: train/ holds one {what}, so that none can be drawn for validation.")
+            drawn = rng.permutation(one_each)[: max(1, len(one_each) // 8)]
+            taken = np.isin(train if unit is None else unit[train], drawn)
+            val, train = (drawn if unit is None else train[taken]), train[~taken]
         # A run may use only the first validation samples: shuffled, so that these are not neighbours.
         return Split(train, rng.permutation(val), test)
 
@@ -202,17 +279,64 @@ class PictureFolder(Dataset):
         findings = inspection.findings
         with findings.gathering():
             found = self._find(findings)
+            inspection.unread = found.unread | _later_pages(found)
             decoded = self._decode(found, findings)
+            if found.settled.labels is not None and found.settled.labels.shares:
+                inspection.palette = palette_text(found.settled.labels.shares)
             inspection.facts = _describe(found, decoded, self._label_maps)
+            if (unit := self._units_of([d.sample for d in decoded], Findings())) is not None:
+                inspection.facts["units"] = f"{len(np.unique(unit))} in {len(unit)} samples"
+            elif self._unit is not None:
+                note_likely_units(found, findings)
             _note(self._reading, found, decoded, self._label_maps, findings)
             if decoded:
                 arrays = self._stack(found, decoded)
                 # From now on `domains` describes the usable samples, so that they can be drawn.
                 self.__dict__["_facts"] = self._facts_of(found, arrays)
-                inspection.samples = {"x": arrays["x"], "y": arrays["y"]}
-                inspection.names = [str(d.sample.picture.relative_to(found.root)) for d in decoded]
-                inspection.counts = self._counts(len(decoded), findings)
+                sorts = _sorts([d.sample for d in decoded])
+                if pairs := len(arrays["x"]):
+                    inspection.samples = {"x": arrays["x"], "y": arrays["y"]}
+                    inspection.names = _names(found.root, sorts["samples"])
+                    inspection.counts = self._counts(pairs, findings)
+                inspection.alone = {
+                    view: (arrays[f"{view}_alone"], _names(found.root, sorts[view]))
+                    for view in ("x", "y")
+                    if f"{view}_alone" in arrays
+                }
         return inspection
+
+    @property
+    def reading(self) -> Reading:
+        """How the folder's files are read, with what its census found: other photos are to be read in the same way.
+
+        Raises:
+            UserError: As `load`.
+        """
+        arrays = self._arrays
+        reach: dict[str, Reach | None] = {
+            view: (float(found[0]), float(found[1])) if (found := arrays.get(f"{view}_reach")) is not None else None
+            for view in "xy"
+        }
+        return replace(self._reading, channels=arrays["x"].shape[1], x_reach=reach["x"], y_reach=reach["y"])
+
+    def inputs(self) -> InputForm | None:
+        """Pictures as `x` is read; label maps in colours for `direction=y_to_x`, and pictures if `y` is one.
+
+        `None` where the source is a mask of numbers or landmarks.
+
+        Raises:
+            UserError: As `load`.
+        """
+        domain, kind, reading = self.domains[self.source], self._read()[0].kind, self.reading
+        convert, half = self._reading.channels > 0, kind == "sides"
+        if self.source == "y":  # the other half, and the other range
+            side: Literal["x_left", "x_right"] = "x_left" if reading.side_by_side == "x_right" else "x_right"
+            reading = replace(reading, side_by_side=side, x_reach=reading.y_reach, window="auto")
+        if isinstance(domain, LabelColours):
+            return PictureInput(reading, "colours", half=half)
+        if not isinstance(domain, Image):
+            return None
+        return PictureInput(replace(reading, channels=domain.channels, palette=None), convert=convert, half=half)
 
     @property
     def truths(self) -> dict[str, str]:
@@ -221,7 +345,7 @@ class PictureFolder(Dataset):
         return {"x": "labels"} if judged else {}
 
     def evaluation_views(self) -> Mapping[str, Stored]:
-        """`labels`, where photos are judged: the true labels, uint8 (N, size, size), 255 where void."""
+        """`labels` of the pairs, where photos are judged: the true labels, uint8 (N, size, size), 255 where void."""
         return {"labels": Computed(len(self._colours), self._labels)} if self.truths else {}
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -231,14 +355,14 @@ class PictureFolder(Dataset):
         return labels
 
     def _counts(self, usable: int, findings: Findings) -> dict[str, int]:
-        """Number of samples in each part; if the usable samples are too few to split, only their total."""
+        """Number of pairs in each part; if the usable pairs are too few to split, only their total."""
         try:
             split = self.split(usable, None)
         except UserError as error:
             if not findings.problems:
                 findings.problems.append(str(error))
             return {"usable": usable}
-        return {part: len(getattr(split, part)) for part in _PARTS}
+        return {part: len(getattr(split, part)) for part in PARTS}
 
     # From the folder to arrays
 
@@ -252,11 +376,15 @@ class PictureFolder(Dataset):
 
     @cached_property
     def _colours(self) -> NDArray[np.generic]:
-        """View `y` of all samples; kept, since labels are asked for batch by batch."""
-        return self._read()[1]["y"]
+        """View `y` of the pairs; kept, since labels are asked for batch by batch."""
+        return self._arrays["y"]
+
+    @property
+    def _arrays(self) -> Arrays:
+        return self._read()[1]
 
     def _read(self) -> tuple[Found, Arrays]:
-        """The folder's files, and its arrays: `x`, `y`, `part` of each sample, and the number of `classes`."""
+        """The folder's files, and its arrays as `_stack` makes them."""
         findings = Findings()
         found = self._find(findings)
 
@@ -267,40 +395,22 @@ class PictureFolder(Dataset):
 
         if findings.problems:  # decode the files all the same, to name the problems of their contents too
             return found, build()
-        key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key()
+        key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key() | self._labels_key()
+        if not found.plain:  # the same files, matched otherwise, are other arrays
+            key["rule"] = [str(found.rule.picture), str(found.rule.annotation), self._pairing]
         return found, cached_arrays(self.name, key, found.sources, build)
 
     def _find(self, findings: Findings) -> Found:
         """Lists the files of all parts and matches them.
 
         Raises:
-            UserError: If the folder is missing or its layout unknown, or files that options name are missing.
+            UserError: As `layouts.find`; or if the folder, or files that options name, are missing.
         """
         root = self._folder()
-        present = [part for part in _PARTS if (root / part).is_dir()]
-        if present and "train" not in present:
-            raise UserError(
-                f"{root}: holds {all_of([f'{part}/' for part in present])}, but no train/. Add it, or put all files "
-                f"together, to be split 70/10/20. {ACCEPTED}"
-            )
-        try:
-            layouts = [layout_of(root / part) for part in present] if present else [layout_of(root)]
-            kinds = {layout.kind for layout in layouts}
-            if len(kinds) > 1:
-                titles = "; ".join(f"{p}/: {layout.title}" for p, layout in zip(present, layouts, strict=True))
-                raise UserError(f"{root}: all parts must be laid out alike; found {titles}.")
-            others = [p.name for p in sorted(root.iterdir()) if present and p.name not in present and p.is_dir()]
-            if "val" not in present and (like := [name for name in others if name in _LIKE_VAL]):
-                findings.problems.append(f"{root / like[0]}: is not read; rename it to val, or move it elsewhere.")
-            elif others:
-                findings.notes.append(f"{root}: not read: {few([name + '/' for name in others])}.")
-            found = Found(root, layouts[0].kind, layouts[0].title, [], present)
-            for index, layout in enumerate(layouts):
-                part = _PARTS.index(present[index]) if len(present) > 1 else 0
-                part = 2 if part == 1 and "test" not in present else part
-                found.samples += match(layout, part, findings)
-        except OSError as error:
-            raise UserError(f"{error.filename or root}: cannot be read ({error.strerror or error}).") from error
+        found = find(root, self._pairing, self._reading.side_by_side != "auto", findings)
+        unit = self._units_of(found.samples, findings)
+        if unit is not None and len(found.parts) > 1:
+            _refuse_torn(found, unit.tolist(), findings)
         self._refuse_idle_options(found, findings)
         maps = self._label_maps
         if maps is not None and self._reading.fit == "pad" and not maps.palette.void:
@@ -318,14 +428,42 @@ class PictureFolder(Dataset):
             result = decode(found.kind, sample, self._reading, findings)
             if result is not None and len(findings.problems) == problems:
                 decoded.append(result)
-        return self._settle(found, decoded, findings)
+        decoded = _without_skipped(decoded, findings)
+        self._settle_reach(found, decoded, findings)
+        _settle_alpha(self._reading, found, decoded, findings)
+        decoded = self._settle(found, decoded, findings)
+        for view, there in (("pictures", [d.x for d in decoded]), ("annotations", [d.y for d in decoded])):
+            if not findings.problems and all(one is None for one in there):
+                findings.problems.append(f"{found.root}: holds no {view}, so that there is nothing to translate.")
+        return decoded
+
+    def _settle_reach(self, found: Found, decoded: list[Decoded], findings: Findings) -> None:
+        """Finds the one range of numbers of all pictures of a view, and reads those anew that need it."""
+        reading, reach = self._reading, found.settled.reach
+        asked = parse_window(reading.window, f"dataset {self.name}")
+        for view in ("x", "y"):
+            levels = [d.levels[view] for d in decoded if view in d.levels]
+            if asked is not None and len(asked) == 2:
+                reach[view] = asked
+            elif levels:
+                with findings.gathering():
+                    reach[view] = reach_of(reading.window, levels, f"dataset {self.name}")
+        if asked is not None and len(asked) == 2:
+            return
+        usual = {None, (0.0, 65535.0)} if asked is None else {None}
+        wanted = {view for view, found_reach in reach.items() if found_reach not in usual}
+        reading = replace(reading, x_reach=reach.get("x"), y_reach=reach.get("y"))
+        for d in decoded:
+            if wanted & d.levels.keys():
+                anew = decode(found.kind, d.sample, reading, findings)
+                d.x, d.y = (d.x, d.y) if anew is None else (anew.x, anew.y)
 
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         """Compares the samples with each other and returns those without a problem."""
-        decoded = alike(decoded, lambda d: d.x.shape[0], "channels", findings, lambda d: d.sample.picture)
+        decoded = alike(decoded, "x", "channels", findings)
         maps = self._label_maps
         if found.kind == "images" and maps is None:
-            return alike(decoded, lambda d: d.y.shape[0], "channels", findings, lambda d: d.sample.annotation)
+            return alike(decoded, "y", "channels", findings)
         if found.kind == "sides":
             decoded = _settle_halves(self._reading, decoded, findings)
         if maps is not None and found.kind in SHOWN:
@@ -333,14 +471,39 @@ class PictureFolder(Dataset):
         return decoded
 
     def _stack(self, found: Found, decoded: Sequence[Decoded]) -> Arrays:
-        """The samples as arrays; all images of a view are float32 if one of them is."""
-        arrays: Arrays = {"part": np.array([d.sample.part for d in decoded], np.uint8)}
+        """The samples as arrays; all images of a view are float32 if one of them is.
+
+        Returns:
+            `x`, `y` and the number of the `part` of the pairs, which may be none; `x_alone` and `x_part` of pictures
+            without an annotation, where there are some, and `y_alone` and `y_part`. Besides, where they apply:
+            `x_reach` and `y_reach`, the numbers that became 0 and 1; the number in files (`labels`) and the colour
+            (`label_colours`) of each class of masks, their `background` (-1: none) and whether they hold `void`; the
+            `sizes` of the pairs' pictures, (N, 2).
+        """
+        pairs = [d.x is not None and d.y is not None for d in decoded]
+        part = np.array([d.sample.part for d in decoded], np.uint8)
+        arrays: Arrays = {"part": part[pairs]}
         for view, parts in (("x", [d.x for d in decoded]), ("y", [d.y for d in decoded])):
-            if (view == "x" or found.kind in ("images", "sides")) and len({p.dtype for p in parts}) > 1:
-                parts = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in parts]
-            arrays[view] = np.stack(parts)
-        greatest = max((max(d.labels, default=0) for d in decoded), default=0)
-        arrays["classes"] = np.array([self._reading.classes or max(2, greatest + 1)])
+            there = [p for p in parts if p is not None]
+            if (view == "x" or found.kind in ("images", "sides")) and len({p.dtype for p in there}) > 1:
+                there = [p.astype(np.float32) / 255 if p.dtype == np.uint8 else p for p in there]
+            stacked = np.stack(there)
+            paired = np.array([pair for pair, p in zip(pairs, parts, strict=True) if p is not None], np.bool_)
+            arrays[view] = stacked if paired.all() else stacked[paired]
+            if not paired.all():
+                arrays[f"{view}_alone"] = stacked[~paired]
+                arrays[f"{view}_part"] = part[[p is not None for p in parts]][~paired]
+        for view, reach in found.settled.reach.items():
+            if reach is not None:
+                arrays[f"{view}_reach"] = np.array(reach)
+        if (labels := found.settled.labels) is not None:
+            arrays["labels"] = np.array(labels.labels)
+            arrays["background"] = np.array([-1 if labels.background is None else labels.background])
+            arrays["void"] = np.array([labels.void])
+            if labels.colours is not None:
+                arrays["label_colours"] = labels.colours
+        if found.kind in ("pts", "csv") and any(pairs):
+            arrays["sizes"] = np.array([d.size for d, pair in zip(decoded, pairs, strict=True) if pair])
         return arrays
 
     def _facts_of(self, found: Found, arrays: Arrays) -> _Facts:
@@ -420,59 +583,116 @@ class _Facts(NamedTuple):
     parts: NDArray[np.int64] | None
 
 
-@dataclass
-class Found:
-    """The folder's matched files, and the folder's parts."""
-
-    root: Path
-    kind: Kind
-    title: str
-    samples: list[Sample]
-    parts: list[str]
-
-    @property
-    def sources(self) -> set[Path]:
-        """All files of the samples."""
-        return {path for sample in self.samples for path in (sample.picture, sample.annotation)}
+def _sorts(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The samples by pool, each in the order of the pool's rows."""
+    found: dict[str, list[Sample]] = {"samples": [], "x": [], "y": []}
+    for sample in samples:
+        found["y" if sample.picture is None else "x" if sample.annotation is None else "samples"].append(sample)
+    return found
 
 
-def alike(
-    decoded: list[Decoded],
-    measure: Callable[[Decoded], int],
-    what: str,
-    findings: Findings,
-    origin: Callable[[Decoded], Path],
-) -> list[Decoded]:
-    """The samples with the most common `measure`; all others are problems."""
-    if not decoded:
-        return decoded
-    usual = Counter(map(measure, decoded)).most_common(1)[0][0]
+def _names(root: Path, samples: Sequence[Sample]) -> list[str]:
+    """The samples' files below the folder."""
+    return [sample.file.relative_to(root).as_posix() for sample in samples]
+
+
+def _refuse_torn(found: Found, units: Sequence[str], findings: Findings) -> None:
+    """A unit on both sides of the folder's own split would be tested on after it was trained with."""
+    held: dict[str, dict[int, list[str]]] = {}
+    for sample, unit in zip(found.samples, units, strict=True):
+        file = sample.file.relative_to(found.root).as_posix()
+        held.setdefault(unit, {}).setdefault(sample.part, []).append(file)
+    torn = {unit: parts for unit, parts in held.items() if len(parts) > 1}
+    for unit, parts in list(torn.items())[:8]:
+        files = "; ".join(few(names, 3) for names in parts.values())
+        findings.problems.append(
+            f"{found.root}: unit {unit} lies in several parts, so that a test would be on what was trained with: "
+            f"{files}. Move all of its files to one part."
+        )
+    if len(torn) > 8:
+        findings.problems.append(f"{found.root}: {len(torn) - 8} further units lie in several parts.")
+
+
+def _later_pages(found: Found) -> dict[str, list[str]]:
+    """Files of which only the first page or frame is read."""
+    several = []
+    for path in sorted(found.sources):
+        if path.suffix.lower() in (".tif", ".tiff", ".gif", ".webp", ".png"):
+            try:
+                with without_limit(), Picture.open(path) as opened:
+                    count = getattr(opened, "n_frames", 1)
+            except (OSError, SyntaxError, ValueError, EOFError):
+                continue  # decoding says what is wrong
+            if count > 1:
+                several.append(f"{path.relative_to(found.root).as_posix()} (pages 2 to {count})")
+    return {"pages and frames after the first": several} if several else {}
+
+
+def alike(decoded: list[Decoded], view: Literal["x", "y"], what: str, findings: Findings) -> list[Decoded]:
+    """The samples whose view, where they have it, is as long as most are; all others are problems.
+
+    Args:
+        decoded: All samples.
+        view: Which view is compared.
+        what: What its first axis counts: channels or points.
+        findings: Takes the problems.
+    """
+    lengths = [None if (array := getattr(d, view)) is None else len(array) for d in decoded]
+    usual = next((length for length, _ in Counter(n for n in lengths if n is not None).most_common(1)), None)
     remedy = f"channels={usual} converts all" if what == "channels" else "correct it, or remove it with its picture"
-    for d in decoded:
-        if measure(d) != usual:
-            findings.problems.append(f"{origin(d)}: has {measure(d)} {what}, most others have {usual}; {remedy}.")
-    return [d for d in decoded if measure(d) == usual]
+    for d, length in zip(decoded, lengths, strict=True):
+        if length not in (None, usual):
+            path = d.sample.picture if view == "x" else d.sample.annotation
+            findings.problems.append(f"{path}: has {length} {what}, most others have {usual}; {remedy}.")
+    return [d for d, length in zip(decoded, lengths, strict=True) if length in (None, usual)]
+
+
+def _without_skipped(decoded: list[Decoded], findings: Findings) -> list[Decoded]:
+    """The samples but for those that `outside=skip` leaves out."""
+    skipped = [d for d in decoded if d.x is None and d.y is None]
+    if skipped:
+        names = few([d.sample.file.name for d in skipped])
+        findings.notes.append(f"{len(skipped)} samples left out, with points outside (outside=skip): {names}.")
+    return [d for d in decoded if d.x is not None or d.y is not None]
+
+
+def _settle_alpha(reading: Reading, found: Found, decoded: Sequence[Decoded], findings: Findings) -> None:
+    """Leaves out alpha that is one number throughout the set; says so of alpha that is kept."""
+    for view in ("x", "y"):
+        those = [d for d in decoded if view in d.alphas and getattr(d, view) is not None]
+        if not those or reading.channels:
+            continue
+        files = [(d.sample.picture if view == "x" else d.sample.annotation) or d.sample.file for d in those]
+        names = few([file.name for file in files])
+        varied = sum(low != high for low, high in (d.alphas[view] for d in those))
+        if view == "y" and reading.palette is not None:
+            if varied:
+                findings.notes.append(
+                    f"{varied} label maps are partly transparent ({names}): alpha is not read, so that transparent "
+                    "pixels count by the colour that they hold. If they have no class, give them a colour of void."
+                )
+        elif opaque([d.alphas[view] for d in those]):
+            for d in those:
+                setattr(d, view, getattr(d, view)[:-1])
+            findings.notes.append(f"Alpha is the same in all pixels of {len(those)} pictures {view}, and left out.")
+        else:
+            findings.notes.append(
+                f"{len(those)} pictures {view} have alpha, which differs ({names}): it is their last channel. If it "
+                "only cuts out what is shown, leave it out by channels=3, or channels=1 for grey."
+            )
 
 
 def _settle_halves(reading: Reading, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
     """Refuses pictures that cannot show two views, so that ordinary pictures are not cut in halves unnoticed."""
     if reading.side_by_side != "auto":
         return decoded
-    wide = [d for d in decoded if d.size[0] > d.size[1]]
-    remedy = (
-        "expected two views side by side, hence more width than height. If the pictures show two views, set "
-        "side_by_side=x_left"
-    )
-    if decoded and not wide:
-        first = decoded[0]
-        findings.problems.append(
-            f"{first.sample.picture.parent}: holds pictures only, and none is wider than high "
-            f"({first.sample.picture.name}: {px(first.size)} px); {remedy}. {ACCEPTED}"
-        )
-        return decoded
+    wide = [d for d in decoded if SIDES[0] <= d.size[0] / d.size[1] <= SIDES[1]]
     for d in decoded:
-        if d.size[0] <= d.size[1]:
-            findings.problems.append(f"{d.sample.picture}: has {px(d.size)} px; {remedy}.")
+        if d not in wide:
+            findings.problems.append(
+                f"{d.sample.picture}: has {px(d.size)} px; expected two views side by side, about twice as wide as "
+                "high, as most others are. If it shows two views, set side_by_side=x_left; else remove it."
+            )
     return wide
 
 
@@ -493,7 +713,7 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
         )
     elif not _label_counts(decoded)[:IGNORED].any():
         findings.problems.append(f"{found.root}: all label maps are void, so that there is nothing to learn.")
-    channels = decoded[0].x.shape[0]
+    channels = next((len(d.x) for d in decoded if d.x is not None), _RGB)
     if maps.segmenter is not None and channels != _RGB:
         findings.problems.append(
             f"{found.root}: a segmenter takes photos in RGB, but the pictures have {channels} "
@@ -520,15 +740,27 @@ def _share_far(blurred: Sequence[Decoded]) -> float:
 
 def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) -> dict[str, str]:
     """Rows for the table of `lsmbench data check`."""
-    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if found.parts else "")}
+    inside = found.parts and not any(part in found.title for part in found.parts)
+    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if inside else "")}
     if not decoded:
         return facts
-    sizes = Counter(d.size for d in decoded).most_common()
+    pairs = sum(d.x is not None and d.y is not None for d in decoded)
+    if pairs < len(decoded):
+        without = sum(d.y is None for d in decoded)
+        facts["pairs"] = str(pairs)
+        facts[f"pictures without {_ANNOTATION[found.kind][0]}"] = str(without)
+        facts[f"{_ANNOTATION[found.kind][1]} without a picture"] = str(len(decoded) - pairs - without)
+    if found.kind in ("masks", "images", "pts") and pairs:
+        facts["pairing"] = found.rule.told
+    sizes = Counter(d.size for d in decoded if d.x is not None).most_common()
     shown = ", ".join(f"{px(size)} ({count})" for size, count in sizes[:3])
     facts["picture sizes"] = shown + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
-    facts["channels"] = str(decoded[0].x.shape[0])
+    x, y = (next((one for d in decoded if (one := getattr(d, view)) is not None), None) for view in "xy")
+    if x is None or y is None:
+        return facts
+    facts["channels"] = str(len(x))
     if found.kind in ("images", "sides"):
-        facts["channels"] += f" → {decoded[0].y.shape[0]}"
+        facts["channels"] += f" → {len(y)}"
     if maps is not None:
         counts = _label_counts(decoded)
         named = [*zip(maps.palette.names, counts, strict=False), ("void", counts[IGNORED])]
@@ -536,9 +768,27 @@ def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) 
     elif found.kind == "masks":
         seen = Counter(label for d in decoded for label in d.labels)
         facts["labels"] = few([f"{label} in {seen[label]} masks" for label in sorted(seen)], 12)
+        if (labels := found.settled.labels) is not None and labels.counts.any():
+            facts |= _describe_labels(labels)
     if found.kind in ("pts", "csv"):
-        facts["points"] = str(len(decoded[0].y))
+        facts["points"] = str(len(y))
+    for view, reach in found.settled.reach.items():
+        if reach is not None:
+            facts["range used" if view == "x" else "range used, y"] = shown_reach(reach)
     return facts
+
+
+def _describe_labels(labels: Labels) -> dict[str, str]:
+    total = labels.counts.sum()
+    shares = [f"{c} {percent(labels.counts[c] / total)}" for c in np.flatnonzero(labels.counts[: len(labels.labels)])]
+    void = [f"not scored {percent(labels.counts[IGNORED] / total)}"] if labels.void else []
+    background = labels.background
+    return {
+        "share of pixels by class": few([*shares, *void], 12),
+        "background": "none: every class is scored"
+        if background is None
+        else f"class {background}, which the IoU leaves out (option background)",
+    }
 
 
 def _note(
@@ -552,14 +802,25 @@ def _note(
         notes.append(f"{found.root}: has no val/, so that an eighth of train/ validates.")
     elif found.parts == ["train"]:
         notes.append(f"{found.root}: has train/ only, which is split 70/10/20.")
-    shown = [(d.size[0] // 2, d.size[1]) if found.kind == "sides" else d.size for d in decoded]
+    apart = [d for d in decoded if d.sample.part and (d.x is None or d.y is None)]
+    if apart:
+        tested = sum(d.sample.part == 2 and d.x is not None for d in apart)
+        notes.append(
+            f"{len(apart)} files without a counterpart lie outside train/ and are not trained on; {tested} of them "
+            "are pictures of the test part: predicted, not scored."
+        )
+    pictured = [d for d in decoded if d.x is not None]
+    shown = [(d.size[0] // 2, d.size[1]) if found.kind == "sides" else d.size for d in pictured]
     if oblong := sum(width != height for width, height in shown):
         does = {"stretch": "change their proportions", "crop": "lose their ends", "pad": "get black borders"}
         notes.append(f"{oblong} of {len(shown)} pictures are not square and {does[reading.fit]} (fit={reading.fit}).")
     if small := sum(min(size) < reading.size for size in shown):
         notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
-    if len({d.x.dtype for d in decoded}) > 1:
+    if len({d.x.dtype for d in decoded if d.x is not None}) > 1:
         notes.append("Pictures of 8 and of 16 bits are mixed; the full range of each becomes 0 to 1.")
+    for factor, count in sorted(Counter(d.times for d in decoded if d.times != 1).items()):
+        what = f"{factor:g} times smaller" if factor > 1 else f"{1 / factor:g} times larger"
+        notes.append(f"{count} masks are {what} than their pictures, per side; classes go to the nearest pixels.")
     if blurred := [d for d in decoded if d.far is not None]:
         notes.append(
             f"{len(blurred)} label maps are JPEG: compression blurs colours, so that {percent(_share_far(blurred))} of "
@@ -569,7 +830,7 @@ def _note(
         never = [name for name, n in zip(maps.palette.names, _label_counts(decoded), strict=False) if n == 0]
         if never:
             notes.append(f"Classes that never occur: {few(never)}; means over classes follow absent={maps.absent}.")
-    for group in same_content([d.sample.picture for d in decoded]):
+    for group in same_content([d.sample.picture for d in decoded if d.sample.picture is not None]):
         parts = {d.sample.part for d in decoded if d.sample.picture in group}
         names = few([str(path.relative_to(found.root)) for path in group])
         leak = " They lie in several parts, so that one sample is trained on and tested on." if len(parts) > 1 else ""

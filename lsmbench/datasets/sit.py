@@ -16,6 +16,9 @@ from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import COPY, Arrays, Dataset, data_root
+from lsmbench.data.decoding import Reading
+from lsmbench.data.files import check_pixels, without_limit
+from lsmbench.data.inputs import PictureInput
 from lsmbench.data.pools import Stored
 from lsmbench.datasets.textures import canvas, herringbone
 from lsmbench.domains import Domain, Image, Mask
@@ -117,6 +120,10 @@ class SIT(Dataset):
         """`copy`: masks of the rings that the images show, uint8 (N, size, size); the released pairs have none."""
         copies = self._arrays().get("copies")
         return {} if copies is None else {COPY: copies}
+
+    def inputs(self) -> PictureInput:
+        """Pictures of any size, as grey, stretched and reduced by averaging areas."""
+        return PictureInput(Reading(self.size, channels=1, exif="apply"), resample="box")
 
     def _arrays(self) -> Arrays:
         key: dict[str, object] = {"version": VERSION, "variant": self.variant, "size": self.size}
@@ -246,7 +253,8 @@ def _texture_files(textures: str) -> list[Path]:
 
 def _read_texture(path: Path) -> Bytes:
     try:
-        with Picture.open(path) as picture:
+        with without_limit(), Picture.open(path) as picture:
+            check_pixels(path, *picture.size)
             if picture.mode[0] in "IF":
                 raise UserError(
                     f"{path}: expected a texture of 8 bits, found mode {picture.mode}. Save it as 8-bit grey."

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, data_root
+from lsmbench.data.decoding import Reading
+from lsmbench.data.inputs import InputForm, PictureInput
 from lsmbench.datasets.folder import Folder
 from lsmbench.domains import Domain, Image, Mask
 from lsmbench.errors import UserError
@@ -116,6 +118,12 @@ class SSS(Dataset):
         with inspection.findings.gathering():
             return self._own().inspect()
         return inspection
+
+    def inputs(self) -> InputForm | None:
+        """Slices as grey pictures, stretched; of your own copy with the range of numbers that it has."""
+        if self.variant == "folder":
+            return self._own().inputs()
+        return PictureInput(Reading(self.size, channels=1, exif="apply"))
 
     def _own(self) -> _Own:
         root = data_root()

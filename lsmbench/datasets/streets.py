@@ -19,7 +19,9 @@ from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
-from lsmbench.data.files import EXIF_ORIENTATION, Findings, few, pictures_in, to_mode
+from lsmbench.data.decoding import Reading
+from lsmbench.data.files import EXIF_ORIENTATION, Findings, check_pixels, few, pictures_in, to_mode, without_limit
+from lsmbench.data.inputs import PictureInput
 from lsmbench.data.pools import Computed, Stored
 from lsmbench.domains import Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
@@ -168,10 +170,11 @@ def read_photo(path: Path) -> Picture.Image:
 def _opened(path: Path) -> tuple[Picture.Image, str]:
     """A decoded picture and its file format."""
     try:
-        with Picture.open(path) as picture:
+        with without_limit(), Picture.open(path) as picture:
+            check_pixels(path, *picture.size)
             picture.load()
             form = picture.format
-    except (OSError, SyntaxError, EOFError, ValueError, Picture.DecompressionBombError) as error:
+    except (OSError, SyntaxError, EOFError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a picture ({error}). Get it again or remove it.") from error
     return picture, str(form)
 
@@ -320,6 +323,11 @@ class Streets(Dataset):
                     "scoring=network, or get the original files again."
                 )
         return np.stack(maps)
+
+    def inputs(self) -> PictureInput:
+        """Photos in RGB; for `direction=y_to_x` label maps in Cityscapes' colours."""
+        reading = Reading(self.size, channels=3, palette=CITYSCAPES if self.source == "y" else None)
+        return PictureInput(reading, "colours" if self.source == "y" else "picture")
 
     def inspect(self) -> Inspection:
         """Reads all files by the same code as `load`, but without the cache."""

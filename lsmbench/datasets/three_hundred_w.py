@@ -17,9 +17,11 @@ from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, data_root
 from lsmbench.data.files import (
     Findings,
     by_stem,
+    check_position,
     crop_square,
     few,
     open_picture,
+    outside_by,
     pictures_in,
     read_pts,
     same_content,
@@ -27,6 +29,7 @@ from lsmbench.data.files import (
     square_around,
     to_mode,
 )
+from lsmbench.data.inputs import FaceInput
 from lsmbench.domains import EYES, Domain, Image, Landmarks
 from lsmbench.errors import UserError
 from lsmbench.options import option
@@ -133,6 +136,13 @@ class ThreeHundredW(Dataset):
     reconstruction: Literal["mse", "l1"] = option(
         "mse", "Loss of the image's reconstruction.", source="App. A.2", choices=("mse", "l1")
     )
+    outside: Literal["keep", "skip", "refuse"] = option(
+        "keep",
+        "Faces with points outside their photo, such as a chin below its border: keep them (the square around the face "
+        "goes on beyond the photo, its border repeated), skip them or refuse them.",
+        choices=("keep", "skip", "refuse"),
+        counts="if_changed",
+    )
     exif: Literal["refuse", "apply", "ignore"] = option(
         "refuse",
         "Photos that say they are stored turned: refuse them; apply (landmarks belong to the photo as shown) or ignore "
@@ -191,6 +201,10 @@ class ThreeHundredW(Dataset):
             return _official(self._arrays()["folder"], seed)
         return super().split(count, 0 if seed is None else seed)
 
+    def inputs(self) -> FaceInput:
+        """Photos, of which the box of the face is cut out, with the margin that landmarks got."""
+        return FaceInput(self.size, float(self.margin), self.exif)
+
     def inspect(self) -> Inspection:
         """Reads all files by the same code as `load`, but without the cache, and looks for equal pictures."""
         findings = Findings()
@@ -225,7 +239,9 @@ class ThreeHundredW(Dataset):
 
         if findings.problems:  # found without opening any file: read them all the same, to name every mistake at once
             return build()
-        key = {"version": VERSION, "size": self.size, "margin": self.margin, "exif": self.exif}
+        key: dict[str, object] = {"version": VERSION, "size": self.size, "margin": self.margin, "exif": self.exif}
+        if self.outside != "keep":
+            key["outside"] = self.outside
         return cached_arrays(self.name, key, [path for f in faces for path in (f.picture, f.points)], build)
 
     def _find(self, findings: Findings) -> list[_Face]:
@@ -281,7 +297,7 @@ class ThreeHundredW(Dataset):
     def _read(self, faces: list[_Face], findings: Findings) -> Inspection:
         """Decodes and cuts out all faces; those with a problem are left out of the samples."""
         images, points, good = [], [], []
-        shapes, sides, converted, outside = [], [], [], []
+        shapes, sides, converted, outside, skipped = [], [], [], [], []
         for face in faces:
             picture, landmarks = None, None
             with findings.gathering():
@@ -292,6 +308,11 @@ class ThreeHundredW(Dataset):
                 continue
             with findings.gathering():
                 beyond = _check_position(face, landmarks, picture.size)
+                if beyond > 0 and self.outside == "refuse":
+                    raise UserError(_outside(face, landmarks, picture.size))
+                if beyond > 0 and self.outside == "skip":
+                    skipped.append(f"{face.name} ({beyond:.1f} px)")
+                    continue
                 left, top, side = square_around(landmarks, picture.width, picture.height, self.margin)
                 # Rounding may lead out of [0, 1] by the last digit.
                 scaled = ((landmarks - (left, top)) / side).clip(0, 1).astype(np.float32)
@@ -311,6 +332,8 @@ class ThreeHundredW(Dataset):
             findings.notes.append(f"{count} of mode {mode}, brought to RGB: {few(names)}.")
         if outside:
             findings.notes.append(f"{len(outside)} with points outside the picture: {few(outside)}.")
+        if skipped:
+            findings.notes.append(f"{len(skipped)} left out, with points outside (outside=skip): {few(skipped)}.")
         enlarged = [face.name for face, side in zip(good, sides, strict=True) if side < self.size]
         if enlarged:
             findings.notes.append(f"{len(enlarged)} cut to less than {self.size} px, so enlarged: {few(enlarged)}.")
@@ -385,16 +408,23 @@ def _check_position(face: _Face, points: NDArray[np.float64], size: tuple[int, i
             f"{face.points}: the points span {extent.max():.2g} px only; expected pixels, counted from 1. Mend or "
             "remove it."
         )
-    extent = np.maximum(extent, 1e-3)  # a box without width or height still has a position
-    shown = np.clip(np.minimum(low + extent, size) - np.maximum(low, 0), 0, extent) / extent
-    outside = 1 - float(shown.prod())
-    if outside > 0.5:
-        raise UserError(
-            f"{face.points}: {outside:.0%} of the face's box lies outside its picture, {face.picture.name} of "
-            f"{size[0]}×{size[1]} px. They do not belong together, or one of them was scaled or turned: mend or remove "
-            "them."
-        )
-    return max(0.0, float(-low.min()), float((high - size).max()))
+    check_position(points, size, str(face.points), face.picture)
+    return float(outside_by(points, size).max())
+
+
+def _outside(face: _Face, points: NDArray[np.float64], size: tuple[int, int]) -> str:
+    """The message on a face with points outside its photo."""
+    beyond = outside_by(points, size)
+    number = int(beyond.argmax())
+    x, y = points[number] + 0.5
+    others = int((beyond > 0).sum()) - 1
+    return (
+        f"{face.points}: point {number} (counted from 0) at x={x:g}, y={y:g} (pixels counted from 1) lies outside its "
+        f"picture {face.picture.name} of {size[0]}×{size[1]} px, by {beyond[number]:.1f} px"
+        + (f", as do {others} more points" if others else "")
+        + ". Correct it; or outside=keep lets the square around the face go on beyond the photo, outside=skip leaves "
+        "such faces out."
+    )
 
 
 def _check_eyes(face: _Face, points: NDArray[np.float32]) -> None:

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.metrics import SampleMetric
 
@@ -32,6 +33,11 @@ class Domain(ABC):
         """Number of classes, if each pixel of a view belongs to one; else `None`."""
         return None
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What each class is called, if each pixel of a view belongs to one and classes have names; else empty."""
+        return ()
+
     def to_labels(self, view: Tensor) -> Tensor:
         """Views as class labels, int64 (B, H, W), 255 where a pixel has none.
 
@@ -47,6 +53,13 @@ class Domain(ABC):
             TypeError: If pixels have no classes.
         """
         raise TypeError(f"{self.kind} views have no classes")
+
+    def logits(self, output: Tensor) -> Tensor | None:
+        """Network outputs as one logit for each class, (B, K, …), whose greatest `decide` takes.
+
+        `None` for domains without classes, and for those whose outputs are something else.
+        """
+        return None
 
     def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Converts decided views and the truth to the form that the metrics compare.
@@ -103,6 +116,24 @@ class Domain(ABC):
     def loss(self, output: Tensor, view: Tensor) -> Tensor:
         """The domain's task and reconstruction loss, a scalar: mean over samples and elements."""
 
+    def l1(self, made: Tensor, real: Tensor) -> Tensor:
+        """Mean absolute difference of two network inputs, as GANs measure it; pixels without a class do not count.
+
+        Args:
+            made: Generated, differentiable.
+            real: Of true views.
+        """
+        return F.l1_loss(made, real)
+
+    def veil(self, made: Tensor, real: Tensor) -> Tensor:
+        """Generated network inputs as discriminators see them beside real ones: without a class where these have none.
+
+        Args:
+            made: (B, …).
+            real: (b, …), at least one.
+        """
+        return made
+
     @abstractmethod
     def metrics(self) -> list[SampleMetric]:
         """New metrics of decided views; methods are selected and compared by the first metric."""
@@ -114,6 +145,10 @@ class Domain(ABC):
     @abstractmethod
     def draw(self, views: Tensor) -> NDArray[np.uint8]:
         """Draws the views, shape (B, H, W, 3)."""
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """What the colours of `draw` mean: classes' names and RGB; empty where colours need no legend."""
+        return []
 
     def overlay(self, views: Tensor, pictures: NDArray[np.uint8], truth: Tensor | None = None) -> NDArray[np.uint8]:
         """Draws the views, over the source's pictures where that shows more.

@@ -71,6 +71,10 @@ class Category(Domain):
         """The most probable class."""
         return output.argmax(1)
 
+    def logits(self, output: Tensor) -> Tensor:
+        """The outputs themselves."""
+        return output
+
     def loss(self, output: Tensor, view: Tensor) -> Tensor:
         """Cross-entropy on logits."""
         return F.cross_entropy(output, view)

@@ -43,6 +43,11 @@ class LabelColours(Image):
         """The number of classes, without void."""
         return len(self.palette)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The palette's names."""
+        return self.palette.names
+
     def check(self, stored: NDArray[np.generic], origin: str) -> None:
         """Checks for uint8 (N, 3, H, W) that holds colours of the palette only."""
         super().check(stored, origin)
@@ -82,6 +87,12 @@ class LabelColours(Image):
     def metrics(self) -> list[SampleMetric]:
         """Pixel accuracy, mean class accuracy and mean IoU, of one confusion matrix over all test pixels."""
         return _label_metrics(self.label_count, self.absent)
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """The palette, and the colour that void is drawn in."""
+        palette = self.palette
+        void = [("not scored", palette.void[0])] if palette.void else []
+        return [*zip(palette.names, palette.colours, strict=True), *void]
 
     def constant(self, views: Tensor) -> Tensor:
         """Each pixel's most frequent class, which has the best pixel accuracy."""

@@ -22,10 +22,26 @@ EYES = {"outer": (36, 45), "released_code": (37, 46)}
 or the points that the LSM authors' code takes by reading the 1-based numbers 37 and 46 as 0-based. The latter distance
 is about 0.84 times the former, so that errors look 1.19 times as large."""
 
+
+def in_proportion(points: NDArray[np.float32], sizes: NDArray[np.generic]) -> NDArray[np.float32]:
+    """True points for errors in the pictures' own proportions: as a last point the sides, the longer one being 1.
+
+    Args:
+        points: (N, P, 2) in [0, 1].
+        sizes: Width and height of what is shown of each picture, (N, 2).
+
+    Returns:
+        (N, P + 1, 2).
+    """
+    sides = np.asarray(sizes, np.float64)
+    sides = (sides / sides.max(1, keepdims=True)).astype(np.float32)
+    return np.concatenate([points, sides[:, None]], 1)
+
+
 _TRUTH, _PREDICTION = (64, 190, 255), (255, 96, 32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Landmarks(Domain):
     """Points: views are float (B, P, 2), x then y, in [0, 1] with the origin at the top left; stored as float32.
 
@@ -36,11 +52,26 @@ class Landmarks(Domain):
         eyes: Unit of errors. `outer`: distance of the outer corners of the eyes; `released_code`: distance of the
             points that LSM's released code takes (both for 68 points; scores in the other unit are reported too); two
             points: their distance; `None`: the diagonal of the true points' bounding box.
+        proportions: Whether errors are measured in the pictures' own proportions: the truth is then what
+            `in_proportion` makes. Views are in the unit square all the same.
     """
 
     points: int
     eyes: Literal["outer", "released_code"] | tuple[int, int] | None = "outer"
+    proportions: bool = False
     kind: ClassVar[str] = "landmarks"
+
+    def __repr__(self) -> str:
+        """Without `proportions` if they are not used: fingerprints of other data stay as they are."""
+        more = ", proportions=True" if self.proportions else ""
+        return f"Landmarks(points={self.points}, eyes={self.eyes!r}{more})"
+
+    def comparable(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Points scaled by their picture's sides, if the truth knows them (`in_proportion`); else as they are."""
+        if truth.shape[1] == self.points:
+            return prediction, truth
+        sides = truth[:, -1:]
+        return prediction * sides, truth[:, :-1] * sides
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -94,6 +94,8 @@ class Method(L.LightningModule):
     average is part of the checkpoint, and predicts in place of the networks themselves."""
     uses_pairs: ClassVar[bool] = True
     """Whether the result depends on which samples are paired; if not, it is trained once and shown at every N."""
+    needs_pairs: ClassVar[bool] = False
+    """Whether translation is learnt from pairs alone; a benchmark leaves the method out where there are none."""
     trained: ClassVar[bool] = True
     """Whether it is trained by updates; what is not learns in `learn` alone, and has nothing to tune."""
     deterministic: ClassVar[bool] = False
@@ -198,6 +200,20 @@ class Method(L.LightningModule):
             Decided views of the target's domain.
         """
         return self.domains[target].decide(self.translate(views[source], source, target))
+
+    def logits(self, views: Views, source: str, target: str) -> Tensor | None:
+        """One logit for each class, (B, K, …), of which `predict` takes the greatest: the method's confidence.
+
+        `None` for targets without classes, and for methods that decide otherwise.
+
+        Args:
+            views: As for `predict`.
+            source: The view to predict from.
+            target: The view to predict.
+        """
+        if type(self).translate is Method.translate:
+            return None
+        return self.domains[target].logits(self.translate(views[source], source, target))
 
     def learn(self, data: DataModule) -> None:
         """Learns what takes no updates, such as a constant, into `learnt`; called once, before the first stage."""
@@ -436,17 +452,27 @@ class Method(L.LightningModule):
         Averaged parameters are used where there are some. Predictions that are random depend on `test_seed` and the
         sample's number, not on how samples are dealt to batches and processes.
         """
+        return cast(Tensor, self._asked(self.predict, batch, source, target))
+
+    @torch.no_grad()
+    def confidence(self, batch: Views, source: str, target: str) -> Tensor | None:
+        """The logits of what `predictions` says of a batch, by the same weights and the same random numbers."""
+        return self._asked(self.logits, batch, source, target)
+
+    def _asked(self, ask: Callable[..., Tensor | None], batch: Views, source: str, target: str) -> Tensor | None:
+        """What `predict` or `logits` says; `None` if it says nothing."""
         given = {view: batch[view] for view in (source, COPY) if view in batch}
         with self.averages_in_use():
             if not self.random_at_test:
-                return self.predict(given, source, target)
+                return ask(given, source, target)
             alone = []
             devices = [self.device] if self.device.type == "cuda" else []
             for i, number in enumerate(batch[INDEX].tolist()):
                 with torch.random.fork_rng(devices):
                     torch.manual_seed(seed_of(self.test_seed, "test", number))
-                    alone.append(self.predict({v: kept[i : i + 1] for v, kept in given.items()}, source, target))
-        return torch.cat(alone)
+                    alone.append(ask({v: kept[i : i + 1] for v, kept in given.items()}, source, target))
+        known = [one for one in alone if one is not None]
+        return torch.cat(known) if known else None
 
     def validation_step(self, batch: Views, batch_idx: int) -> None:
         """Scores a batch by what the stage is selected by."""

@@ -12,6 +12,7 @@ from lsmbench.methods.latent import LatentMethod, LatentViews
 class Baseline(LatentMethod):
     """Supervised translation alone: D_y ∘ L_xy ∘ E_x trained on the pairs (Mayet et al. 2022, §3.1, eq. 2)."""
 
+    needs_pairs = True
     weights: ClassVar = {"xy": 1.0}
 
     @property

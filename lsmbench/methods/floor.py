@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lsmbench.data.dataset import COPY, Dataset
 from lsmbench.data.module import DataModule, Views
+from lsmbench.errors import UserError
 from lsmbench.methods.base import Method, MethodConfig
 from lsmbench.methods.phases import Stage
 from lsmbench.options import option
@@ -67,6 +68,8 @@ class Floor(Method):
     def predict(self, views: Views, source: str, target: str) -> Tensor:
         """The same view for every sample, or each sample's copy."""
         if self.config.kind == "copy":
+            if COPY not in views:
+                raise UserError("a copy of the input is no prediction for files: the dataset alone knows such copies.")
             return self.domains[target].unpack(views[COPY])
         given = views[source]
         constant = self.learnt["constant"]

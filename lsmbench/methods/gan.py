@@ -14,7 +14,6 @@ from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch, Views
@@ -197,10 +196,18 @@ class GAN(Method):
 
     def predict(self, views: Views, source: str, target: str) -> Tensor:
         """Translates and decides; with `test_time_dropout`, dropout is on."""
+        self._drop_at_test()
+        return super().predict(views, source, target)
+
+    def logits(self, views: Views, source: str, target: str) -> Tensor | None:
+        """As `predict`."""
+        self._drop_at_test()
+        return super().logits(views, source, target)
+
+    def _drop_at_test(self) -> None:
         for module in self.modules():
             if self.random_at_test and isinstance(module, nn.Dropout):
                 module.train()
-        return super().predict(views, source, target)
 
     def joint_verdict(self, discriminator: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """The logits of a `joint_discriminator`."""
@@ -317,30 +324,34 @@ class TwoWayGAN(GAN):
         pool, fakes = cast(ImagePool, self.pools[view]), self.gathered(views.fake[view].detach())
         return self.own(pool(fakes, self.drawn(pool.draw(len(fakes)))))
 
+    def shown(self, views: TwoWayViews, view: str, fakes: Tensor) -> Tensor:
+        """Fakes as a view's discriminator sees them: where real ones have pixels without a class, so have they."""
+        return self.domains[view].veil(fakes, views.real[view]) if view in views.real else fakes
+
     def judge(self, views: TwoWayViews, view: str) -> Tensor:
         """½ [ℓ(D(real), 1) + ℓ(D(pooled fake), 0)] (CycleGAN, eq. 1)."""
         if view not in views.fake or view not in views.real:
             return self.nothing("discriminators")
-        real, fake = self.verdict(view, views.real[view]), self.verdict(view, self.pooled(views, view))
-        return self.discriminator_loss(real, fake)
+        fakes = self.shown(views, view, self.pooled(views, view))
+        return self.discriminator_loss(self.verdict(view, views.real[view]), self.verdict(view, fakes))
 
     def adversarial(self, views: TwoWayViews, view: str) -> Tensor:
         """The loss of a view's generator for fooling its discriminator (CycleGAN, eq. 1)."""
         if view not in views.fake:
             return self.nothing("generators")
-        return self.generator_loss(self.verdict(view, views.fake[view]))
+        return self.generator_loss(self.verdict(view, self.shown(views, view, views.fake[view])))
 
     def cycle(self, views: TwoWayViews, view: str, through: str) -> Tensor:
         """L1 between a view and its translation there and back (CycleGAN, eq. 2); teaches both generators."""
         if view not in views.real:
             return self.nothing("generators")
-        return F.l1_loss(self.made(views.fake[through], through, view), views.real[view])
+        return self.domains[view].l1(self.made(views.fake[through], through, view), views.real[view])
 
     def identity(self, views: TwoWayViews, source: str, target: str) -> Tensor:
         """L1 between a target and what a generator that is fed it makes of it (CycleGAN, §5.2)."""
         if target not in views.real:
             return self.nothing("generators")
-        return F.l1_loss(self.made(views.real[target], source, target), views.real[target])
+        return self.domains[target].l1(self.made(views.real[target], source, target), views.real[target])
 
 
 def _signed(domain: Domain) -> Domain:

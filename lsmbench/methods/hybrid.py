@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.samplers import Turns
 from lsmbench.losses import relativistic
@@ -90,18 +89,20 @@ class Hybrid(TwoWayGAN):
         """Eq. 1: reals should look more real than (pooled) fakes."""
         if view not in views.fake or view not in views.real:
             return self.nothing("discriminators")
-        real, fake = self.verdict(view, views.real[view]), self.verdict(view, self.pooled(views, view))
+        fakes = self.shown(views, view, self.pooled(views, view))
+        real, fake = self.verdict(view, views.real[view]), self.verdict(view, fakes)
         return relativistic(real, self.gathered(fake))
 
     def adversarial(self, views: TwoWayViews, view: str) -> Tensor:
         """Eq. 2: fakes should look more real than reals."""
         if view not in views.fake or view not in views.real:
             return self.nothing("generators")
-        fake, real = self.verdict(view, views.fake[view]), self.verdict(view, views.real[view])
+        fakes = self.shown(views, view, views.fake[view])
+        fake, real = self.verdict(view, fakes), self.verdict(view, views.real[view])
         return relativistic(fake, self.gathered(real))
 
     def reconstruction(self, views: TwoWayViews, view: str) -> Tensor:
         """Eq. 5: L1 between the translation of a pair's other view and the true one."""
         if not views.pairs:
             return self.nothing("generators")
-        return F.l1_loss(views.fake[view][: views.pairs], views.real[view][: views.pairs])
+        return self.domains[view].l1(views.fake[view][: views.pairs], views.real[view][: views.pairs])

@@ -23,6 +23,7 @@ class IODA(LatentMethod):
     LSM paper compares with the form that is built here.
     """
 
+    needs_pairs = True
     reconstructs = True
     weights: ClassVar = {"xx": 1.0, "yy": 1.0, "xy": 1.0}
 

@@ -152,6 +152,10 @@ class Stage:
         if validate_every < 1:
             raise ValueError(f"stage {name}: expected validate_every ≥ 1, found {validate_every}")
 
+    def unvalidated(self) -> Stage:
+        """The same stage for data without validation samples: its last weights are selected."""
+        return Stage(self.name, self.phases, self.monitor, True, self.share, False, self.validate_every)
+
     @property
     def optimizers(self) -> tuple[Optimizer, ...]:
         """The stage's optimisers, in order of first use."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
@@ -53,6 +52,7 @@ class Pix2Pix(GAN):
 
     Config = Pix2PixConfig
     config: Pix2PixConfig
+    needs_pairs = True
     groups = ("discriminators", "generators")
     weights: ClassVar = {"judge": 1.0, "adversarial": 1.0}
 
@@ -86,7 +86,7 @@ class Pix2Pix(GAN):
             if not views:
                 return self.nothing("discriminators")
             real = self.verdict(views["x"], self.domains[self.target].to_input(views["y"]))
-            return self.discriminator_loss(real, self.verdict(views["x"], views["fake"].detach()))
+            return self.discriminator_loss(real, self.verdict(views["x"], self.shown(views).detach()))
 
         return {"judge": judge}
 
@@ -95,7 +95,7 @@ class Pix2Pix(GAN):
         if not views:
             return dict.fromkeys(("adversarial", "xy"), lambda: self.nothing("generators"))
         return {
-            "adversarial": lambda: self.generator_loss(self.verdict(views["x"], views["fake"])),
+            "adversarial": lambda: self.generator_loss(self.verdict(views["x"], self.shown(views))),
             "xy": lambda: self.supervised_loss(views),
         }
 
@@ -104,7 +104,12 @@ class Pix2Pix(GAN):
         target = self.domains[self.target]
         if self.config.supervised == "task":
             return target.loss(views["output"], views["y"])
-        return F.l1_loss(views["fake"], target.to_input(views["y"]))
+        return target.l1(views["fake"], target.to_input(views["y"]))
+
+    def shown(self, views: dict[str, Tensor]) -> Tensor:
+        """The output as the discriminator sees it: pixels to which the true view gives no class have none there."""
+        target = self.domains[self.target]
+        return target.veil(views["fake"], target.to_input(views["y"]))
 
     def verdict(self, x: Tensor, y: Tensor) -> Tensor:
         """The discriminator's logits for input and output together."""

@@ -42,6 +42,7 @@ class SegmentationMethod(Method):
     Config: ClassVar[type[MethodConfig]] = SegmentationConfig
     config: SegmentationConfig
     groups = ("segmenter",)
+    needs_pairs = True
     weights: ClassVar = {"xy": 1.0}
     multiple: ClassVar[int] = 1
     """What sides have to be a multiple of, in pixels."""
@@ -105,6 +106,10 @@ class SegmentationMethod(Method):
         if self.classes is None:
             return super().predict(views, source, target)
         return self.domains[target].from_labels(self.translate(views[source], source, target).argmax(1))
+
+    def logits(self, views: Views, source: str, target: str) -> Tensor | None:
+        """The network's output, if the target has classes."""
+        return None if self.classes is None else self.translate(views[source], source, target)
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Translates the pairs once for all terms: the `output`, and `y`, the true view or its labels; else empty."""

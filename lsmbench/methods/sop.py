@@ -26,6 +26,7 @@ class SOP(LatentMethod):
     """
 
     Config = SOPConfig
+    needs_pairs = True
     reconstructs = True
 
     def losses_mappers(self, views: LatentViews) -> Terms:

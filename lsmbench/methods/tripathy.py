@@ -49,6 +49,7 @@ class Tripathy(TwoWayGAN):
 
     Config = TripathyConfig
     config: TripathyConfig
+    needs_pairs = True
     groups = ("discriminators", "generators")
     weights: ClassVar = dict.fromkeys(("judge_x", "judge_y", "judge_cycle_x", "judge_cycle_y", "adversarial"), 1.0)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from lsmbench.benchmarks.plan import Published, Unit
+from lsmbench.reports import markup
 from lsmbench.reports.frame import FAILED, FINISHED, KEY, Found, read
 from lsmbench.reports.table import Origin, Row, ScoreKey, Table, table
 from lsmbench.runs.config import flat
@@ -128,12 +129,20 @@ def _row_keys(runs: pd.DataFrame, score: ScoreKey) -> pd.Series:
     word = runs["home"].astype(str) + "/" + runs["label"]
     keys = keys.fillna(word.map(keys.groupby(word).first()))
     # Equal floors are one number, which depends on no seed.
-    values = score.of(runs).set_index("folder")["value"]
+    mine = score.of(runs)
+    values = mine.set_index("folder")["value"]
     for index, folder, label in runs.loc[runs["floor"], ["folder", "row"]].itertuples():
         keys[index] = f"{label} {values[folder]:.9g}"
+    # Those of folds are one together.
+    dealt = mine[mine["floor"] & mine["folds"].notna()]
+    for (_, label, setting), folds in dealt.groupby(["home", "row", "setting"], sort=False):
+        said = folds.sort_values("fold")["value"].map("{:.9g}".format)
+        whole = (runs["home"] == folds["home"].iloc[0]) & (runs["row"] == label) & (runs["setting"] == setting)
+        keys[runs["floor"] & whole] = f"{label} {' '.join(said)}"
     # Two runs of one seed at one N are not averaged.
     once = runs[runs["seeds"].notna() & ~runs["floor"]].drop_duplicates("run")
-    again = once.groupby([keys[once.index], place[once.index], once["seeds"]]).cumcount()
+    fold = once["fold"].fillna(-1).astype(int)
+    again = once.groupby([keys[once.index], place[once.index], once["seeds"], fold]).cumcount()
     number = runs["run"].map(dict(zip(once["run"], again, strict=True))).fillna(0).astype(int)
     return keys + number.map(" ({})".format)
 
@@ -161,7 +170,7 @@ def _row(group: pd.DataFrame, score: ScoreKey) -> Row:
         key="",
         label=first["row"],
         method="",
-        scores=scores[scores["run"] == first["run"]] if floor else scores,
+        scores=scores[scores["run"].isin(_once(scores))] if floor else scores,
         summary=next((plan.summaries[word] for plan, word in plans if word in plan.summaries), ""),
         floor=floor,
         tuned=None if floor or not tuned else tuned[0],
@@ -173,6 +182,11 @@ def _row(group: pd.DataFrame, score: ScoreKey) -> Row:
         ],
         origins=origins,
     )
+
+
+def _once(floors: pd.DataFrame) -> list[str]:
+    """Of equal floors the first run, or the first of each fold."""
+    return list(floors.drop_duplicates("fold")["run"])
 
 
 def _differs(rows: Sequence[Row]) -> list[list[str]]:
@@ -198,8 +212,8 @@ def _distinguished(made: list[Board]) -> list[Board]:
         told = [board.dataset]
         left = [other for one, other in zip(made, facets, strict=True) if one.dataset == board.dataset]
         for i, facet in enumerate(mine):
-            # Size and version are always said, the rest where boards would look alike.
-            if facet and (i < 2 or len({other[i] for other in left}) > 1):
+            # Size, version and folds are always said, the rest where boards would look alike.
+            if facet and (i < 3 or len({other[i] for other in left}) > 1):
                 told.append(facet)
             left = [other for other in left if other[i] == facet]
         board.label = ", ".join(told)
@@ -219,6 +233,7 @@ def _facets(board: Board) -> list[str]:
     return [
         f"{' and '.join(sorted(sizes))} px" if sizes else "",
         f"protocol {board.protocol}",
+        f"{markup.span(board.table.folds)} folds" if board.table.folds else "",
         f"{sum(board.samples.values())} samples" if board.samples else "",
         board.table.title.replace(",", ""),
         "; ".join(f"{view}: {words}" for view, words in board.views.items()),

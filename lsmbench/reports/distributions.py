@@ -154,7 +154,7 @@ def _pooled(cell: Cell) -> Distribution | None:
     defined = values[~np.isnan(values)]
     if not defined.size:
         return None
-    return Distribution(np.sort(defined), values.size - defined.size, cell.finished >= cell.expected)
+    return Distribution(np.sort(defined), values.size - defined.size, cell.whole)
 
 
 def _errors(lines: Sequence[Line]) -> NDArray[np.float64]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import math
 import re
+import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -15,22 +17,32 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image as Picture
+from PIL import ImageFont
 
+from lsmbench.lettering import lettered
 from lsmbench.reports import markup
 from lsmbench.reports.table import Column, Row, Table
 
 INK, SOFT, GRID, PAPER = "#1b2230", "#5d6675", "#dfe3ea", "#ffffff"
 FLOOR = "#7b8494"
-# Okabe and Ito's colours for all kinds of colour vision, without black (the text's) and yellow (too pale on paper).
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
+# Okabe and Ito's colours for all kinds of colour vision, without black (the text's) and yellow (too pale on paper);
+# from the seventh on darker ones.
+PALETTE = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#5e3c99", "#7a8b00", "#0b5351",
+    "#9b1b30",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to repeat with the colours
+# A method looks the same in every report. Rows of other words take what is left.
+PLACES = ("baseline", "ioda", "sop", "lsm", "pix2pix", "cyclegan", "hybrid", "tripathy", "unet", "fcn8s", "ridge")
 DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
 CHOSEN = "-k_medoids"  # what a row with chosen pairs has behind the name of the row without
 
 LEGEND_COLUMNS = 4  # most entries side by side
+_LABEL_POINTS, _LABEL_LETTERS = 8, 18  # of a sample's name: size, and width of a line
 LARGE = 128  # pixels; the size of SIT's images in the papers, of which smaller tiles show everything
 
 # No setting of the user's matplotlibrc may change the report.
@@ -85,7 +97,7 @@ class Translations:
 
 
 def styles(rows: Sequence[Row]) -> dict[str, Style]:
-    """A colour and a marker for each method, by its place in the table.
+    """A colour and a marker for each method: the same in every report, as far as no two rows of one look alike.
 
     A row with chosen pairs has the colour of the row that it belongs to, with another marker and a broken line.
 
@@ -95,17 +107,29 @@ def styles(rows: Sequence[Row]) -> dict[str, Style]:
     Returns:
         Styles by label.
     """
-    labels = {row.label for row in rows}
-    places: dict[str, int] = {}
+    labels = [row.label for row in rows]
+    places = {label: PLACES.index(label) for label in labels if label in PLACES}
     looks = {}
     for row in rows:
         plain = row.label.removesuffix(CHOSEN)
         chosen = plain != row.label and plain in labels
-        place = places.setdefault(plain if chosen else row.label, len(places))
+        place = _place(plain if chosen else row.label, places)
         # Half-way round the markers: no two rows share both colour and marker.
         marker = place + len(MARKERS) // 2 if chosen else place
         looks[row.label] = Style(PALETTE[place % len(PALETTE)], MARKERS[marker % len(MARKERS)], chosen)
     return looks
+
+
+def _place(label: str, places: dict[str, int]) -> int:
+    """A row's place among colours and markers; that of a new word is its hash's, or the next whose colour is free."""
+    if label not in places:
+        colours = len(PALETTE)
+        wanted = zlib.crc32(label.encode()) % colours
+        taken = {place % colours for place in places.values()}
+        free = [place for i in range(colours) if (place := (wanted + i) % colours) not in taken]
+        # With all colours taken, those of the first rows come again, with other markers.
+        places[label] = free[0] if free else max(*places.values(), colours - 1) + 1
+    return places[label]
 
 
 def curves(table: Table) -> Figure:
@@ -143,12 +167,12 @@ def curves(table: Table) -> Figure:
     return figure
 
 
-def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
+def panel(columns: Sequence[Translations], samples: Sequence[str]) -> Figure:
     """Draws translations: a row per test sample, a column per method.
 
     Args:
         columns: Input, truth, then the methods.
-        indices: The samples' numbers in the dataset.
+        samples: The samples' numbers in the dataset, or their names.
 
     Returns:
         The figure.
@@ -156,14 +180,16 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
     large = is_large(columns)
     titles = [_wrap(column.title, 15) for column in columns]
     top = 0.45 + 0.11 * max(0, max(title.count("\n") for title in titles) - 1)
-    size, gap, left = 1.3 if large else 0.95, 0.07, 0.62  # inches, as `top` is
+    size, gap = 1.3 if large else 0.95, 0.07  # inches, as `top` is
+    labels = [(_folded(shown), font) for shown, font in map(lettered, samples)]
+    left = max(0.62, *(0.2 + _inches(label, font) for label, font in labels))
     below = gap + (0.17 if any(column.scores for column in columns) else 0.0)
-    width, height = left + len(columns) * (size + gap), top + len(indices) * (size + below)
+    width, height = left + len(columns) * (size + gap), top + len(samples) * (size + below)
     grid = {"left": left / width, "right": 1 - gap / width, "top": 1 - top / height, "bottom": below / height}
     grid |= {"wspace": gap / size, "hspace": below / size}
     with settings():
         figure = Figure(figsize=(width, height), facecolor=PAPER)
-        tiles = figure.subplots(len(indices), len(columns), squeeze=False, gridspec_kw=grid)
+        tiles = figure.subplots(len(samples), len(columns), squeeze=False, gridspec_kw=grid)
         renderer = _renderer(figure)
         for column, title, down in zip(columns, titles, tiles.T, strict=True):
             points = 7.5 if len(column.title) > 11 else 8.5
@@ -181,8 +207,11 @@ def panel(columns: Sequence[Translations], indices: Sequence[int]) -> Figure:
                 look = {"color": column.colour, "linestyle": column.dash, "linewidth": 2.2, "clip_on": False}
                 line = Line2D((0, 1), (level, level), transform=down[0].transAxes, dash_capstyle="butt", **look)
                 down[0].add_artist(line).set_solid_capstyle("butt")
-        for index, axes in zip(indices, tiles[:, 0], strict=True):
-            axes.set_ylabel(f"{index}", rotation=0, ha="right", va="center", fontsize=8, color=SOFT, labelpad=6)
+        for (label, font), axes in zip(labels, tiles[:, 0], strict=True):
+            axes.set_ylabel(
+                label, rotation=0, ha="right", va="center", multialignment="right", color=SOFT, labelpad=6,
+                fontproperties=FontProperties(fname=font, size=_LABEL_POINTS),
+            )  # fmt: skip
         figure.text((left - 0.09) / width, 1 - (top - 0.125) / height, "sample", ha="right", fontsize=8, color=SOFT)
     return figure
 
@@ -316,7 +345,7 @@ def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64],
         # A band between two points needs both: one alone is drawn as a bar.
         axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
         axes.plot(at, mean, color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
-    whole = np.array([cell.finished >= cell.expected for cell in cells])
+    whole = np.array([cell.whole for cell in cells])
     for mask, face in ((whole, look.colour), (~whole, PAPER)):
         axes.plot(
             at[mask], mean[mask], color=look.colour, marker=look.marker, markerfacecolor=face, linestyle="none",
@@ -356,6 +385,23 @@ def _published(
 
 def _numbers(values: Any) -> NDArray[np.float64]:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _folded(name: str) -> str:
+    """A file's name in three lines at most, broken behind its folders and words; of a longer one, its end."""
+    lines = [""]
+    for part in re.findall(rf"[^/_ -]{{1,{_LABEL_LETTERS - 1}}}[/_ -]?|[/_ -]", name):
+        if lines[-1] and len(lines[-1] + part) > _LABEL_LETTERS:
+            lines.append("")
+        lines[-1] += part
+    lines = [line.rstrip() for line in lines]
+    return "\n".join(lines if len(lines) <= 3 else ["…" + lines[-3], *lines[-2:]])
+
+
+def _inches(text: str, font: Path) -> float:
+    """The width of a sample's label."""
+    points = ImageFont.truetype(str(font), 10 * _LABEL_POINTS)
+    return max(float(points.getlength(line)) for line in text.split("\n")) / 720
 
 
 def _wrap(text: str, width: int) -> str:

@@ -40,12 +40,14 @@ COLUMNS = {
     "paired": "N; NaN for a run that holds for every N because its method uses no pairs",
     "counts": "what N counts, a Unit",
     "seed": "of the benchmark's cell; NA for a run that holds for all",
+    "fold": "which fold the run tests on; NA without folds",
+    "folds": "number of folds; NaN without folds, and of a run without a result",
     "seeds": "of supervision and initial weights",
     "dataset": "its word",
     "fingerprint": "the data's",
     "protocol": "its version",
     "test_set": "name of the test set",
-    "metric": "the metric's word; None without a score, as for all that follows",
+    "metric": "the metric's word; None without a score, as for what follows",
     "source": "view that was given",
     "target": "view that was predicted",
     "higher_is_better": "the metric's direction",
@@ -53,7 +55,7 @@ COLUMNS = {
     "value": "the run's score; NaN if the metric is undefined",
     "pooled": "whether the value is one over all samples together, not a mean over samples",
     "n": "number of test samples",
-    "samples": "hash of the test samples' numbers",
+    "samples": "hash of the test samples' numbers; with folds, of how the pairs are dealt to them",
     "validation": "score on the validation pairs",
     "pairs": "training pairs that the run saw",
     "val_pairs": "validation pairs that it saw",
@@ -98,6 +100,9 @@ class _Supervision(_Section):
     paired_count: int | None = None
     supervision_seed: int | None = None
     # Becomes a part of a file's name. Runs from before there was a choice took pairs at random.
+    folds: int | str | None = None
+    fold: int = 0
+    split_seed: int | None = None
     selection: Annotated[str, Field(pattern=r"^\w[\w-]*$")] = RANDOM
 
 
@@ -117,8 +122,10 @@ class Facts(_Section):
     method: _Method
     supervision: _Supervision
     training: _Training = _Training()
+    dataset: dict[str, Any] = {}
     selection: _Selection
     views: dict[str, Any] = {}
+    in_training: dict[str, set[int]] = {}
 
     @classmethod
     def of(cls, result: Result) -> Facts:
@@ -127,7 +134,9 @@ class Facts(_Section):
         Raises:
             ValidationError: If a section lacks something or holds something else.
         """
-        values = {**result.config, "selection": result.selection, "views": result.dataset.get("views", {})}
+        values = {**result.config, "selection": result.selection}
+        values |= {name: result.dataset.get(name, {}) for name in ("views", "in_training")}
+        values["dataset"] = result.dataset
         return cls.model_validate(values)
 
     @property
@@ -135,6 +144,16 @@ class Facts(_Section):
         """N and what it counts."""
         count = self.supervision.paired_count
         return (Unit.PERCENT, self.supervision.paired) if count is None else (Unit.PAIRS, float(count))
+
+    @property
+    def fold(self) -> int | None:
+        """Which fold was tested; `None` without folds."""
+        return None if self.supervision.folds is None else self.supervision.fold
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds; `None` without folds."""
+        return None if self.supervision.folds is None else int(self.dataset.get("folds", self.supervision.folds))
 
     @property
     def seeds(self) -> tuple[int | None, int | None]:
@@ -196,6 +215,7 @@ def read_benchmark(folder: Path) -> Benchmark:
     for run in plan.runs:
         home = folder / RUNS / run.id
         head: dict[str, Any] = {"origin": plan.name, "home": folder, "plan": plan, "folder": home, "seed": run.seed}
+        head["fold"] = run.fold
         head |= {"run": run.id, "label": run.method, "paired": run.paired, "counts": plan.unit}
         found, wrong = _read_run(home, run)
         rows += [head | one for one in found]
@@ -231,7 +251,7 @@ def read(folders: Iterable[Path]) -> Found:
             continue
         try:
             result = Result.load(home)
-            if result.scores:
+            if result.scores:  # what a test lacked to give any is told where the run was made
                 rows += _alone(home, result, benchmarks)
             else:
                 untested += 1
@@ -284,12 +304,14 @@ def samples(runs: pd.DataFrame) -> pd.DataFrame:
         runs: A frame of runs.
 
     Returns:
-        A row per run, score and test sample: the frame's columns with `sample`, `unit` and `score`, a number.
+        A row per run, score and test sample: the frame's columns with `sample`, its `unit` and `name` (missing without
+        one), and `score`, a number.
     """
     scored = runs[runs["metric"].notna()]
     lists = {
         "sample": [score.indices for score in scored["score"]],
         "unit": [score.units or [None] * len(score.indices) for score in scored["score"]],
+        "name": [score.names or [None] * len(score.indices) for score in scored["score"]],
         "score": [score.values for score in scored["score"]],
     }
     return scored.assign(**lists).explode(list(lists), ignore_index=True).astype({"score": float})
@@ -297,8 +319,8 @@ def samples(runs: pd.DataFrame) -> pd.DataFrame:
 
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A frame of runs; what a row does not say is missing in it."""
-    types: dict[str, Any] = {"seed": "Int64", "floor": bool} | dict.fromkeys(
-        ("paired", "value", "validation", "pairs", "val_pairs", "wall_s", "updates", "parameters"), float
+    types: dict[str, Any] = {"seed": "Int64", "fold": "Int64", "floor": bool} | dict.fromkeys(
+        ("paired", "folds", "value", "validation", "pairs", "val_pairs", "wall_s", "updates", "parameters"), float
     )
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=types.get(name, object)) for name in COLUMNS}
     return pd.DataFrame(columns)
@@ -331,7 +353,7 @@ def _finished(result: Result, label: str, identity: str | None = None) -> list[d
     """A finished run's rows; raises one of `DAMAGE` if its result cannot be used."""
     if identity is not None and result.id != identity:
         raise ValueError(f"belongs to run {result.id}")
-    if not result.scores:
+    if not result.tested:
         raise ValueError("holds no scores")
     for score in result.scores:
         if not score.values:
@@ -343,6 +365,8 @@ def _finished(result: Result, label: str, identity: str | None = None) -> list[d
         "state": FINISHED,
         "method": facts.method.name,
         "seeds": facts.seeds,
+        "fold": facts.fold,
+        "folds": facts.folds,
         "dataset": str(result.dataset.get("name", "unknown")),
         "fingerprint": str(result.dataset.get("fingerprint", "unknown")),
         "protocol": result.protocol,
@@ -355,6 +379,8 @@ def _finished(result: Result, label: str, identity: str | None = None) -> list[d
         "record": result,
         "facts": facts,
     }
+    if not result.scores:
+        return [head]
     return [
         head
         | {name: getattr(score, name) for name in (*KEY, "higher_is_better", "value")}
@@ -362,11 +388,16 @@ def _finished(result: Result, label: str, identity: str | None = None) -> list[d
             "primary": score is result.primary,
             "pooled": score.pooled is not None,
             "n": len(score.indices),
-            "samples": hashlib.sha256(repr(score.indices).encode()).hexdigest(),
+            "samples": hashlib.sha256(repr(_samples_of(score.indices, facts)).encode()).hexdigest(),
             "score": score,
         }
         for score in result.scores
     ]
+
+
+def _samples_of(indices: list[int], facts: Facts) -> object:
+    """What is the same for all runs on the same test samples; those of several folds are on the same together."""
+    return indices if facts.folds is None else ["folds", facts.folds, facts.supervision.split_seed]
 
 
 def _named(label: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -398,6 +429,7 @@ def _alone(home: Path, result: Result, benchmarks: Sequence[Benchmark]) -> list[
         "paired": None if no_pairs else paired,
         "counts": unit,
         "seed": facts.training.init_seed,
+        "fold": facts.fold,
     }
     return [head | row for row in _finished(result, result.method)]
 

@@ -144,7 +144,7 @@ class _Page:
         cells: list[dict[str, Any]] = []
         names: dict[tuple[str, ...], str] = {}
         for column, cell in zip(board.table.columns, row.cells, strict=True):
-            runs = tuple(cell.runs["run"])
+            runs = tuple(cell.each["run"])
             if (runs or cell.failures) and runs not in names:
                 word = "any" if cell.independent else column.unit.word(column.paired)
                 name = names[runs] = self._name(f"{key}-{row.key}-{word}")
@@ -162,7 +162,7 @@ class _Page:
     def _opened(self, board: Board, row: Row, column: Column, cell: Cell, name: str) -> dict[str, Any]:
         """The runs behind a cell."""
         runs, pictured = [], False
-        for run in lines(cell.runs):
+        for run in lines(cell.each):
             before = self.left_out
             panel = None if pictured else self._panel(run.folder)
             pictured = pictured or panel is not None or self.left_out > before
@@ -177,7 +177,8 @@ class _Page:
         environment = environments([run.record])
         return {
             "run": run,
-            "seed": f"{seed}" if pairs in (seed, None) else f"{seed} (pairs {pairs})",
+            "seed": (f"{seed}" if pairs in (seed, None) else f"{seed} (pairs {pairs})")
+            + ("" if pd.isna(run.fold) else f", fold {run.fold}"),
             "environment": ", ".join(f"{key} {next(iter(values))}" for key, values in environment.items()),
             "config": yaml.safe_dump(run.record.config, sort_keys=False, allow_unicode=True),
             "curves": self._curves(run.folder, facts),
@@ -222,7 +223,7 @@ class _Page:
         return {
             "uri": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
             "width": width,
-            "samples": ", ".join(str(int(i)) for i in panel["index"]),
+            "samples": ", ".join(panel["name"]),
         }
 
     def _source(self, origin: Origin) -> dict[str, Any]:
@@ -274,13 +275,13 @@ def _picture(panel: Panel) -> tuple[str, bytes, int]:
     Returns:
         Kind of file, content, and width in pixels at which to show it.
     """
-    strips = [panel[name] for name in ("source", "target", "prediction")]
+    strips = [panel[name] for name in ("source", "target", "prediction") if name in panel]
     side = max(strips[0].shape[1:3])
     zoom = max(1, _TILE // side)
     gap = max(1, 4 // zoom)
     for tile in (min(side, _TILE), 96, 64):
         step = tile + gap
-        sheet = Picture.new("RGB", (len(strips[0]) * step - gap, 3 * step - gap), "white")
+        sheet = Picture.new("RGB", (len(strips[0]) * step - gap, len(strips) * step - gap), "white")
         for r, strip in enumerate(strips):
             for c, image in enumerate(strip):
                 small = Picture.fromarray(image)

@@ -120,7 +120,8 @@ class Words(NamedTuple):
     Attributes:
         value: The mean.
         sd: The standard deviation over seeds.
-        seeds: How many of how many runs there are, if some are missing.
+        seeds: How many of how many seeds there are, or runs of folds, if some are missing.
+        under: The same with the noun.
         missing: What to print in place of a mean.
         published: The paper's value.
         tip: The score of each run, and the median.
@@ -129,6 +130,7 @@ class Words(NamedTuple):
     value: str
     sd: str
     seeds: str
+    under: str
     missing: str
     published: str
     tip: str
@@ -143,13 +145,16 @@ def words(cell: Cell, digits: int) -> Words:
     elif not value and cell.finished:
         missing = "undefined"
     elif not value:
-        missing = "failed" if failed == cell.expected else f"{failed} failed" if failed else "to come"
+        missing = "failed" if failed == cell.planned else f"{failed} failed" if failed else "to come"
     seeds = zip(cell.runs["seed"].fillna(-1), cell.runs["value"], strict=True)
     each = ", ".join(f"seed {'any' if seed < 0 else seed}: {fixed(score, digits)}" for seed, score in seeds)
+    done, of = (cell.folds_finished, cell.folds_expected) if cell.folds_expected else (cell.finished, cell.expected)
+    counted = "" if cell.whole else f"{done}/{of}" + (" folds" if cell.folds_expected else "")
     return Words(
         value=value,
         sd=fixed(cell.sd, digits),
-        seeds=f"{cell.finished}/{cell.expected}" if cell.finished < cell.expected else "",
+        seeds=counted,
+        under=counted and counted + ("" if cell.folds_expected else " seeds"),
         missing=missing,
         published=fixed(cell.published, digits) + (" (any N)" if cell.published_any_n else ""),
         tip=f"{each}; median {fixed(cell.median, digits)}" if value else "",

@@ -69,17 +69,24 @@ def load_panel(home: Path) -> Panel:
         home: The run's folder.
 
     Returns:
-        Arrays `index` (K,), and `source`, `target` and `prediction`, uint8 (K, H, W, 3).
+        Arrays `index` (K,), `name` (K,) of text, and `source`, `target` and `prediction`, uint8 (K, H, W, 3); no
+        `target` where there was no truth.
 
     Raises:
         FileNotFoundError: If the run kept none.
         Exception: One of `PANEL_DAMAGE`, if they cannot be used.
     """
     with np.load(home / PANEL, allow_pickle=False) as file:
-        source, target = [name for name in file.files if name not in ("index", "prediction")]
-        names = {"index": "index", "source": source, "target": target, "prediction": "prediction"}
+        source, *targets = [name for name in file.files if name not in ("index", "name", "prediction")]
+        names = {"index": "index", "source": source, "prediction": "prediction"}
+        if targets:
+            names["target"] = targets[0]
         panel = {name: file[stored][:PANEL_ROWS] for name, stored in names.items()}
-    for name in ("source", "target", "prediction"):
+        called = file["name"] if "name" in file.files else [str(int(number)) for number in panel["index"]]
+    panel["name"] = np.array(called, dtype=np.str_)[:PANEL_ROWS]
+    if len(panel["name"]) != len(panel["index"]):
+        raise ValueError(f"it names {len(panel['name'])} samples of {len(panel['index'])}")
+    for name in panel.keys() - {"index", "name"}:
         images, samples = panel[name], len(panel["index"])
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
             raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
@@ -89,7 +96,7 @@ def load_panel(home: Path) -> Panel:
 
 
 def translations(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
-    """Draws one picture of translations per N: of each method the first run that kept some.
+    """Draws one picture of translations per N: of each method the first run that kept some, all of one fold.
 
     Args:
         benchmark: The benchmark.
@@ -99,24 +106,34 @@ def translations(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[
         The pictures, all of the same test samples, and what is wrong with which file, by run.
     """
     seen: dict[str, Panel | None] = {}
-    problems: list[Problem] = []
+    problems: dict[str, str] = {}
     index: NDArray[Any] | None = None
+    fold: int | None = None
     pictures = []
     for i, column in enumerate(table.columns):
         shown = []
         for row in table.every_row:
-            for run in lines(row.cells[i].runs):
+            others = []
+            for run in lines(row.cells[i].drawn):
+                if index is not None and not pd.isna(run.fold) and run.fold != fold:
+                    continue
                 if run.run not in seen:
-                    seen[run.run], wrong = _read_panel(run.folder, index)
-                    problems += [(run.run, f"{RUNS}/{run.run}/{PANEL}: {wrong}")] if wrong else []
+                    seen[run.run], wrong = _read_panel(run.folder)
+                    problems |= {run.run: wrong} if wrong else {}
                 panel = seen[run.run]
-                if panel is not None:
-                    index = panel["index"]
+                if panel is None:
+                    continue
+                if index is None:
+                    index, fold = panel["index"], None if pd.isna(run.fold) else run.fold
+                if np.array_equal(panel["index"], index):
                     shown.append((row, run, panel))
                     break
+                others.append(run.run)
+            else:
+                problems |= dict.fromkeys(others, "shows other test samples; left out.")
         if shown:
             pictures.append(_sheet(column, shown, table, benchmark.plan.seeds[:1]))
-    return pictures, problems
+    return pictures, [(run, f"{RUNS}/{run}/{PANEL}: {wrong}") for run, wrong in problems.items()]
 
 
 def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
@@ -149,6 +166,7 @@ def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
             elif seen:
                 # Chance is another with every seed; a rule looks at the samples alone.
                 about = f"{rule}, {f'seed {run.seed}' if rule == RANDOM else 'the same for every seed'}"
+                about += "" if pd.isna(run.fold) else f", fold {run.fold}"
                 name = f"chosen-{plan.unit.word(n)}-{rule}.png"
                 found.append(Shown(name, plan.unit.amount(n), about, seen[0], min(seen[1], _LEAST)))
                 break
@@ -159,9 +177,11 @@ def _sheet(column: Column, shown: Sequence[tuple[Row, Any, Panel]], table: Table
     looks = figures.styles(table.rows)
     digits = min(4, markup.decimals(cell.mean for cell in table.cells if cell.mean is not None))
     panel = shown[0][2]
-    columns = [figures.Translations("input", panel["source"]), figures.Translations("truth", panel["target"])]
+    given = {"input": panel["source"], **({"truth": panel["target"]} if "target" in panel else {})}
+    columns = [figures.Translations(title, images) for title, images in given.items()]
+    fold = shown[0][1].fold
     for row, run, panel in shown:
-        known = dict(zip(run.score.indices, run.score.values, strict=True))
+        known = dict(zip(run.score.indices, run.score.values, strict=True)) if run.score else {}
         look = looks.get(row.label)
         other = not pd.isna(run.seed) and first not in ((), (run.seed,))
         columns.append(
@@ -172,22 +192,21 @@ def _sheet(column: Column, shown: Sequence[tuple[Row, Any, Panel]], table: Table
                 **({"colour": look.colour, "dash": look.dash} if look else {"colour": figures.FLOOR}),
             )
         )
-    data = figures.png(figures.panel(columns, [int(index) for index in panel["index"]]), dpi=170)
+    data = figures.png(figures.panel(columns, panel["name"].tolist()), dpi=170)
+    about = "" if pd.isna(fold) else f"fold {fold}"
     large = figures.is_large(columns)
     least, broad = len(columns) * (130 if large else 75), large or len(columns) > _BROAD
-    return Shown(f"panel-{column.unit.word(column.paired)}.png", column.amount, "", data, least, broad)
+    return Shown(f"panel-{column.unit.word(column.paired)}.png", column.amount, about, data, least, broad)
 
 
-def _read_panel(home: Path, index: NDArray[Any] | None) -> tuple[Panel | None, str]:
-    """A run's panel, if it kept one, and what is wrong with it; all panels are of the same samples."""
+def _read_panel(home: Path) -> tuple[Panel | None, str]:
+    """A run's panel, if it kept one, and what is wrong with it."""
     try:
-        panel = load_panel(home)
+        return load_panel(home), ""
     except FileNotFoundError:
         return None, ""
     except PANEL_DAMAGE as error:
         return None, f"{error or type(error).__name__}."
-    same = index is None or np.array_equal(panel["index"], index)
-    return (panel, "") if same else (None, "shows other test samples; left out.")
 
 
 def _read_picture(path: Path) -> tuple[tuple[bytes, int] | None, str]:

@@ -27,7 +27,7 @@ from lsmbench.reports.frame import (
     read_benchmark,
     samples,
 )
-from lsmbench.reports.table import Table, finished, tabulate
+from lsmbench.reports.table import Table, finished, spread, tabulate
 from lsmbench.runs.results import Result, write_bytes
 
 _FEW = 8  # published values beside the table's that a sentence can hold
@@ -84,8 +84,11 @@ def write_report(folder: Path) -> list[Path]:
     files = {f"{name}.svg": drawing.encode() for name, drawing in drawings.items()}
     files |= {f"{name}.png": figures.png(plot) for name, plot in plots.items()}
     files |= {picture.name: picture.data for picture in (*panels, *chosen)}
-    files["scores.csv"] = _scores(benchmark, primary).to_csv(index=False, lineterminator="\n").encode()
-    files |= {name: markup.render(f"{name}.j2", **page).encode() for name in ("table.tex", "report.md", "report.html")}
+    files["scores.csv"] = _scores(benchmark).to_csv(index=False, lineterminator="\n").encode()
+    files |= {
+        name: markup.render(f"{name}.j2", **page).encode(errors="backslashreplace")
+        for name in ("table.tex", "report.md", "report.html")
+    }
     for stale in {path for pattern in (*_DRAWN, *_FIGURES) for path in folder.glob(pattern) if path.name not in files}:
         stale.unlink(missing_ok=True)  # a picture of an earlier report
     for name, content in files.items():
@@ -93,20 +96,31 @@ def write_report(folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def console_table(folder: Path) -> list[RichTable]:
+def console_table(folder: Path) -> list[RichTable | Text]:
     """Makes tables for the terminal.
 
     Args:
         folder: A benchmark's folder.
 
     Returns:
-        One table per test set, metric and direction of translation.
+        One table per test set, metric and direction of translation, and what holds for several of them; a sentence if
+        there is no pair to score.
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
     """
     benchmark = read_benchmark(folder)
-    return [_console(table, benchmark.plan.title) for table in tabulate(benchmark.plan, benchmark.runs)]
+    tables = tabulate(benchmark.plan, benchmark.runs)
+    if lacks := about(benchmark, tables[0])["lacks"]:
+        return [Text(f"No pair to score: {lacks}. The report shows translations.")]
+    notes = [markup.sentences(table, "notes") for table in tables]
+    number = Counter(note for said in notes for note in said)
+    shown: list[RichTable | Text] = [
+        _console(table, benchmark.plan.title, [note for note in said if number[note] == 1])
+        for table, said in zip(tables, notes, strict=True)
+    ]
+    shared = [note for note, times in number.items() if times > 1]
+    return [*shown, Text("\n".join(["Of several tables:", *shared]), style="italic dim")] if shared else shown
 
 
 def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str, Any]:
@@ -119,9 +133,11 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
 
     Returns:
         `chips` (the benchmark in a few words), `status` (number of runs by state), `facts` (what made the numbers),
-        `views` (those that samples showed alone), `warnings` (runs by what they warn of); and for doubts `results`,
-        `left_out`, `damaged` (number of files), `environments`, `other_samples` (whether test samples differ),
-        `pooled_or_not` and `disagreeing` (scores that runs define differently).
+        `views` (those that samples showed alone), `unused` (numbers of samples that runs of folds left out), `warnings`
+        (runs by what they warn of), `lacks` (what the tests lacked, if they all gave no score); and for doubts
+        `repeated` (test samples that training has too, by test set), `results`, `left_out`, `damaged` (number of
+        files), `environments`, `other_samples` (whether test samples differ), `pooled_or_not` and `disagreeing` (scores
+        that runs define differently).
     """
     plan, runs = benchmark.plan, benchmark.runs
     each = runs.drop_duplicates("run")
@@ -137,6 +153,7 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
     facts = [("report made by", f"lsmbench {__version__}")]
     for dataset in [result.dataset for result in results[:1]]:
         sizes = ", ".join(f"{count} {part}" for part, count in results[0].sizes.items())
+        sizes += f" (fold {dataset['fold']})" if sizes and "fold" in dataset else ""
         name = f"{dataset.get('name', '')}, fingerprint {dataset.get('fingerprint', 'unknown')}"
         facts += [("protocol", results[0].protocol), ("dataset", name), *([("samples", sizes)] if sizes else [])]
     scored = runs[runs["metric"].notna()]
@@ -154,6 +171,7 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
             f"dataset {plan.dataset}",
             *([f"size {plan.size}"] if plan.size else []),
             *(["tuned"] if any(row.tuned for row in table.rows) else []),
+            *([f"{plan.folds} folds"] if plan.folds else []),
             f"{'seed' if len(plan.seeds) == 1 else 'seeds'} {', '.join(map(str, plan.seeds))}",
             status,
         ],
@@ -161,6 +179,9 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         "facts": facts + [(key, ", ".join(values)) for key, values in environment.items()],
         "views": list(dict.fromkeys(view for r in results for view in r.supervision if view not in _NOT_ALONE)),
         "warnings": warned,
+        "lacks": "" if scored.size else next((result.lacks for result in results if result.lacks), ""),
+        "unused": spread(result.dataset.get("unused", math.nan) for result in results),
+        "repeated": _repeated(finished(runs)),
         "results": results,
         "left_out": list(each.loc[each["state"] == LEFT_OUT, "record"]),
         "damaged": len(benchmark.problems) + more_damaged,
@@ -169,6 +190,24 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         "pooled_or_not": several(scored, "pooled"),
         "disagreeing": several(scored[~scored["floor"]], "meaning"),
     }
+
+
+def _repeated(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each test set the samples that were trained with, those of all runs together, and how many samples it has."""
+    sets: dict[str, dict[int, str]] = {}
+    every: dict[str, set[int]] = {}
+    for run in lines(runs):
+        for score in run.record.scores:
+            every.setdefault(score.test_set, set()).update(score.indices)
+            known = run.facts.in_training.get(score.test_set, ())
+            names = score.names or [f"sample {number}" for number in score.indices]
+            told = {number: name for number, name in zip(score.indices, names, strict=True) if number in known}
+            sets.setdefault(score.test_set, {}).update(told)
+    return [
+        {"test_set": name, "samples": [told[i] for i in sorted(told)], "of": len(every[name])}
+        for name, told in sets.items()
+        if told
+    ]
 
 
 def environments(results: list[Result]) -> dict[str, dict[str, int]]:
@@ -182,8 +221,8 @@ def environments(results: list[Result]) -> dict[str, dict[str, int]]:
     }
 
 
-def _console(table: Table, title: str) -> RichTable:
-    notes = Text("\n".join(markup.sentences(table, "notes")))
+def _console(table: Table, title: str, footnotes: list[str]) -> RichTable:
+    notes = Text("\n".join(footnotes))
     head = Text(f"{title}: {table.title} ({table.better} is better)")
     rich = RichTable(title=head, title_justify="left", caption=notes, caption_justify="left")
     rich.add_column("method", no_wrap=True)
@@ -225,8 +264,9 @@ def _details(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
                 "method": run.label,
                 "paired": "any" if math.isnan(run.paired) else unit.amount(run.paired),
                 "n": "any" if math.isnan(run.paired) else repr(run.paired),
-                "seed": "any" if pd.isna(run.seed) else str(run.seed),
-                "score": "–" if run.state != FINISHED else "undefined" if math.isnan(value) else score,
+                "seed": ("any" if pd.isna(run.seed) else str(run.seed))
+                + ("" if pd.isna(run.fold) else f", fold {run.fold}"),
+                "score": "–" if line is None or run.state != FINISHED else "undefined" if math.isnan(value) else score,
                 "value": value,
                 "state": run.state,
                 "record": run.record,
@@ -273,13 +313,13 @@ def _draws_points(benchmark: Benchmark, table: Table) -> bool:
     return any(str(domain).startswith("Landmarks(") for domain in domains)
 
 
-def _scores(benchmark: Benchmark, table: Table) -> pd.DataFrame:
+def _scores(benchmark: Benchmark) -> pd.DataFrame:
     """Every score of every run and test sample."""
     every = samples(benchmark.runs)
-    labels = table.row_of
-    every["method"] = [labels.get(run, label) for run, label in zip(every["run"], every["label"], strict=True)]
+    every["method"] = every["row"]
     every["paired"] = every["paired"].map(lambda n: "" if math.isnan(n) else benchmark.plan.unit.number(n))
     names = ["method", "paired", "seed", "run", "metric", "source", "target", "sample", "score", "test_set", "unit"]
+    names += ["name"] + ["fold"] * bool(benchmark.plan.folds)
     return every[names].rename(columns={"score": "value"})
 
 

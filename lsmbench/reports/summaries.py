@@ -81,7 +81,7 @@ def _write(board: Board, row: Row, folder: Path, warn: Any) -> None:
             "higher_is_better": board.table.higher_is_better,
         },
         "benchmarks": [origin.name for origin in row.origins],
-        "runs": sorted({run for cell in row.cells for run in cell.runs["run"]}),
+        "runs": sorted({run for cell in row.cells for run in cell.each["run"]}),
     }
     name = f"{board.dataset} {row.label}" + (f" ({row.differs})" if row.differs else "")
     identity = hashlib.sha256(f"{board.key}/{row.key}".encode()).hexdigest()[:12]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from lsmbench.benchmarks.plan import Manifest, Published, Span, Unit, is_floor_word
 from lsmbench.benchmarks.tuning import Use
+from lsmbench.reports import folds
 from lsmbench.reports.frame import FAILED, FINISHED, KEY, frame
 from lsmbench.runs.results import Failure
 
@@ -54,20 +55,24 @@ class Cell:
 
     Attributes:
         paired: N.
-        runs: Finished runs that hold a score, in the order of the benchmark.
+        runs: A row per seed with a score, in the order of the benchmark: a finished run, or all finished folds joined.
         unfinished: Planned runs without a result, one row each.
+        each: A row per finished run that holds a score.
+        unscored: Finished runs that hold no score at all, one row each.
         independent: Whether the runs use no pairs, so that the same ones stand at every N.
         published: The value that a paper reports.
         published_by: Where this value stands.
         published_any_n: Whether the paper's value is not this N's own but holds for every N.
         rank: 1 for the best mean of the column, equal means share a rank; `None` for floors and without a mean.
-        best: Whether the mean is the best of several; says nothing about significance.
+        best: Whether the mean is the best of several and better than the floor; says nothing about significance.
         at_floor: Whether the mean is no better than the best floor of its column.
     """
 
     paired: float
     runs: pd.DataFrame
     unfinished: pd.DataFrame
+    each: pd.DataFrame
+    unscored: pd.DataFrame
     independent: bool = False
     published: float | None = None
     published_by: Published | None = None
@@ -76,15 +81,44 @@ class Cell:
     best: bool = False
     at_floor: bool = False
 
+    @cached_property
+    def _progress(self) -> tuple[int, int, int]:
+        return folds.progress(self.each, self.unfinished)
+
+    @property
+    def drawn(self) -> pd.DataFrame:
+        """A row per finished run that may have kept pictures of translations."""
+        return self.each if len(self.each) else self.unscored
+
     @property
     def finished(self) -> int:
-        """Number of runs that hold a score."""
+        """Number of seeds with a score."""
         return len(self.runs)
 
     @property
     def expected(self) -> int:
+        """Number of seeds that have, or may yet have, such a score."""
+        return len(self.runs) + self._progress[2]
+
+    @property
+    def folds_finished(self) -> int:
+        """Number of runs of folds, over all seeds, that hold a score."""
+        return self._progress[0]
+
+    @property
+    def folds_expected(self) -> int:
+        """Number of runs of folds, over all seeds, that hold, or may yet hold, such a score; 0 without folds."""
+        return self._progress[1]
+
+    @property
+    def planned(self) -> int:
         """Number of runs that hold, or may yet hold, such a score."""
-        return len(self.runs) + len(self.unfinished)
+        return len(self.each) + len(self.unfinished)
+
+    @property
+    def whole(self) -> bool:
+        """Whether no run is missing."""
+        return self.finished >= self.expected and self.folds_finished >= self.folds_expected
 
     @property
     def failures(self) -> list[Failure]:
@@ -304,14 +338,19 @@ class Table:
         return spread(self.runs["val_pairs"])
 
     @property
+    def folds(self) -> Span | None:
+        """Number of folds that the scores are pooled over; `None` without folds."""
+        return spread(n for row in self.every_row for cell in row.cells for n in cell.each["folds"])
+
+    @property
+    def seeds(self) -> int:
+        """Most seeds of a method's cell."""
+        return max((cell.finished for cell in self.cells), default=0)
+
+    @property
     def used(self) -> list[Published]:
         """The sources of the published values that stand in the table."""
         return [block for block in self.published if any(cell.published_by is block for cell in self.cells)]
-
-    @property
-    def row_of(self) -> dict[str, str]:
-        """By run, the row that it stands in."""
-        return {run: row.label for row in self.every_row for cell in row.cells for run in cell.runs["run"]}
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -418,7 +457,9 @@ def _cell(row: Row, key: ScoreKey, unit: Unit, n: float) -> Cell:
     free = row.scores["paired"].isna()
     here = row.scores[free | ((row.scores["paired"] == n) & (row.scores["counts"] == unit))]
     # A finished run that its method does not score so is not one to wait for.
-    cell = Cell(n, key.of(here), here[here["state"] != FINISHED], bool(free.all() and len(free)))
+    scored, ended = key.of(here), here["state"] == FINISHED
+    unscored = here[ended & here["metric"].isna()]
+    cell = Cell(n, folds.pooled(scored), here[~ended], scored, unscored, bool(free.all() and len(free)))
     for counts, word, block in row.papers:
         values = block.values.get(word, {}) if counts is unit else {}
         any_n = cell.independent and word in block.any_n
@@ -435,8 +476,9 @@ def _compare(cells: Sequence[Cell], bar: float | None, higher: bool) -> None:
     for cell in cells:
         if (mean := cell.mean) is not None:
             cell.rank = 1 + sum(_better(other, mean, higher) for other in known)
-            cell.best = cell.rank == 1 and len(known) > 1  # a method alone in its column has beaten nobody
             cell.at_floor = bar is not None and not _better(mean, bar, higher)
+            # A method alone in its column has beaten nobody, and one at the floor has learnt nothing.
+            cell.best = cell.rank == 1 and len(known) > 1 and not cell.at_floor
 
 
 def _better(one: float, other: float, higher: bool) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lsmbench.errors import UserError
 from lsmbench.runs import ranks
 from lsmbench.runs.context import Run
@@ -47,25 +49,17 @@ def check_same(run: Run, identity: str) -> None:
 
 
 def check_supervision(run: Run) -> None:
-    """Refuses supervision that leaves a stage nothing to learn from or to be selected by, or a device nothing to do.
+    """Refuses supervision that leaves a stage nothing to learn from, or a device nothing to do.
 
     Raises:
         UserError: Naming what is missing.
     """
     data, method, devices = run.data, run.method, run.ranks.size
-    needed, truth = method.source, method.truths.get(method.target, method.target)
     parts = {"validation": data.val} | (data.test_sets if data.testing else {})
-    scored = {part: data.pools.has(needed, numbers) & data.pools.has(truth, numbers) for part, numbers in parts.items()}
-    counts = {part: int(samples.sum()) for part, samples in scored.items()}
-    tested = any(counts[part] for part in data.test_sets) if data.testing else True
-    if not counts["validation"] or not tested:
-        part = "test" if counts["validation"] else "validation"
-        raise UserError(
-            f"dataset {data.dataset.name}: no {part} sample has both {needed} and {truth}, so that no prediction can "
-            "be scored. Add some samples that have both."
-        )
-    for part, count in counts.items():
-        if count and not all(scored[part][rank::devices].any() for rank in range(devices)):
+    for part, numbers in parts.items():
+        scored = np.isin(numbers, data.scored(numbers))
+        count = int(scored.sum())
+        if count and not all(scored[rank::devices].any() for rank in range(devices)):
             raise UserError(
                 f"training.devices: {devices} divide the {part} samples, and there are only {count}. Ask for fewer."
             )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from jsonargparse import ArgumentError as ParserError
 from jsonargparse import ArgumentParser, Namespace
 
+from lsmbench.arguments import expand, nearest, parsed, reject_unknown
 from lsmbench.data.dataset import Dataset
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
+from lsmbench.definitions import load_yaml
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
@@ -99,14 +98,15 @@ class RunConfig:
         }
 
     def identity(self, contents: str) -> str:
-        """The run's name: method, N, seed, and a hash of configuration, data and protocol version.
+        """The run's name: method, N, seed, fold if there are some, and a hash of configuration, data and protocol.
 
         Args:
             contents: Fingerprint of the data, as `DataModule.contents`.
         """
         values = self.to_dict()
         digits = hashed([PROTOCOL, contents], values, _declaring(values))
-        return f"{self.method_name}-{self.supervision.amount}-s{self.training.init_seed}-{digits}"
+        words = (self.method_name, self.supervision.amount, f"s{self.training.init_seed}", self.supervision.fold_name)
+        return "-".join([*filter(None, words), digits])
 
     def setting(self, searched: Iterable[str] = ()) -> dict[str, Any]:
         """What stays the same in a search: as `setting_of`, without the options of the method that are searched."""
@@ -117,7 +117,7 @@ class RunConfig:
 
 
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration without N, seeds and places of files: runs that share it may be averaged at one N.
+    """A run's configuration without N, seeds, fold and places of files: runs that share it may be averaged at one N.
 
     Args:
         config: Plain values as a result holds them, perhaps of another version of lsmbench.
@@ -137,20 +137,6 @@ def _declaring(values: Mapping[str, Mapping[str, Any]]) -> Kinds:
         name = values.get(section, {}).get("name")
         kinds[section] = [*table.values(), *(kind for word, kind in table.items() if word == name)]
     return kinds
-
-
-SHORTCUTS = {
-    "--dataset": ("--dataset.name",),
-    "--method": ("--method.name",),
-    "--paired": ("--supervision.paired",),
-    "--paired-count": ("--supervision.paired_count",),
-    "--selection": ("--supervision.selection",),
-    "--seed": ("--supervision.supervision_seed", "--training.init_seed"),
-    "--epochs": ("--training.epochs",),
-    "--devices": ("--training.devices",),
-    "--accelerator": ("--machine.accelerator",),
-}
-"""Short forms of the options that are typed most."""
 
 
 def sections(dataset: str, method: str) -> dict[str, type[Any]]:
@@ -198,7 +184,7 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
     for key, _ in flat(values):
         if key not in known:
             raise UserError(f"unknown option {key}{nearest(key, known)}")
-    return _config(_parsed(lambda: parser.parse_object(dict(values))))
+    return _config(parsed(lambda: parser.parse_object(dict(values))))
 
 
 def config_from_arguments(arguments: Sequence[str], parser: ArgumentParser) -> tuple[RunConfig, Namespace]:
@@ -216,7 +202,7 @@ def config_from_arguments(arguments: Sequence[str], parser: ArgumentParser) -> t
     """
     expanded = expand(arguments)
     reject_unknown(expanded, parser)
-    namespace = _parsed(lambda: parser.parse_args(expanded))
+    namespace = parsed(lambda: parser.parse_args(expanded))
     return _config(namespace), namespace
 
 
@@ -237,81 +223,6 @@ def names_in(arguments: Sequence[str]) -> tuple[str, str]:
     return found.get("dataset", "sit"), found.get("method", "lsm")
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML mapping.
-
-    Raises:
-        UserError: If the file is missing or is not one.
-    """
-    try:
-        value = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a YAML mapping, found {type(value).__name__}.")
-    return value
-
-
-def folders_of(kind: str) -> list[Path]:
-    """Where YAML files of a kind (`benchmarks`, `sweeps`) lie: in the working folder, the source tree, the package."""
-    package = Path(__file__).resolve().parents[1]
-    return [Path(kind), package.parent / kind, package / kind / "definitions"]
-
-
-def named_files(kind: str) -> dict[str, Path]:
-    """The YAML files of a kind by their names; the user's own come before the package's."""
-    found: dict[str, Path] = {}
-    for folder in folders_of(kind):
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def expand(arguments: Sequence[str]) -> list[str]:
-    """Replaces short forms by the options that they stand for."""
-    expanded: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key not in SHORTCUTS:
-            expanded.append(word)
-            continue
-        if not equals:
-            following = next(words, None)
-            if following is None or following.startswith("--"):
-                raise UserError(f"{key} needs a value.")
-            value = following
-        expanded.extend(f"{full}={value}" for full in SHORTCUTS[key])
-    return expanded
-
-
-def reject_unknown(arguments: Sequence[str], parser: ArgumentParser) -> None:
-    """Raises a UserError that names the nearest option, if an argument is no option of the parser."""
-    known = [s for action in parser._actions for s in action.option_strings]
-    for word in arguments:
-        key = word.partition("=")[0]
-        if key.startswith("--") and key not in known:
-            raise UserError(f"unknown option {key}{nearest(key, [*known, *SHORTCUTS])}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: which known one is nearest."""
-    candidates = list(known)
-    close = difflib.get_close_matches(word, candidates, 1, 0.5)
-    # A wrong section is nearer by its last part: supervision.epochs is training.epochs misplaced.
-    last = [k for k in candidates if k.split(".")[-1] == word.split(".")[-1]]
-    found = (last or close)[:1]
-    return f"; did you mean {found[0]}?" if found else "; --help lists the options."
-
-
-def parse_arguments(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parses, with errors as UserError."""
-    reject_unknown(arguments, parser)
-    return _parsed(lambda: parser.parse_args(list(arguments)))
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     """The values of nested mappings, each with its full name, e.g. `training.epochs`."""
     for key, value in values.items():
@@ -326,14 +237,6 @@ def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tu
     first, second = dict(flat(now)), dict(flat(then))
     both = {key: (first.get(key), second.get(key)) for key in dict.fromkeys([*first, *second])}
     return {key: (one, other) for key, (one, other) in both.items() if one != other}
-
-
-def _parsed(parse: Any) -> Namespace:
-    try:
-        namespace: Namespace = parse()
-    except ParserError as error:
-        raise UserError(" ".join(str(error).split())) from error
-    return namespace
 
 
 def _config(namespace: Namespace) -> RunConfig:

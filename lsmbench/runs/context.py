@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import lightning as L  # noqa: N812
@@ -83,10 +84,20 @@ class Run:
         """Most epochs of each stage."""
         return [stage.epochs(self.config.training.epochs) for stage in self.method.stages]
 
+    @cached_property
+    def validates(self) -> bool:
+        """Whether there are validation samples to select by; if not, the last weights of each stage are selected."""
+        return len(self.data.scored(self.data.val)) > 0
+
+    @property
+    def rule(self) -> str:
+        """The rule by which weights are selected."""
+        return self.config.training.selection if self.validates else "last"
+
     def stage(self, number: int) -> tuple[Stage, StageFolder]:
-        """A stage of the method, and where it keeps its checkpoints."""
+        """A stage of the method, as this data lets it be trained, and where it keeps its checkpoints."""
         stage = self.method.stages[number]
-        return stage, self.folder.stage(number, stage.name)
+        return stage if self.validates else stage.unvalidated(), self.folder.stage(number, stage.name)
 
     def trainer(
         self, callbacks: list[Callback] | None = None, epochs: int = 1, stage: Stage | None = None

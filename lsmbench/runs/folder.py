@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from filelock import FileLock, Timeout
@@ -121,12 +122,12 @@ class RunFolder:
         """The result, if the run was finished before.
 
         Args:
-            testing: Whether a result without scores does not count.
+            testing: Whether a result without a test does not count.
         """
         if not (self.path / RESULT).exists():
             return None
         found = Result.load(self.path)
-        return found if found.scores or not testing else None
+        return found if found.tested or not testing else None
 
     def begin(self, config: RunConfig, fingerprint: str) -> None:
         """Notes what the folder is for, and forgets an earlier failure.
@@ -148,14 +149,17 @@ class RunFolder:
     def save_supervision(self, data: DataModule) -> None:
         """Writes which samples show which views, and draws the pairs."""
         parts = {"train": data.train, "val": data.val, **data.test_sets}
+        names = data.pools.names(np.arange(len(data.pools)))
         write_json(
             self.path / "supervision.json",
             {
                 "split": {part: numbers.tolist() for part, numbers in parts.items()},
+                **({} if data.folded is None else {"fold": data.config.fold, "folds": data.folded.folds}),
                 "groups": data.supervision.to_json(),
                 "pools": data.supervision.ranges,
                 "selection": data.config.selection,
                 "y_bank": data.config.y_bank,
+                **({} if names is None else {"names": dict(enumerate(names))}),
             },
         )
         pictures.save_chosen(data, self.path)

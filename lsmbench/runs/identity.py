@@ -24,13 +24,14 @@ def hashed(parts: Iterable[str], values: Values, kinds: Kinds) -> str:
     Raises:
         UserError: If a file that an option names cannot be read.
     """
-    counted = _counted(values, kinds, digest, {"always", "if_changed", "within_row", "content", "word"})
+    kept = {"always", "if_changed", "within_row", "within_row_if_changed", "content", "word"}
+    counted = _counted(values, kinds, digest, kept)
     canonical = json.dumps([*parts, _canonical(counted)], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def shared(values: Values, kinds: Kinds, content: Callable[[str], str] = digest) -> dict[str, dict[str, Any]]:
-    """The part of a configuration that the runs of one row share: all but N, seeds and places of files.
+    """The part of a configuration that the runs of one row share: all but N, seeds, fold and places of files.
 
     Args:
         values: The configuration; options that are not declared count as they are.
@@ -53,7 +54,7 @@ def _counted(values: Values, kinds: Kinds, content: Callable[[str], str], kept: 
         for name, value in inside.items():
             option = options.get(name)
             counts = option.counts if option else "always"
-            if counts not in kept or (option and counts == "if_changed" and value == option.default):
+            if counts not in kept or (option and counts.endswith("if_changed") and value == option.default):
                 continue
             if option and option.only_if and inside.get(option.only_if[0]) != option.only_if[1]:
                 value = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from torch.utils.data import DataLoader
 
-from lsmbench.data.module import DataModule
+from lsmbench.data.dataset import COPY
+from lsmbench.data.module import INDEX, DataModule
+from lsmbench.data.pools import TRAIN, VAL
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.methods.base import Method
 from lsmbench.runs.results import CHOSEN, PANEL, write_bytes
@@ -27,13 +30,19 @@ def save_chosen(data: DataModule, folder: Path) -> None:
         return
     samples = {view: data.pools.take(view, pairs) for view in (data.dataset.source, data.dataset.target)}
     picture = io.BytesIO()
-    contact_sheet(data.dataset, samples, [f"sample {i}" for i in pairs]).save(picture, "PNG")
+    names = data.pools.names(pairs) or [f"sample {i}" for i in pairs]
+    contact_sheet(data.dataset, samples, names).save(picture, "PNG")
     write_bytes(folder / CHOSEN, picture.getvalue())
 
 
 def save_panel(method: Method, data: DataModule, folder: Path) -> None:
-    """Keeps drawn input, truth and prediction of the first test samples in `panel.npz`, for pictures in the report."""
-    drawn = _drawn(method.eval(), data.test_dataloader(), data)
+    """Keeps drawn input, truth and prediction of some test samples in `panel.npz`, for pictures in the report.
+
+    Where no test sample has a truth, input and prediction of others are kept: of the test part, or of the validation
+    or training part if these alone have the input.
+    """
+    method.eval()
+    drawn = _without_truth(method, data) if data.lacks else _drawn(method, data.test_dataloader(), data)
     if drawn is None:
         return
     panel = io.BytesIO()
@@ -42,7 +51,7 @@ def save_panel(method: Method, data: DataModule, folder: Path) -> None:
 
 
 def translations(method: Method, data: DataModule) -> NDArray[np.uint8] | None:
-    """One picture of the first validation samples that have both views: a row of input, truth and prediction for each.
+    """One picture of some validation samples that have both views: a row of input, truth and prediction for each.
 
     `None` if no sample has both.
     """
@@ -56,26 +65,101 @@ def translations(method: Method, data: DataModule) -> NDArray[np.uint8] | None:
     return np.concatenate(rows)
 
 
-def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]] | None:
-    """The first samples of a loader that have source and target, drawn; uses up no random number.
-
-    Returns:
-        `index`, and `source`, `target` and `prediction`, uint8 (n, H, W, 3); `None` if no sample has both views.
-    """
-    samples: Any = loader.dataset
-    views = samples.first(SAMPLES, (method.source, method.target))
-    if views is None:
+def _without_truth(method: Method, data: DataModule) -> dict[str, NDArray[Any]] | None:
+    """Some samples that have the source, spread over the first part that has any; as `_drawn`, without `target`."""
+    pools, source = data.pools, method.source
+    for part in (*pools.test_sets, VAL, TRAIN):
+        numbers = pools.part(part)
+        if len(numbers := numbers[pools.has(source, numbers)]):
+            break
+    else:
         return None
+    numbers = numbers[np.linspace(0, len(numbers) - 1, min(SAMPLES, len(numbers))).round().astype(int)]
+    given = data.domains[source].unpack(data.compact(source, numbers))
+    views = {source: given, INDEX: torch.from_numpy(numbers)}
+    if all(pools.has(COPY, numbers)):
+        views[COPY] = torch.from_numpy(np.asarray(pools.take(COPY, numbers)))
+    predicted = _predicted(method, views)
+    pictures = data.domains[source].draw(given)
+    names = pools.names(numbers)
+    return {
+        "index": numbers,
+        **({} if names is None else {"name": np.array(names)}),
+        "source": pictures,
+        "prediction": data.domains[method.target].overlay(predicted, pictures),
+    }
+
+
+def _predicted(method: Method, views: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What the method predicts of the source views, on its device; uses up no random number."""
     here = [method.device] if method.device.type == "cuda" else []
     with torch.random.fork_rng(here):
-        dtypes = {name: method.dtype if view.is_floating_point() else view.dtype for name, view in views.items()}
-        batch = {name: view.to(method.device, dtypes[name]) for name, view in views.items()}
-        predicted = method.predictions(batch, method.source, method.target)
+        batch = {name: view.to(method.device) for name, view in views.items()}
+        batch = {name: view.to(method.dtype) if view.is_floating_point() else view for name, view in batch.items()}
+        return method.predictions(batch, method.source, method.target)
+
+
+def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]] | None:
+    """Some samples of a loader that have source and target, drawn; uses up no random number.
+
+    Returns:
+        `index`, and `source`, `target` and `prediction`, uint8 (n, H, W, 3), and `name` if samples have names; `None`
+        if no sample has both views.
+    """
+    views = _views(loader.dataset, (method.source, method.target), data)
+    if views is None:
+        return None
+    names = data.pools.names(views["index"].numpy())
+    predicted = _predicted(method, views)
     source, target = data.domains[method.source], data.domains[method.target]
     pictures, truth = source.draw(views[method.source]), views[method.target]
     return {
         "index": views["index"].numpy(),
+        **({} if names is None else {"name": np.array(names)}),
         "source": pictures,
         "target": target.overlay(truth, pictures),
         "prediction": target.overlay(predicted, pictures, truth),
     }
+
+
+def _views(samples: Any, views: tuple[str, str], data: DataModule) -> dict[str, Any] | None:
+    """The views of some evaluation samples that have both: spread over all of them, and over their units."""
+    found = samples.with_views(views)
+    if not found:
+        return None
+    numbers = np.concatenate([samples.pools[there.pool].numbers for there in found])
+    shown = numbers[spread(data.pools.units(numbers) or numbers.tolist(), SAMPLES)]
+    batches = []
+    for there in found:
+        at = there.positions[np.isin(samples.pools[there.pool].numbers, shown)]
+        batches += [samples.__getitems__(there._replace(positions=at))] if len(at) else []
+    names = set.intersection(*map(set, batches))
+    return {name: torch.cat([batch[name] for batch in batches]) for name in sorted(names)}
+
+
+def spread(units: Sequence[Any], count: int) -> NDArray[np.int64]:
+    """Which samples stand for all: of as many units as there can be, units and samples of a unit at even spaces.
+
+    Args:
+        units: The unit of each sample.
+        count: How many samples to take at most.
+
+    Returns:
+        Positions of samples, ascending.
+    """
+    of_unit: dict[Any, list[int]] = {}
+    for position, unit in enumerate(units):
+        of_unit.setdefault(unit, []).append(position)
+    left = min(count, len(units))
+    quota = dict.fromkeys([list(of_unit)[i] for i in _middles(len(of_unit), min(left, len(of_unit)))], 0)
+    while left:
+        for unit in quota:
+            if left and quota[unit] < len(of_unit[unit]):
+                quota[unit] += 1
+                left -= 1
+    return np.sort([of_unit[unit][i] for unit, most in quota.items() for i in _middles(len(of_unit[unit]), most)])
+
+
+def _middles(length: int, count: int) -> list[int]:
+    """The middles of `count` equal stretches of a sequence."""
+    return [(2 * i + 1) * length // (2 * count) for i in range(count)]

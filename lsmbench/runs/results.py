@@ -76,13 +76,15 @@ class Result(Record):
         id: The run's identity and the name of its folder.
         protocol: Version of the protocol that made the scores; other versions are not comparable.
         config: The run's whole configuration, plain values.
-        dataset: Name, fingerprint, views, and sample counts of train, val, test and of all `test_sets` by name.
+        dataset: Name, fingerprint, views, and sample counts of train, val, test and of all `test_sets` by name;
+            `in_training`, the test samples whose source is that of a training sample too, if there are some.
         supervision: Numbers of `pairs`, of view-only samples (`x`, `y`) and of validation pairs (`val_pairs`).
         selection: The rule, and per stage the chosen epoch (from 0), the monitored value's name, its direction and
             its value, that of the last epoch, the number of epochs trained, whether early stopping ended the stage, and
             whether the stage's budget is the full one.
         scores: One entry per direction and metric; the first is the one that methods are compared by. None without a
-            test.
+            test, or if the test lacks something.
+        lacks: What a test lacked to give scores, a sentence without a full stop; empty if it lacked nothing.
         validation: The primary metric's mean on the validation pairs, from the selected weights.
         cost: `wall_s` (whole run), `train_s`, `epochs`, `updates`, `parameters`, `peak_memory_mb`.
         environment: Versions, git commit, hardware.
@@ -103,6 +105,7 @@ class Result(Record):
     environment: dict[str, Any]
     layout: int = Field(default=SCHEMA, alias="schema")
     warnings: list[str] = []
+    lacks: str = ""
 
     @field_validator("cost", mode="before")
     @classmethod
@@ -135,8 +138,13 @@ class Result(Record):
         return {part: count for part, count in known.items() if isinstance(count, int)}
 
     @property
+    def tested(self) -> bool:
+        """Whether there was a test, which may have lacked what scores need; trials of sweeps have none."""
+        return bool(self.scores or self.lacks)
+
+    @property
     def primary(self) -> Score:
-        """The score that methods are compared by."""
+        """The score that methods are compared by; there is one if the result has scores."""
         return self.scores[0]
 
 
@@ -186,7 +194,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole text file or nothing, in UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))  # a name may hold bytes that are no UTF-8
 
 
 def write_bytes(path: Path, data: bytes) -> None:

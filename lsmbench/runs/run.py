@@ -24,7 +24,7 @@ from lsmbench.errors import DivergedError, Elsewhere, UserError
 from lsmbench.evaluations import Predict
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
-from lsmbench.runs import environment, pictures, stage
+from lsmbench.runs import environment, model, pictures, stage
 from lsmbench.runs.checks import check_same, check_started, check_supervision
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
 from lsmbench.runs.context import Progress, Run, trainer
@@ -115,6 +115,8 @@ def execute(
                 with _failures_recorded(run):
                     result = _train_and_test(run, tracked)
                     if ranks.rank == 0:
+                        if testing:
+                            model.keep(run)
                         folder.end(result, testing)
                     return result
 
@@ -134,6 +136,7 @@ def _tracker(run: Run, tracking: Tracking) -> Tracker:
         return Tracker()
     config, supervision = run.config, run.config.supervision
     tags = [config.dataset.name, config.method_name, supervision.amount, supervision.protocol, f"protocol-{PROTOCOL}"]
+    tags += [] if supervision.folds is None else [f"fold-{supervision.fold}"]
     return tracker(tracking, run.folder.id, config.to_dict(), tags, log.warning)
 
 
@@ -198,7 +201,8 @@ def _train_and_test(run: Run, tracked: bool) -> Result:
     validation = _validation(run, stages, final)
     scores = _test_once(run, final)
     if tracked:
-        run.tracker.finish(_summary(scores, validation) | _floor(run.data, final))
+        known = validation is not None if not run.data.testing else bool(scores)
+        run.tracker.finish(_summary(scores, validation) | (_floor(run.data, final) if known else {}))
     return _result(run, stages, validation, scores, final, began)
 
 
@@ -214,6 +218,8 @@ def prepare(run: Run) -> None:
     ranks.together(lambda: check_supervision(run))
     ranks.together(lambda: method.learn(data))
     ranks.first(lambda: run.folder.save_supervision(data))
+    if not run.validates and method.stages:
+        method.remarks.append("there is no validation pair to select by: the last weights are tested")
     if ranks.size > 1 and any(isinstance(module, _BatchNorm) for module in method.modules()):
         method.remarks.append(
             "batch normalisation has the statistics of each device's part of a batch, not of all of it"
@@ -261,20 +267,27 @@ def _validation(run: Run, stages: list[dict[str, Any]], trainer: L.Trainer) -> f
     name = run.method.score_name
     if stages and stages[-1]["monitor"] == name:
         return float(stages[-1]["value"])
-    if not len(run.data.val):
+    if not run.validates:
         return None
     return float(trainer.validate(run.method, datamodule=run.data, verbose=False)[0][name])
 
 
 def _test_once(run: Run, trainer: L.Trainer) -> list[Score]:
-    """The test scores of the selected weights, and pictures of them; none without a test."""
+    """The test scores of the selected weights, and pictures of them; none without a test or a sample to score."""
     if not run.data.testing:
         return []
-    scores = Predict()(run.method, run.data, trainer)
-    if not math.isfinite(scores[0].value):
+    scores = [] if run.data.lacks else Predict()(run.method, run.data, trainer)
+    if scores and not math.isfinite(scores[0].value):
         raise DivergedError(f"the test score {scores[0].metric} is not a number")
     run.ranks.first(lambda: pictures.save_panel(run.method, run.data, run.folder.path))
     return scores
+
+
+def _fold(data: DataModule) -> dict[str, int]:
+    """Which of how many folds was tested, and how many samples were left out for it; nothing without folds."""
+    if data.folded is None:
+        return {}
+    return {"fold": data.config.fold, "folds": data.folded.folds, "unused": data.folded.unused}
 
 
 def _result(
@@ -298,9 +311,11 @@ def _result(
             "val": len(data.val),
             "test": len(data.test_sets.get(TEST, ())),
             "test_sets": {name: len(numbers) for name, numbers in data.test_sets.items()},
+            **_fold(data),
+            **({"in_training": data.in_training} if data.in_training else {}),
         },
-        supervision={**data.supervision.counts(), "val_pairs": len(data.val)},
-        selection={"rule": run.config.training.selection, "stages": stages},
+        supervision={**data.supervision.counts(), "val_pairs": len(data.scored(data.val))},
+        selection={"rule": run.rule, "stages": stages},
         scores=scores,
         validation=validation,
         cost={
@@ -318,4 +333,5 @@ def _result(
             "threads": torch.get_num_threads(),
         },
         warnings=method.remarks,
+        lacks=data.lacks if data.testing else "",
     )

@@ -102,7 +102,7 @@ def _fit(run: Run, number: int) -> None:
         "epoch": chosen,
         "value": values[chosen] if stage.validated else None,
         "last": values[-1] if stage.validated else None,
-        "budget": "full" if stage.full_budget else "early stopping",
+        "budget": "full" if run.method.stages[number].full_budget else "early stopping",
         "epochs": len(values),
         "stopped_early": len(values) < epochs,
         "seconds_before": round(seconds_before, 3),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lsmbench.errors import UserError
 from lsmbench.evaluations import EVALUATIONS, EvaluationConfig
-from lsmbench.runs import environment
+from lsmbench.runs import environment, model
 from lsmbench.runs.config import PROTOCOL, Machine, config_from_dict
 from lsmbench.runs.context import Run
 from lsmbench.runs.folder import RunFolder, load_checkpoint
@@ -59,7 +59,8 @@ def restored(
             f"{result.dataset['fingerprint']} and is {run.data.fingerprint} now. Bring back the data, or train again."
         )
     method = run.method = run.data.learner = method_of(config)
-    method.learn(run.data)
+    if not model.take_learnt(method, path):
+        method.learn(run.data)
     if method.stages:
         number = len(method.stages) - 1
         method.stage, place = run.stage(number)

@@ -12,12 +12,14 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
+from lsmbench.arguments import nearest
 from lsmbench.benchmarks.grid import Benchmark, run_config
-from lsmbench.data.supervision import pairs_of
+from lsmbench.data.pools import Pools
+from lsmbench.data.supervision import check_amount
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.metrics import SampleMetric
-from lsmbench.runs.config import PROTOCOL, RunConfig, config_from_dict, differences, nearest
+from lsmbench.runs.config import PROTOCOL, RunConfig, config_from_dict, differences
 from lsmbench.runs.run import data_of
 from lsmbench.sweeps.space import Space, start
 
@@ -152,7 +154,7 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
         UserError: If the benchmark has no such row, the row cannot be trained on the dataset, its parameters lie
             outside of the space, or N leaves no pair.
     """
-    found, prints = [], dict[str | None, tuple[str, str, int]]()
+    found, prints = [], dict[str | None, tuple[str, str, Pools]]()
     for row in rows:
         if row not in benchmark.methods:
             known = list(benchmark.methods)
@@ -178,7 +180,7 @@ def _search(
     row: str,
     amount: float | None,
     spaces: Mapping[str, Space],
-    prints: dict[str | None, tuple[str, str, int]],
+    prints: dict[str | None, tuple[str, str, Pools]],
 ) -> Search:
     config = run_config(benchmark, row, amount or 0, SEED)
     if reason := obstacle(benchmark, row):
@@ -190,9 +192,12 @@ def _search(
         raise UserError(f"{row} cannot be tuned at N = 0: that leaves no pair.")
     if bank not in prints:  # reading large data takes long: only once
         data = data_of(config, testing=False)
-        prints[bank] = (data.fingerprint, data.contents, len(data.train))
-    fingerprint, contents, samples = prints[bank]
-    pairs_of(samples, config.supervision)
+        if not len(data.scored(data.val)):
+            raise UserError(f"{row} cannot be tuned: there is no validation pair to compare trials by.")
+        prints[bank] = (data.fingerprint, data.contents, data.pools)
+    fingerprint, contents, pools = prints[bank]
+    if amount is not None:
+        check_amount(pools, config.supervision)
     metric = config.dataset.domains[config.dataset.target].metrics()[0]
     return Search(benchmark, row, amount, space, default, off, config, fingerprint, contents, metric)
 

@@ -10,11 +10,12 @@ from typing import Any, Literal, get_args
 
 from optuna.distributions import FloatDistribution
 
+from lsmbench.arguments import nearest
+from lsmbench.definitions import load_yaml, named_files
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import Option, options_of
-from lsmbench.runs.config import load_yaml, named_files, nearest
 
 Sampler = Literal["gp", "tpe", "random"]
 Pruner = Literal["none", "median", "hyperband"]

@@ -12,6 +12,13 @@ from lsmbench.benchmarks import tuning as bests
 from lsmbench.benchmarks.tuning import Best, Candidate, Trial
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
+from tests.toys import Scarce
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "scarce", Scarce)
+
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -80,7 +87,10 @@ def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
         ),
         ({"dataset": {"name": "sti"}}, r"unknown dataset 'sti'; did you mean sit"),
         ({"pared": [1]}, r"small\.yaml: unknown key pared; did you mean paired"),
-        ({"paired": [100, 1]}, "leaves no pair"),
+        ({"paired": [1]}, "leaves no pair"),
+        ({"supervision": {"folds": 30}, "dataset": {"name": "scarce"}}, "30 folds were asked for, and .* has 15 pairs"),
+        ({"supervision": {"folds": 5, "fold": 1}}, "a benchmark runs all of its folds"),
+        ({"methods": {"lsm": {"supervision": {"folds": 5}}}}, "all rows on the same ones"),
         ({"paired": [120]}, "between 0 and 100"),
         ({"seeds": []}, r"says nothing of seeds"),
         ({"training": {"epoch": 1}}, r"training\.epoch; did you mean training\.epochs"),
@@ -272,3 +282,66 @@ def test_a_tuned_benchmark_needs_a_sweep(tmp_path: Path, monkeypatch: pytest.Mon
         tuned(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="no sweep has found parameters"):
         tuned(tmp_path, monkeypatch, outcome(unit="pairs"))
+
+
+FEW: dict[str, Any] = {
+    "dataset": {"name": "scarce"},
+    "methods": {"floor": None, "baseline": None, "lsm": None, "cyclegan": {"w_identity": 0}},
+    "supervision": {"protocol": "disjoint"},
+    "paired": [100, 20, 5],
+}
+
+
+def test_few_pairs_are_cross_validated_on_the_same_folds_for_all_rows_and_seeds(tmp_path: Path) -> None:
+    grid = grids.expand(grids.load(written(tmp_path, **FEW)))
+    assert (grid.folds, grid.manifest("")["folds"]) == (5, 5)
+    cells = [(run.seed, run.fold, run.paired, run.label) for run in grid.runs if run.label in ("baseline", "lsm")]
+    assert cells == [(s, f, n, m) for s in (0, 1) for f in range(5) for n in (100, 20) for m in ("baseline", "lsm")]
+    alone = [(run.label, run.paired, run.seed, run.fold) for run in grid.runs if run.label in ("floor", "cyclegan")]
+    assert set(alone) == {("floor", None, None, f) for f in range(5)} | {
+        ("cyclegan", None, s, f) for f in range(5) for s in (0, 1)
+    }
+    dealt = {(run.config.supervision.folds, run.config.supervision.split_seed) for run in grid.runs}
+    assert dealt == {(5, None)}
+    assert {run["fold"] for run in grid.manifest("")["runs"]} == set(range(5))
+    assert len({run.id for run in grid.runs}) == len(grid.runs)
+
+
+def test_the_folds_and_the_n_that_the_data_allows_are_told(tmp_path: Path) -> None:
+    grid = grids.expand(grids.load(written(tmp_path, **FEW)))
+    assert grid.benchmark.paired == [100, 20]
+    assert grid.notes == [
+        "The 15 pairs are cross-validated in 5 folds: each is tested on once, by runs that never saw it. Each run "
+        "validates on 1 of the others, and N is the share of the 11 that remain.",
+        "Left out: N = 5 %, since at most 11 training samples can be pairs; the least N with a pair is 9.1 %.",
+    ]
+    assert grid.manifest("")["notes"] == grid.notes
+    with pytest.raises(UserError, match=r"N = 5 % of 11 samples leaves no pair; the least N with one pair is 9\.1 %"):
+        grids.expand(grids.load(written(tmp_path, **FEW)), asked=True)
+    counted = grids.expand(grids.load(written(tmp_path, **FEW), overrides={"paired_count": [5, 50]}))
+    assert counted.benchmark.amounts == [5]
+    assert counted.notes[1] == "Left out: N = 50, since at most 11 training samples can be pairs."
+    single = grids.load(written(tmp_path, **{**FEW, "supervision": {"folds": None}, "paired": [100]}))
+    assert (grids.expand(single).folds, grids.expand(single).notes) == (None, [])
+
+
+def test_n_of_0_leaves_out_what_learns_from_pairs_alone(tmp_path: Path) -> None:
+    grid = grids.expand(grids.load(written(tmp_path, **{**FEW, "paired": [20, 0]})), asked=True)
+    cells = {(run.label, run.paired) for run in grid.runs}
+    assert cells == {("floor", None), ("cyclegan", None), ("lsm", 20), ("lsm", 0), ("baseline", 20)}
+    assert grid.notes[1:] == ["baseline learns to translate from pairs alone, and is not run at N = 0."]
+    assert grid.skipped == {}
+
+
+def test_without_any_pair_rows_that_need_none_are_run_and_the_rest_is_told(tmp_path: Path) -> None:
+    grid = grids.expand(grids.load(written(tmp_path, **{**FEW, "dataset": {"name": "scarce", "pairs": 0}})))
+    assert {(run.label, run.paired, run.fold) for run in grid.runs} == {
+        ("floor", None, None), ("cyclegan", None, None), ("lsm", 0, None),
+    }  # fmt: skip
+    assert grid.skipped == {"baseline": "learns to translate from pairs alone, and N = 0 leaves none"}
+    assert grid.notes == [
+        "No test sample has both x and y: nothing can be scored. The report shows translations alone.",
+        "There is no pair to train with, so that N = 0 stands in place of the benchmark's N.",
+    ]
+    with pytest.raises(UserError, match="there is no training sample to be a pair"):
+        grids.expand(grids.load(written(tmp_path, **{**FEW, "dataset": {"name": "scarce", "pairs": 0}})), asked=True)

@@ -56,6 +56,21 @@ def test_a_failing_run_does_not_stop_the_grid_and_is_tried_again(
     assert code_of(["report", str(results)]) == 0
 
 
+def test_an_interrupted_bench_leaves_a_report_of_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    written(tmp_path)
+    monkeypatch.setattr("lsmbench.commands.bench.launch", interrupted)
+    assert code_of(bench(tmp_path)) == 130
+    assert "No run has finished" in (tmp_path / "results" / "small" / "report.md").read_text()
+    said = capsys.readouterr()
+    assert "Report of the runs so far" in said.out
+    assert "the same command continues" in said.err
+
+
 def running(folder: Path, **options: Any) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "lsmbench", *bench(folder, "--jobs", "2")]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)

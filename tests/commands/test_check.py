@@ -12,7 +12,9 @@ from rich.console import Console
 from lsmbench import cli
 from lsmbench.commands.check import check, contact_sheet
 from lsmbench.data.dataset import Arrays
+from lsmbench.data.sheet import font_for, legible
 from lsmbench.datasets import DATASETS
+from lsmbench.datasets.folder import Folder
 from lsmbench.datasets.sit import SIT
 from lsmbench.datasets.three_hundred_w import ThreeHundredW
 from lsmbench.errors import UserError
@@ -173,6 +175,30 @@ def test_a_folder_is_no_sheet(tmp_path: Path) -> None:
         check(SIT(size=32, samples=40), tmp_path / "a.png", Console(file=io.StringIO()))
 
 
+def test_partial_data_with_brackets_and_chinese_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "[v2]"
+    Folder.example(root)
+    for i in range(3):
+        (root / "masks" / f"0{i}.png").rename(root / "masks" / f"图{i}.png")
+    (root / b"K\xf6ln.txt".decode("utf-8", "surrogateescape")).write_text("")
+    assert run("data", "check", "folder", str(root), "--dataset.size=32", "--output", "[v2].png") == 0
+    shown = in_one_line(capsys.readouterr().out)
+    for text in ("pairs of train 25", "pairs 37", "pictures without a mask 3", "masks without a picture 3",
+                 "pairing equal names", "not read (1) - 1: K\\udcf6ln.txt – .txt, which is not read",
+                 "Contact sheet: [v2].png", "No problems."):  # fmt: skip
+        assert text in shown
+    with Picture.open("[v2].png") as sheet:
+        assert sheet.height > 7 * 220, "37 pairs, and three of each view alone"
+
+
+def test_names_are_legible_in_whatever_font_there_is() -> None:
+    font = font_for(["Gänse/Ёлка_03.png"])
+    assert legible("Ga\u0308nse/Ёлка_03.png", font, 500) == "Gänse/Ёлка_03.png"
+    beyond = legible("\U0010fffd.png", font_for(["\U0010fffd.png"]), 500)
+    assert beyond == "\\U0010fffd.png", "no font has it"
+    assert legible("long" * 30, font, 192).startswith("…")
+
+
 # The sheet
 
 
@@ -181,18 +207,20 @@ def test_the_sheet_shows_first_and_last_sample_and_their_targets() -> None:
     inspection = dataset.inspect()
     drawn = np.asarray(contact_sheet(dataset, inspection.samples, inspection.names)).astype(int)
     for number, (row, column) in {0: (0, 0), 99: (7, 5)}.items():
-        top, left = 6 + row * 212 + 14, 6 + column * 396
+        top, left = 6 + row * 228 + 30, 6 + column * 402
         # Each pixel of a small picture is 6×6 of the sheet's.
-        source, target = (drawn[top + 3 : top + 192 : 6, x + 3 : x + 192 : 6, 0] for x in (left, left + 192))
+        source, target = (drawn[top + 3 : top + 192 : 6, x + 3 : x + 192 : 6, 0] for x in (left, left + 198))
         assert np.array_equal(source, inspection.samples["x"][number, 0])
-        assert np.array_equal(target, inspection.samples["y"][number].astype(int) * 255)
+        mask = np.array(inspection.samples["y"][number])
+        assert np.array_equal(target[mask == 0], source[mask == 0]), "the photo is seen"
+        assert (np.abs(target - source)[mask == 1] > 10).mean() > 0.5, "and the mask over it"
 
 
 def test_the_sheet_shows_landmarks_where_they_are(tmp_path: Path) -> None:
     dataset = ThreeHundredW.example(tmp_path)
     inspection = dataset.inspect()
     drawn = np.asarray(contact_sheet(dataset, inspection.samples, inspection.names)).astype(int)
-    change = np.abs(drawn[20:212, 198:390] - drawn[20:212, 6:198]).sum(2)
+    change = np.abs(drawn[36:228, 204:396] - drawn[36:228, 6:198]).sum(2)
     columns, rows = (np.array(inspection.samples["y"][0])[27:36] * 192).astype(int).T  # the nose
     assert (change[rows, columns] > 40).all()
     inside = np.ones((192, 192), bool)

@@ -80,7 +80,7 @@ def test_one_photo_of_each_kind_the_most_frequent_first(photos: Path, run: Run) 
     with Picture.open("select-wood.png") as sheet:
         assert sheet.format == "PNG"
         assert 3 * 192 < sheet.width < 4 * 192
-        middles = [sheet.convert("RGB").getpixel((200 * k + 8 + 180, 8 + 96)) for k in range(3)]
+        middles = [sheet.convert("RGB").getpixel((198 * k + 6 + 180, 6 + 96)) for k in range(3)]
     for pixel, colour in zip(middles, ("green", "blue", "red"), strict=True):
         assert np.allclose(pixel, COLOURS[colour], atol=12)
 

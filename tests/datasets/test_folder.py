@@ -100,7 +100,7 @@ def test_images_with_pts(root, place):
         save(root / "images" / f"{i}.jpg", grey(i))
         write_pts(root / place / f"{i}.pts", [(1 + i, 2), (30, 20.5), (7, 36)])
     dataset = Folder(str(root), size=32)
-    assert dataset.domains == {"x": Image(1, 32), "y": Landmarks(3, None)}
+    assert dataset.domains == {"x": Image(1, 32), "y": Landmarks(3, None, proportions=True)}
     y = dataset.load()["y"]
     assert y.dtype == np.float32
     assert y[4] == pytest.approx(np.array([(4.5 / 40, 1.5 / 36), (29.5 / 40, 20 / 36), (6.5 / 40, 35.5 / 36)]))
@@ -122,7 +122,7 @@ def test_images_with_csv(root):
         save(root / "images" / f"{i}.png", grey(i))
     write_csv(root / "landmarks.csv", [f"{i}{'.png' * (i % 2)},{i},0,39,35" for i in reversed(range(10))])
     dataset = Folder(str(root), size=32, eyes="0,1")
-    assert dataset.domains["y"] == Landmarks(2, (0, 1))
+    assert dataset.domains["y"] == Landmarks(2, (0, 1), proportions=True)
     y = dataset.load()["y"]
     assert y[:, 0, 0] == pytest.approx((np.arange(10) + 0.5) / 40), "samples are in the pictures' order"
     assert y[0, 1] == pytest.approx(np.array([39.5 / 40, 35.5 / 36]))
@@ -135,7 +135,7 @@ def test_faces_have_eyes(root):
         write_pts(root / "landmarks" / f"{i}.pts", shape)
     expected = {"auto": "outer", "outer": "outer", "released_code": "released_code", "box": None, "3, 40": (3, 40)}
     for eyes, meant in expected.items():
-        assert Folder(str(root), size=32, eyes=eyes).domains["y"] == Landmarks(68, meant)
+        assert Folder(str(root), size=32, eyes=eyes).domains["y"] == Landmarks(68, meant, proportions=True)
     refused(root, "eyes=70,80; there are 68 points", eyes="70,80")
 
 
@@ -236,7 +236,7 @@ def test_parts_of_other_layouts(root):
     parts_in(root, train=3)
     for i in range(3):
         save(root / "test" / f"{i}.png", grey(i, 64, 32))
-    refused(root, "all parts must be laid out alike", "train/: images/ with masks/", "test/: pictures that show both")
+    refused(root, "all parts must be laid out alike", "pictures alone in test/")
 
 
 def test_no_train(root):
@@ -245,8 +245,87 @@ def test_no_train(root):
 
 
 def test_another_word_for_val(root):
-    parts_in(root, train=3, valid=3, test=3)
-    refused(root, f"{root / 'valid'}: is not read; rename it to val")
+    parts_in(root, train=3, valid=2, Testing=4)
+    assert [len(part) for part in shown(root)] == [3, 2, 4]
+
+
+# Partial data
+
+
+def partial_in(root, pairs=20, pictures=9, masks=7):
+    masks_in(root, pairs)
+    for i in range(pictures):
+        save(root / "images" / f"p{i}.png", grey(100 + i))
+    for i in range(masks):
+        save(root / "masks" / f"m{i}.png", labels(4))
+
+
+def test_what_has_one_view_is_a_pool_of_its_own(root):
+    partial_in(root)
+    dataset = Folder(str(root), size=32)
+    pairs, x, y = dataset.pools()
+    assert [(pool.name, tuple(pool.views), len(pool)) for pool in (pairs, x, y)] == [
+        ("samples", ("x", "y"), 20),
+        ("x", ("x",), 9),
+        ("y", ("y",), 7),
+    ]
+    assert {part: len(rows) for part, rows in pairs.parts.items()} == {"train": 14, "val": 2, "test": 4}
+    assert [list(pool.parts) for pool in (x, y)] == [["train"], ["train"]]
+    assert (pairs.names[3], x.names[1], y.names[2]) == ("images/03.png", "images/p1.png", "masks/m2.png")
+    assert dataset.domains["y"] == Mask(4, 32), "labels that only masks without a photo hold count"
+    assert len(dataset.targets()) == 27
+    shown = DataModule(dataset, SupervisionConfig(paired=50)).supervision
+    assert shown.counts() == {"pairs": 3, "x": 4 + 9, "y": 4 + 7}
+    inspection = dataset.inspect()
+    assert inspection.findings.problems == []
+    assert (inspection.facts["pictures without a mask"], inspection.facts["masks without a picture"]) == ("9", "7")
+
+
+def test_pairs_are_what_they_are_without_the_others(root, tmp_path):
+    partial_in(root)
+    masks_in(tmp_path / "pairs", 20)
+    dataset, alone = Folder(str(root), size=32, classes=4), Folder(str(tmp_path / "pairs"), size=32, classes=4)
+    (pairs, *_), (same,) = dataset.pools(3), alone.pools(3)
+    assert all(np.array_equal(pairs.views[view], same.views[view]) for view in "xy")
+    assert all(np.array_equal(rows, same.parts[part]) for part, rows in pairs.parts.items())
+
+
+def test_a_folder_without_any_pair(root):
+    for i in range(6):
+        save(root / "A" / f"horse{i}.png", grey(i))
+        save(root / "B" / f"zebra{i}.png", np.zeros((20, 30, 3), np.uint8))
+    dataset = Folder(str(root), size=32)
+    assert dataset.domains == {"x": Image(1, 32), "y": Image(3, 32)}
+    assert [(pool.name, len(pool.parts["train"])) for pool in dataset.pools()] == [("x", 6), ("y", 6)]
+    assert {view: array.shape for view, array in dataset.load().items()} == {"x": (0, 1, 32, 32), "y": (0, 3, 32, 32)}
+    assert dataset.inspect().findings.problems == []
+
+
+def test_what_lies_in_other_parts_is_not_trained_on(root):
+    parts_in(root, train=10, val=2, test=4)
+    for part in ("train", "val", "test"):
+        save(root / part / "images" / "more.png", grey())
+        save(root / part / "masks" / "other.png", labels())
+    dataset = Folder(str(root), size=32)
+    pairs, x, y = dataset.pools()
+    assert {part: len(rows) for part, rows in pairs.parts.items()} == {"train": 10, "val": 2, "test": 4}
+    assert {part: [x.names[row] for row in rows] for part, rows in x.parts.items()} == {
+        part: [f"{part}/images/more.png"] for part in ("train", "val", "test")
+    }
+    assert {part: [y.names[row] for row in rows] for part, rows in y.parts.items()} == {
+        part: [f"{part}/masks/other.png"] for part in ("train", "val", "test")
+    }
+    assert any(
+        note.startswith("4 files without a counterpart lie outside train/") for note in dataset.inspect().findings.notes
+    )
+
+
+def test_pictures_without_a_row(root):
+    for i in range(12):
+        save(root / "images" / f"{i:02}.png", grey(i))
+    write_csv(root / "landmarks.csv", [f"{i:02},1,2,30,4" for i in range(2, 12)])
+    pairs, x = Folder(str(root), size=32).pools()
+    assert (len(pairs), x.names) == (10, ["images/00.png", "images/01.png"])
 
 
 # Pictures
@@ -257,10 +336,10 @@ def test_another_word_for_val(root):
     [
         (Picture.fromarray(grey()), 1),
         (Picture.fromarray(grey()).convert("1"), 1),
-        (Picture.fromarray(grey()).convert("LA"), 2),
+        (Picture.fromarray(grey()).convert("LA"), 1),
         (Picture.fromarray(grey()).convert("P"), 3),
         (Picture.fromarray(grey()).convert("RGB"), 3),
-        (Picture.fromarray(grey()).convert("RGBA"), 4),
+        (Picture.fromarray(grey()).convert("RGBA"), 3),
     ],
 )
 def test_modes(root, pixels, channels):
@@ -435,7 +514,7 @@ def test_points_that_are_cut_off(root):
         save(root / "images" / f"{i}.png", grey(i, 60, 30))
         write_pts(root / "landmarks" / f"{i}.pts", [(20, 10), (30, 20), (2 if i == 3 else 40, 10)])
     assert Folder(str(root), size=32).load()["y"].shape == (10, 3, 2)
-    text = refused(root, "3.pts: point 2 (counted from 0) lies in the part of 3.png that fit=crop cuts off", fit="crop")
+    text = refused(root, "(pixels counted from 1) lies in the part of 3.png that fit=crop cuts off", fit="crop")
     assert "1 problem" in text
 
 
@@ -490,24 +569,26 @@ def test_none_of_the_layouts(root):
 
 def test_two_layouts(root):
     masks_in(root, 3)
-    (root / "landmarks").mkdir()
+    write_pts(root / "landmarks" / "00.pts", [(1, 1)])
     refused(root, "holds images/ with masks/ and images/ with landmarks/; expected one")
 
 
 def test_empty_folders(root):
     (root / "images").mkdir()
     (root / "masks").mkdir()
-    refused(root, f"{root / 'images'}: holds no pictures (.png", "found nothing")
+    refused(root, "holds none of the layouts", "Not read: images, masks (an empty folder)")
     save(root / "images" / "1.png", grey())
-    refused(root, f"{root / 'masks'}: expected a mask for each picture, of the same stem", "no file of that kind")
+    (root / "masks" / "1.xml").write_text("")
+    refused(root, "no annotation was recognised", "Not read: masks/1.xml (.xml, which is not read)")
 
 
 def test_names_that_do_not_match_at_all_are_one_problem(root):
     for i in range(9):
         save(root / "images" / f"{i}.png", grey())
-        save(root / "masks" / f"{i}_mask.png", labels())
-    text = refused(root, "1 problem", "found 0_mask.png, 1_mask.png", "0.png, 1.png", "Rename")
+        write_pts(root / "landmarks" / f"{i}_points.pts", [(1, 1), (2, 2)])
+    text = refused(root, "1 problem", "found 0_points.pts, 1_points.pts", "0.png, 1.png", "pairing=_points")
     assert len(text.splitlines()) == 2
+    assert len(Folder(str(root), size=32, pairing="_points").load()["x"]) == 9
 
 
 def test_everything_wrong_is_named_at_once(root):
@@ -519,7 +600,7 @@ def test_everything_wrong_is_named_at_once(root):
     path = root / "masks" / "03.png"
     path.write_bytes(path.read_bytes()[:60])
     save(root / "images" / "04.png", grey(), "RGB")
-    save(root / "masks" / "05.png", labels(3, 20, 18))
+    save(root / "masks" / "05.png", labels(3, 20, 19))
     save(root / "masks" / "06.png", labels(7))
     save(root / "masks" / "07.png", labels(), "RGB")
     turned = Picture.Exif()
@@ -530,38 +611,39 @@ def test_everything_wrong_is_named_at_once(root):
     save(root / "images" / "11.jpg", grey())
     text = refused(
         root,
-        f"dataset folder, {root}: 12 problems.",
-        "images/00.png: has no mask of the same stem",
-        "masks/01.png: has no picture of the same stem",
+        f"dataset folder, {root}: 9 problems.",
         "images/02.png: cannot be read as a picture",
         "masks/03.png: cannot be read as a picture",
         "images/04.png: has 3 channels, most others have 1; channels=1 converts all",
-        "masks/05.png: has 20×18 px, but its picture 05.png has 40×36",
+        "masks/05.png: has 20×19 px, but its picture 05.png has 40×36",
         "masks/06.png: holds the labels 3, 4, 5, 6; expected 0 to 2",
-        "masks/07.png: is a mask in mode RGB",
         "images/08.png: is stored turned",
         "images/09.png: cannot be read as a picture",
-        "masks/10.png: holds labels from 300 to 300; expected class numbers from 0 to 255",
+        "masks/10.png: holds labels from 300 to 300; expected class numbers, whole ones from 0 to 255",
         "images/11.png: has the same stem as 11.jpg",
         classes=3,
     )
     inspection = Folder(str(root), size=32, classes=3).inspect()
-    assert [problem in text for problem in inspection.findings.problems] == [True] * 12
-    assert inspection.names == ["images/11.jpg"]
+    assert [problem in text for problem in inspection.findings.problems] == [True] * 9
+    assert inspection.names == ["images/07.png", "images/11.jpg"]
+    assert {view: names for view, (_, names) in inspection.alone.items()} == {
+        "x": ["images/00.png"],
+        "y": ["masks/01.png"],
+    }
 
 
 def test_masks_in_colours(root):
     masks_in(root, 10)
     save(root / "masks" / "03.png", np.stack([labels(), labels() * 2, labels()], -1))
     save(root / "masks" / "04.png", labels(), "RGB")
-    refused(root, "03.png: is a mask in mode RGB", "palette PNG", "Its channels are equal: save it as grey", "2 prob")
+    refused(root, "1 problem", "1 of 10 masks hold colours, not class numbers (03.png): 3 flat colours")
 
 
 def test_masks_saved_as_jpeg(root):
     masks_in(root, 10)
     (root / "masks" / "03.png").unlink()
     save(root / "masks" / "03.jpg", labels())
-    refused(root, "03.jpg: is a JPEG, which changes labels")
+    refused(root, "1 of 10 masks are JPEG (03.jpg), which changes labels")
 
 
 def test_an_ignored_label(root):
@@ -607,14 +689,15 @@ def test_wrong_landmarks(root):
     write_pts(root / "landmarks" / "99.pts", [(1, 1)])
     refused(
         root,
-        "6 problems",
+        "4 problems",
         "1.pts: has 2 points, most others have 3",
         "2.pts: line 1: expected two numbers",
-        "3.pts: point 2 (counted from 0) lies outside its picture 3.png of 40×36 px",
+        "3.pts: point 2 (counted from 0) at x=41.5, y=3 (pixels counted from 1) lies outside its picture 3.png",
         "4.pts, 4.png: the errors of sample 0 have no unit",
-        "5.png: has no .pts file",
-        "99.pts: has no picture",
     )
+    inspection = Folder(str(root), size=32).inspect()
+    assert inspection.alone["x"][1] == ["images/5.png"]
+    assert inspection.unread == {"points without a picture, whose size they refer to": ["landmarks/99.pts"]}
 
 
 def test_landmarks_and_eyes(root):
@@ -642,16 +725,17 @@ def test_wrong_csv(root):
     write_csv(root / "landmarks.csv", rows)
     refused(
         root,
-        "8 problems",
+        "5 problems",
         "landmarks.csv: line 3: 1.png: expected numbers, found 'x'",
-        "line 4: names 'two.png', but there is no such picture",
         "line 5: 3.png has 3 numbers, but the header names 4",
         "line 6: 3.png has a row already, line 5",
         "line 7: 5.png: expected finite numbers",
-        "landmarks.csv: point 1 (counted from 0) lies outside its picture 6.png",
-        "images/2.png: has no row in",
-        "images/4.png: has no row in",
+        "line 8: point 1 (counted from 0) at x=300, y=4 (pixels counted from 0) lies outside its picture 6.png",
     )
+    notes = Folder(str(root), size=32).inspect().findings.notes
+    assert any("there is no picture of that name: line 4 (two.png)" in note for note in notes)
+    write_csv(root / "landmarks.csv", ["a.png,1,2,3,4", "b.png,1,2,3,4"])
+    refused(root, "1 problem", "none of its rows names a picture; expected names such as 0.png")
     for text in ("", "name,x1,y1\n", "file,x1,y1,x2\n", "file;x1;y1\n", "0.png,1,2\n"):
         (root / "landmarks.csv").write_text(text)
         refused(root, "landmarks.csv: expected the header file,x1,y1,x2,y2")
@@ -672,26 +756,26 @@ def test_wrong_side_by_side_files(root):
 def test_ordinary_pictures_are_not_cut_in_halves(root):
     for i in range(10):
         save(root / f"{i}.png", grey(i, 64, 64))
-    text = refused(root, "1 problem", "none is wider than high (0.png: 64×64 px)", "side_by_side=x_left")
-    assert len(text.splitlines()) == 2
+    refused(root, "no annotation was recognised (0.png: 64×64 px", "set side_by_side=x_left")
     assert Folder(str(root), size=32, side_by_side="x_left").load()["x"].shape == (10, 1, 32, 32)
 
 
-def test_pictures_of_more_than_16_bits(root):
-    masks_in(root, 10)
-    (root / "images" / "00.png").unlink()
-    save(root / "images" / "00.tif", np.zeros((36, 40), np.float32))
-    (root / "images" / "01.png").unlink()
-    save(root / "images" / "01.tif", np.full((36, 40), 70000, np.int32))
-    refused(root, "2 problems", "00.tif: holds numbers beyond 16 bits", "01.tif: holds numbers beyond 16 bits")
-
-
 def test_too_few_samples(root):
-    masks_in(root, 5)
+    masks_in(root, 2)
     dataset = Folder(str(root), size=32)
-    with pytest.raises(UserError, match="5 samples are too few"):
-        dataset.split(5, None)
-    assert "5 samples are too few" in dataset.inspect().findings.problems[0]
+    with pytest.raises(UserError, match="2 samples are too few to split; give at least 3"):
+        dataset.split(2, None)
+    assert "2 samples are too few" in dataset.inspect().findings.problems[0]
+
+
+def test_few_pairs_take_folds_of_their_own_accord_unless_they_lie_in_parts(root):
+    masks_in(root, 5)
+    assert Folder(str(root), size=32).default_folds() == 5
+    split = Folder(str(root), size=32).split(5, None)
+    assert [len(part) for part in (split.train, split.val, split.test)] == [3, 1, 1]
+    for part in ("train", "val", "test"):
+        masks_in(root / "parts" / part, 3)
+    assert Folder(str(root / "parts"), size=32).default_folds() is None
 
 
 # Looking, caching, examples
@@ -737,7 +821,7 @@ def test_leaks_are_told(root):
 def test_files_are_decoded_once_and_anew_when_they_change(root, monkeypatch):
     masks_in(root, 10)
     opened = []
-    monkeypatch.setattr(decoding, "open_picture", lambda *a, real=decoding.open_picture: opened.append(a) or real(*a))
+    monkeypatch.setattr(decoding, "read_raster", lambda *a, real=decoding.read_raster: opened.append(a) or real(*a))
     first = Folder(str(root), size=32)
     assert first.domains
     assert len(opened) == 20
@@ -911,7 +995,7 @@ def test_a_jpeg_that_is_called_png(root, palette):
     assert sum(note.startswith("1 label maps are JPEG") for note in notes) == 1
     masks_in(root, 10)
     save(root / "masks" / "03.png", labels(), format="JPEG")
-    refused(root, "03.png: is a JPEG, whatever its name says")
+    refused(root, "1 of 10 masks are JPEG, whatever their names say (03.png)")
 
 
 def test_photos_taken_for_label_maps(root, palette):
@@ -987,7 +1071,7 @@ def test_a_palette_where_there_are_no_pictures(root, palette):
     refused(root, "1 problem", "does not apply to images/ with landmarks/", palette=palette)
     dataset = Folder(str(root), size=32, palette=palette)
     assert len(dataset.inspect().findings.problems) == 1
-    assert dataset.domains["y"] == Landmarks(2, None), "what is there can be drawn"
+    assert dataset.domains["y"] == Landmarks(2, None, proportions=True), "what is there can be drawn"
 
 
 # Directions
@@ -998,7 +1082,7 @@ def test_directions(root, palette, monkeypatch):
     there = Folder(str(root), size=40, palette=palette)
     assert (there.source, there.target, there.photo) == ("x", "y", "x")
     arrays, split = there.load(), there.split(10, 3)
-    monkeypatch.setattr(decoding, "open_picture", lambda *_: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(decoding, "read_raster", lambda *_: pytest.fail("it is in the cache"))
     back = Folder(str(root), size=40, palette=palette, direction="y_to_x")
     assert (back.source, back.target, back.photo) == ("y", "x", "x")
     assert back.domains == there.domains

@@ -288,7 +288,7 @@ def test_options_are_checked(options: dict[str, object], message: str) -> None:
 
 def test_every_option_is_described() -> None:
     assert [o.name for o in options_of(ThreeHundredW)] == [
-        "root", "parts", "split_by", "size", "margin", "eyes", "reconstruction", "exif",
+        "root", "parts", "split_by", "size", "margin", "eyes", "reconstruction", "outside", "exif",
     ]  # fmt: skip
     assert (ThreeHundredW.__doc__ or "").splitlines()[0].endswith(".")
 
@@ -332,7 +332,7 @@ def spoil(root: Path) -> list[str]:
         "indoor_008.jpg: cannot be read as a picture",
         "indoor_008.pts: expected 68 points, found 5",
         "outdoor_001.pts: all points coincide",
-        "of the face's box lies outside its picture, outdoor_002.png of 48×48 px",
+        "of the box around its points lies outside its picture, outdoor_002.png of 48×48 px",
         "outdoor_003.pts: the points span 0.7",
         "outdoor_005.pts: points 37 and 46, counted from 1, coincide",
         "outdoor_008.jpg: is stored turned",

@@ -299,3 +299,56 @@ def test_categories_by_hand() -> None:
     for wrong, why in ((np.array([0, 3]), r"sample 1 with 3"), (np.array([0.5]), "one integer a sample")):
         with pytest.raises(UserError, match=why):
             domain.check(wrong, "here")
+
+
+# Void, background, names
+
+
+def test_masks_at_their_defaults_are_called_as_ever() -> None:
+    assert repr(Mask(4, 8)) == "Mask(classes=4, size=8)" == repr(Mask(4, 8, detailed=True))
+    assert repr(Mask(2, 8, void=True, background=None, names=("a", "b"))) == (
+        "Mask(classes=2, size=8, void=True, background=None, names=('a', 'b'))"
+    )
+    assert repr(Landmarks(68)) == "Landmarks(points=68, eyes='outer')"
+    assert repr(Landmarks(5, (0, 1), proportions=True)) == "Landmarks(points=5, eyes=(0, 1), proportions=True)"
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_void_pixels_teach_nothing(classes: int) -> None:
+    domain = Mask(classes, 8, void=True)
+    view = torch.randint(0, classes, (3, 8, 8))
+    output = torch.randn(3, *domain.shape, requires_grad=True)
+    assert torch.allclose(domain.loss(output, view), Mask(classes, 8).loss(output, view))
+    view[:, :4] = 255
+    domain.check(view.numpy().astype(np.uint8), "here")
+    domain.loss(output, view).backward()  # type: ignore[no-untyped-call]
+    assert output.grad is not None
+    assert (output.grad[:, :, :4] == 0).all()
+    assert (output.grad[:, :, 4:] != 0).any()
+    fed = domain.to_input(view)
+    assert (fed[:, :, :4] == 1 / classes).all()
+    made = torch.rand_like(fed)
+    assert torch.allclose(domain.l1(made, fed), (made - fed)[:, :, 4:].abs().mean())
+    assert torch.equal(domain.veil(made, fed)[:, :, :4], fed[:, :, :4])
+    assert torch.equal(domain.veil(made, fed)[:, :, 4:], made[:, :, 4:])
+    assert domain.loss(output, torch.full_like(view, 255)) == 0
+    assert domain.constant(domain.views(view.numpy().astype(np.uint8))).max() < classes
+
+
+def test_backgrounds_other_than_the_first_class() -> None:
+    truth, predicted = torch.tensor([[[0, 1, 2, 2]]]), torch.tensor([[[0, 1, 1, 2]]])
+    scores = {}
+    for background in (0, 2, None):
+        metric = Mask(3, 8, background=background).metrics()[0]
+        metric.update(predicted, truth, torch.arange(1))
+        scores[background] = metric.compute().item()
+    assert scores == pytest.approx({0: (1 / 2 + 1 / 2) / 2, 2: (1 + 1 / 2) / 2, None: (1 + 1 / 2 + 1 / 2) / 3})
+
+
+def test_class_colours_differ_and_have_a_legend() -> None:
+    domain = Mask(40, 8, void=True)
+    legend = domain.legend()
+    assert len({colour for _, colour in legend}) == len(legend) == 41
+    assert legend[1] == ("class 1", (230, 159, 0)), "the first colours stay"
+    assert (domain.draw(torch.full((1, 8, 8), 255)) == legend[-1][1]).all()
+    assert Image(1, 8).legend() == []

@@ -95,8 +95,8 @@ def test_every_number_of_plots_is_drawn_inside_the_figure(paired):
     assert lsm.get_ydata()[-1] == 1
     markers = [line for line in at_5.lines if len(line.get_xdata()) == 1]
     assert [(line.get_marker(), line.get_markerfacecolor()) for line in markers] == [
-        ("o", figures.PAPER),  # one of two seeds is missing
-        ("s", figures.PALETTE[1]),
+        ("D", figures.PAPER),  # one of two seeds is missing
+        ("P", figures.PALETTE[5]),
     ]
 
 

@@ -36,6 +36,7 @@ def fill(folder):
     )  # fmt: skip
     views = {"views": {"x": "Image(channels=3)", "y": "Landmarks(points=68)"}}
     dataset = {"name": "faces", "fingerprint": "f00d", "train": 70, "val": 7, "test": 2, **views}
+    dataset["in_training"] = {"night": [1]}
 
     def add(run, method, n, seed, values, **more):
         iou = more.pop("iou", [score(values, "iou", "y", "x", pooled=0.5)])

@@ -101,7 +101,7 @@ def test_csv_holds_every_score(files):
     assert len(rows) == 8 * 2 + 2 * 2
     assert rows[0] == {
         "method": "lsm", "paired": "100", "seed": "0", "run": "l100-0", "metric": "iou", "source": "x", "target": "y",
-        "sample": "0", "value": "0.7", "test_set": "test", "unit": "",
+        "sample": "0", "value": "0.7", "test_set": "test", "unit": "", "name": "",
     }  # fmt: skip
     assert next(row for row in rows if row["run"] == "l5-0" and row["sample"] == "1")["value"] == ""
     floor = next(row for row in rows if row["run"] == "f")
@@ -161,6 +161,21 @@ def test_what_makes_numbers_hard_to_compare_is_found(made):
     assert ",x,iou" in text
     assert ",z,iou" not in text
     assert (made.folder / "table.tex").read_text().count("% WARNING: 1 run left out") == 1
+
+
+def test_test_samples_that_training_has_too_are_named_once_for_all_runs(tmp_path):
+    made = Benchmark(tmp_path / "bench")
+    for fold, (known, names) in enumerate([([0], ["a.png", "b.png"]), ([2, 3], ["c.png", "d.png"])]):
+        indices = [2 * fold, 2 * fold + 1]
+        dataset = {"name": "mine", "fingerprint": "f00d", "test": 2, "in_training": {"test": known}}
+        for method in ("lsm", "sop"):
+            one = score([0.5, 0.5], names=names).model_copy(update={"indices": indices})
+            made.add(f"{method}{fold}", method, 5.0, fold, [], scores=[one], dataset=dataset)
+    made.write()
+    assert [said for said in made.doubts() if "same x" in said] == [
+        "3 of 4 test samples have the same x as a training sample, value for value, so that their scores tell how well "
+        "they are remembered: a.png, c.png, d.png."
+    ]
 
 
 def test_nothing_is_said_where_all_is_well(made):
@@ -241,6 +256,15 @@ def test_console_tables(files):
 def test_what_only_the_user_can_mend_is_a_user_error(tmp_path, call):
     with pytest.raises(UserError, match="no such folder"):
         call(tmp_path / "nowhere")
+
+
+def test_notes_that_tables_share_stand_once_on_the_console(files):
+    console = Console(file=io.StringIO(), width=200)
+    for shown in console_table(files["report.md"].parent):
+        console.print(shown)
+    text = console.file.getvalue()
+    assert text.count("Time and updates are means") == 1
+    assert text.index("Of several tables:") < text.index("Time and updates are means")
 
 
 def test_a_report_needs_no_training_code(files):
@@ -383,6 +407,20 @@ def test_a_row_of_chosen_pairs_looks_like_the_row_it_belongs_to(many):
     assert len({(look.colour, look.marker) for look in looks.values()}) == len(MANY)
 
 
+def test_a_method_keeps_its_look_whatever_stands_beside_it():
+    def looks(*labels):
+        runs = [(f"r{i}", label, 5.0, 0) for i, label in enumerate(labels)]
+        rows = tables(runs, [result(run, label, [0.5]) for run, label, *_ in runs])[0].rows
+        return figures.styles(rows)
+
+    assert list(looks(*reversed(figures.PLACES)).items()) == list(reversed(looks(*figures.PLACES).items()))
+    few, more = looks("mine", "lsm"), looks("unet", "sop", "lsm", "mine")
+    assert (few["lsm"], few["mine"]) == (more["lsm"], more["mine"])
+    every = looks(*(f"new_{i}" for i in range(40)), *figures.PLACES)
+    assert {label: every[label] for label in figures.PLACES} == looks(*figures.PLACES)
+    assert len({(look.colour, look.marker) for look in every.values()}) == 51
+
+
 def test_the_legend_of_many_rows_stays_inside_the_figure_and_below_the_axes(many):
     figure = figures.curves(many)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -405,7 +443,7 @@ def test_titles_of_many_columns_do_not_touch():
         "floor (copy of the input)",
         "a_word_of_25_letters_or_so",
     ]
-    figure = figures.panel([figures.Translations(title, image) for title in titles], [0])
+    figure = figures.panel([figures.Translations(title, image) for title in titles], ["0"])
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     boxes = [axes.title.get_window_extent(renderer) for axes in figure.axes]

@@ -77,6 +77,13 @@ def test_the_best_of_two_floors_is_the_bar_and_equal_to_it_is_no_better():
         assert cell([table], "lsm", 5.0).at_floor
 
 
+def test_the_best_below_the_floor_is_not_emphasised():
+    runs = [("a", "lsm", 5.0, 0), ("b", "sop", 5.0, 0), ("f", "floor", None, None)]
+    results = [result("a", "lsm", [0.3]), result("b", "sop", [0.2]), result("f", "floor", [0.4], kind="constant")]
+    found = cell(tables(runs, results), "lsm", 5.0)
+    assert (found.best, found.at_floor, found.rank) == (False, True, 1)
+
+
 def test_a_method_alone_is_not_called_best_and_ties_are_shared():
     assert not cell(tables(LSM, [result("a0", "lsm", [0.5])]), "lsm", 5.0).best
     found = tables(TWO, [result("a", "lsm", [0.5]), result("b", "baseline", [0.5 + 1e-12])])

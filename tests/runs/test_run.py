@@ -85,7 +85,7 @@ def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp
         assert panel["target"].shape == panel["prediction"].shape
         # Landmarks are drawn over enlarged pictures of their source.
         assert (panel["source"].shape == panel["target"].shape) != config.dataset.domains["y"].is_vector
-        assert panel["index"].tolist() == split["test"][: len(panel["index"])]
+        assert len(set(panel["index"].tolist()) & set(split["test"])) == len(panel["index"]) == min(6, count)
     rows = list(csv.DictReader((folder / "log.csv").open())) if result.cost["epochs"] else []
     assert len(rows) == result.cost["epochs"]
     if rows:

@@ -19,6 +19,7 @@ from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.reports.report import write_report
 from lsmbench.runs.config import Machine, RunConfig, config_from_dict
+from lsmbench.runs.pictures import spread
 from lsmbench.runs.results import Result, write_json
 from lsmbench.runs.run import data_of, execute, method_of
 from tests.ranks import executed
@@ -66,6 +67,39 @@ def test_a_run_with_three_views_scores_every_test_set_by_unit(tmp_path: Path) ->
     saved = json.loads((tmp_path / result.id / "supervision.json").read_text())
     assert set(saved["groups"]) == {"x+y+z", "x+y", "x+z", "x", "y", "z"}
     assert saved["pools"]["photos"] == [66, 78]
+    assert scores["elsewhere", "y", "iou"].names == [f"P{unit}/{i}.png" for unit in (16, 17) for i in range(3)]
+    assert [saved["names"][number] for number in ("0", "65", "66", "89")] == [
+        "P00/0.png", "P21/2.png", "sample 66", "P29/2.png",
+    ]  # fmt: skip
+    with np.load(tmp_path / result.id / "panel.npz") as panel:
+        assert dict(zip(panel["index"].tolist(), panel["name"].tolist(), strict=True)) == {
+            number: saved["names"][str(number)] for number in range(30, 36)
+        }
+
+
+def test_test_samples_that_training_has_too_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = Triples.pools
+
+    def pools(self: Triples, seed: int | None = None) -> tuple[Pool, ...]:
+        made = apart(self, seed)
+        made[0].views["x"][[31, 34]] = made[3].views["x"][[5, 5]]  # two test samples are a photo without a mask
+        made[0].views["x"][33] = made[0].views["x"][26]  # validation samples are not learnt from
+        made[1].views["x"][12:14] = made[0].views["x"][:2]
+        return made
+
+    assert "in_training" not in execute(config("floor"), tmp_path, CPU).dataset
+    monkeypatch.setattr(Triples, "pools", pools)
+    result = execute(config("floor"), tmp_path, CPU)
+    assert Result.load(tmp_path / result.id).dataset["in_training"] == {"test": [31, 34], "elsewhere": [48, 49]}
+
+
+def test_samples_that_are_drawn_are_spread_over_all_and_over_their_units() -> None:
+    assert spread(list(range(600)), 6).tolist() == [50, 150, 250, 350, 450, 550]
+    assert spread(list("abc"), 6).tolist() == [0, 1, 2]
+    # Of nine patients with ten slices six, each by a slice of its middle.
+    assert spread([i // 10 for i in range(90)], 6).tolist() == [5, 25, 35, 55, 65, 85]
+    # Of two patients, one with a single slice, as many slices as there can be.
+    assert spread(["a"] + 20 * ["b"], 6).tolist() == [0, 3, 7, 11, 15, 19]
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("floor", "fcn8s")])
@@ -183,14 +217,16 @@ def test_toys_end_alike_on_one_and_two_devices(method: str, dataset: str, tmp_pa
             torch.testing.assert_close(first[key], value, rtol=0, atol=1e-6)
 
 
-def test_samples_that_nothing_can_be_scored_on_are_refused(tmp_path: Path) -> None:
+def test_without_validation_samples_the_last_weights_are_tested(tmp_path: Path) -> None:
     class Without(Triples):
         def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
             first, *others = super().pools(seed)
             return (replace(first, parts={part: rows for part, rows in first.parts.items() if part != "val"}), *others)
 
-    with pytest.raises(UserError, match="no validation sample has both x and y"):
-        execute(replace(config("three"), dataset=Without()), tmp_path, CPU)
+    result = execute(replace(config("three"), dataset=Without()), tmp_path, CPU)
+    assert (result.selection["rule"], result.validation) == ("last", None)
+    assert "there is no validation pair to select by: the last weights are tested" in result.warnings
+    assert result.scores
 
 
 def test_a_unit_on_two_sides_of_the_split_is_refused_before_training(tmp_path: Path) -> None:

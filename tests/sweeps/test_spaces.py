@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from lsmbench.benchmarks import grid as grids
+from lsmbench.definitions import folders_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import options_of
-from lsmbench.runs.config import folders_of
 from lsmbench.sweeps import space as spaces
 from lsmbench.sweeps.space import Space, distributions, load, start
 
