@@ -79,7 +79,9 @@ def contact_sheet(
             pen.text((at, top + LINE), view if picture is not None else f"no {view}", fill=SOFT, font=font)
             if picture is not None:
                 sheet.paste(fitted(Picture.fromarray(picture)), (at, top + 2 * LINE))
-    legends = [entry for view in order for entry in dataset.domains[view].legend()]
+    domains = [dataset.domains[view] for view in order]
+    # Of two classes one is laid over the photo: that says itself.
+    legends = [entry for domain in domains if domain.label_count != 2 for entry in domain.legend()]
     return with_legend(sheet, legends[:_MOST_ENTRIES]) if legends else sheet
 
 

@@ -209,7 +209,7 @@ class PictureFolder(Dataset):
         Raises:
             UserError: As `load` and `split`.
         """
-        found, arrays = self._read()
+        found, arrays = self._read
         sorts = _sorts(found.samples)
         units = {name: self._units_of(samples, Findings()) for name, samples in sorts.items()}
         names = {name: _names(found.root, samples) for name, samples in sorts.items()}
@@ -234,7 +234,7 @@ class PictureFolder(Dataset):
 
     def units(self) -> NDArray[np.generic] | None:
         """The unit of each pair, by the option `unit`; `None` if there is none."""
-        return self._units_of(_sorts(self._find(Findings()).samples)["samples"], Findings())
+        return self._units_of(_sorts(self._read[0].samples)["samples"], Findings())
 
     def _units_of(self, samples: Sequence[Sample], findings: Findings) -> NDArray[np.generic] | None:
         """The unit of each sample; `None` if every sample is its own. Names that say no unit are a problem."""
@@ -327,7 +327,7 @@ class PictureFolder(Dataset):
         Raises:
             UserError: As `load`.
         """
-        domain, kind, reading = self.domains[self.source], self._read()[0].kind, self.reading
+        domain, kind, reading = self.domains[self.source], self._read[0].kind, self.reading
         convert, half = self._reading.channels > 0, kind == "sides"
         if self.source == "y":  # the other half, and the other range
             side: Literal["x_left", "x_right"] = "x_left" if reading.side_by_side == "x_right" else "x_right"
@@ -346,11 +346,11 @@ class PictureFolder(Dataset):
 
     def evaluation_views(self) -> Mapping[str, Stored]:
         """`labels` of the pairs, where photos are judged: the true labels, uint8 (N, size, size), 255 where void."""
-        return {"labels": Computed(len(self._colours), self._labels)} if self.truths else {}
+        return {"labels": Computed(len(self._arrays["y"]), self._labels)} if self.truths else {}
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         maps = cast(LabelMaps, self._label_maps)
-        colours = torch.from_numpy(np.array(self._colours[rows], np.uint8))
+        colours = torch.from_numpy(np.array(self._arrays["y"][rows], np.uint8))
         labels: NDArray[np.uint8] = maps.palette.decode(colours, void=True).numpy()
         return labels
 
@@ -368,23 +368,19 @@ class PictureFolder(Dataset):
 
     @cached_property
     def _facts(self) -> _Facts:
-        return self._facts_of(*self._read())
+        return self._facts_of(*self._read)
 
     @cached_property
     def _label_maps(self) -> LabelMaps | None:
         return self._find_label_maps()
 
-    @cached_property
-    def _colours(self) -> NDArray[np.generic]:
-        """View `y` of the pairs; kept, since labels are asked for batch by batch."""
-        return self._arrays["y"]
-
     @property
     def _arrays(self) -> Arrays:
-        return self._read()[1]
+        return self._read[1]
 
+    @cached_property
     def _read(self) -> tuple[Found, Arrays]:
-        """The folder's files, and its arrays as `_stack` makes them."""
+        """Files and arrays (`_stack`) of the folder; read once, so that a run sees one state of them."""
         findings = Findings()
         found = self._find(findings)
 

@@ -25,6 +25,7 @@ from lsmbench.errors import UserError
 from lsmbench.methods.base import Method, MethodConfig
 from lsmbench.methods.phases import Stage
 from lsmbench.metrics import MeanSquaredError, SampleMetric
+from lsmbench.networks.surroundings import resized, surroundings, tents
 from lsmbench.options import option
 
 _PIXELS = 32
@@ -290,14 +291,14 @@ class Ridge(Method):
 
     def _pixels_of(self, views: Tensor, side: int) -> Tensor:
         """Features of each pixel, float32 (B, D, side, side)."""
-        position = _tents(side, views.device)[None].expand(len(views), -1, -1, -1)
+        position = tents(side, views.device)[None].expand(len(views), -1, -1, -1)
         if self.config.features in encoders.ENCODERS:
             parts = [
-                torch.cat([_resized(level, side) for level in maps[:3]], 1)
+                torch.cat([resized(level, side) for level in maps[:3]], 1)
                 for maps in encoders.encode(self.config.features, views)
             ]
             return torch.cat([torch.cat(parts), position], 1)
-        return torch.cat([_surroundings(_resized(_channels(self.domains[self.source], views), side)), position], 1)
+        return torch.cat([surroundings(resized(_channels(self.domains[self.source], views), side)), position], 1)
 
     # Targets ----------------------------------------------------------------------------------------------------------
 
@@ -372,7 +373,7 @@ class Ridge(Method):
                 return _as_view(domain, flat)
             side = int(kept["side"])
             values = flat.reshape(len(flat), -1, side, side)
-        values = _resized(values.float(), domain.shape[-1])
+        values = resized(values.float(), domain.shape[-1])
         if not domain.label_count:
             return values.clamp(0, 1)
         background = values[:, :1] - kept["lift"]
@@ -505,55 +506,3 @@ def _as_view(domain: Domain, flat: Tensor) -> Tensor:
     if isinstance(domain, Category):
         return domain.decide(flat)
     return flat.reshape(len(flat), -1, 2).float().clamp(0, 1)
-
-
-def _resized(maps: Tensor, side: int) -> Tensor:
-    """Maps (B, C, H, W) at another side: means of areas if smaller, bilinear if larger."""
-    if maps.shape[-2:] == (side, side):
-        return maps
-    if side < maps.shape[-1]:
-        return F.adaptive_avg_pool2d(maps, side)
-    return F.interpolate(maps, (side, side), mode="bilinear")
-
-
-def _tents(side: int, device: torch.device, count: int = 8) -> Tensor:
-    """Products of tent functions of row and column, (count², side, side); they add up to 1 in every pixel."""
-    places = torch.linspace(0, count - 1, side, device=device)
-    tents = (1 - (places[:, None] - torch.arange(count, device=device)).abs()).clamp_min(0)
-    return torch.einsum("ya,xb->abyx", tents, tents).flatten(0, 1)
-
-
-def _blurred(maps: Tensor, sigma: float) -> Tensor:
-    """Maps (B, C, H, W) blurred by a Gaussian of `sigma` pixels, the border repeated."""
-    reach = min(int(3 * sigma + 0.5), maps.shape[-1] - 1)
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1, device=maps.device) ** 2) / (2 * sigma**2)).float()
-    kernel = (kernel / kernel.sum()).expand(maps.shape[1], 1, 1, -1)
-    rows = F.conv2d(F.pad(maps, (reach, reach, 0, 0), "replicate"), kernel, groups=maps.shape[1])
-    columns = kernel.transpose(2, 3)
-    return F.conv2d(F.pad(rows, (0, 0, reach, reach), "replicate"), columns, groups=maps.shape[1])
-
-
-def _surroundings(maps: Tensor) -> Tensor:
-    """What each pixel of maps (B, C, H, W) has around it: (B, 8·C + 192, H, W)."""
-    copies = [maps, *(_blurred(maps, sigma) for sigma in (1, 2, 4, 8))]
-    deviations = [
-        (_blurred(maps.square(), sigma) - copies[place].square()).clamp_min(0).sqrt()
-        for place, sigma in ((1, 1), (2, 2), (3, 4))
-    ]
-    found = [*copies, *deviations]
-    filters, shifts = _filters(maps.shape[1])
-    for seen, spread in ((maps, 1), (copies[2], 2)):
-        padded = F.pad(seen - 0.5, (2 * spread,) * 4, "replicate")
-        answers = F.conv2d(padded, filters.to(maps.device), shifts.to(maps.device), dilation=spread).relu()
-        found += [answers, _blurred(answers, 2)]
-    return torch.cat(found, 1)
-
-
-@cache
-def _filters(channels: int) -> tuple[Tensor, Tensor]:
-    """48 random 5×5 filters of norm 1 that see little of the mean, and shifts; the same for all seeds."""
-    rng = np.random.default_rng(5)
-    filters = torch.from_numpy(rng.standard_normal((48, channels, 5, 5)))
-    filters = filters - 0.8 * filters.mean((2, 3), keepdim=True)
-    filters = filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
-    return filters.float(), torch.from_numpy(0.1 * rng.standard_normal(48)).float()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lsmbench.benchmarks.plan import BENCHMARK, Unit
 from lsmbench.errors import UserError
+from lsmbench.reports import folds
 from lsmbench.reports.frame import FINISHED, read_benchmark
 from lsmbench.runs.config import Machine
 from lsmbench.runs.model import has_weights
@@ -144,20 +145,10 @@ def _cells(done: pd.DataFrame, unit: Unit) -> list[_Cell]:
         paired = cast(float, n)
         amount = "every N (no pairs)" if math.isnan(paired) else f"N = {unit.amount(paired)}"
         homes = tuple(home for home in runs["folder"] if has_weights(home))
-        if not math.isnan(score := _score(runs)):
+        # As the report's tables have it: the mean over seeds, the folds of a seed joined.
+        if not math.isnan(score := float(folds.pooled(runs)["value"].mean(skipna=False))):
             cells.append(_Cell(str(label), amount, score, runs, homes))
     return cells
-
-
-def _score(runs: pd.DataFrame) -> float:
-    """Mean over seeds; the folds of a seed are one set of samples, unless their score is no mean over samples."""
-    seeds = []
-    for _, those in runs.groupby("seed", dropna=False):
-        if those["pooled"].any():
-            seeds.append(float(those["value"].mean()))
-        else:
-            seeds.append(float(pd.Series([v for score in those["score"] for v in score.values]).mean()))
-    return float(pd.Series(seeds).mean())
 
 
 def _text(cell: _Cell) -> str:
