@@ -433,7 +433,7 @@ def _entries(
     shown = [
         (lettered(name if len(name) <= _CLASS_LETTERS else name[: _CLASS_LETTERS - 1] + "…"), c) for name, c in classes
     ]
-    wide = _SWATCH + 0.2 + max(_inches(name, font) for (name, font), _ in shown)
+    wide = _SWATCH + 0.3 + max(_inches(name, font) for (name, font), _ in shown)
     across = min(len(shown), max(1, int((width - left) / wide)))
     down = math.ceil(len(shown) / across)
     return [(name, font, colour, left + i // down * wide, i % down) for i, ((name, font), colour) in enumerate(shown)]
