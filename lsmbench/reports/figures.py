@@ -194,7 +194,7 @@ def panel(columns: Sequence[Translations], samples: Sequence[str], classes: Sequ
     below = gap + (0.17 if any(column.scores for column in columns) else 0.0)
     width = left + len(columns) * (size + gap)
     entries = _entries(classes, left, width)
-    foot = 0.04 + _LEGEND_LINE * (1 + max(line for *_, line in entries)) if entries else 0.0
+    foot = 0.04 + _LEGEND_LINE * (1 + max(place for *_, place in entries)) if entries else 0.0
     height = top + len(samples) * (size + below) + foot
     grid = {"left": left / width, "right": 1 - gap / width, "top": 1 - top / height, "bottom": (below + foot) / height}
     grid |= {"wspace": gap / size, "hspace": below / size}
@@ -224,8 +224,8 @@ def panel(columns: Sequence[Translations], samples: Sequence[str], classes: Sequ
                 fontproperties=FontProperties(fname=font, size=_LABEL_POINTS),
             )  # fmt: skip
         figure.text((left - 0.09) / width, 1 - (top - 0.125) / height, "sample", ha="right", fontsize=8, color=SOFT)
-        for name, font, colour, x, line in entries:
-            middle = foot - _LEGEND_LINE * (line + 0.5)
+        for name, font, colour, x, place in entries:
+            middle = foot - _LEGEND_LINE * (place + 0.5)
             figure.add_artist(
                 Rectangle(
                     (x / width, (middle - _SWATCH / 2) / height), _SWATCH / width, _SWATCH / height, linewidth=0.8,
