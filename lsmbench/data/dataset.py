@@ -94,6 +94,14 @@ class Dataset(ABC):
         """
         return {}
 
+    @property
+    def beside(self) -> dict[str, str]:
+        """Views that methods which ask for them are shown beside another view, wherever a sample has both.
+
+        E.g. `{"label": "y"}`: the class of a sample whose `y` is shown. Supervision neither hides nor counts them.
+        """
+        return {}
+
     def __post_init__(self) -> None:
         """Checks the options that datasets have in common; override to check others besides.
 
@@ -252,7 +260,7 @@ def pools_of(dataset: Dataset, seed: int | None = None) -> Pools:
     """
     pools = dataset.pools(seed)
     hidden = {view for pool in pools for view in pool.views} - dataset.domains.keys()
-    found = Pools(pools, f"dataset {dataset.name}", hidden)
+    found = Pools(pools, f"dataset {dataset.name}", hidden, dataset.beside)
     found.check(dataset.domains)
     return found
 

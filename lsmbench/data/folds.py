@@ -151,4 +151,4 @@ def _with_parts(pools: Pools, parts: dict[str, Numbers]) -> Pools:
         own = {name: n[(n >= start) & (n < start + len(pool))] - start for name, n in parts.items()}
         kept = {name: rows for name, rows in pool.parts.items() if name not in parts}
         made.append(replace(pool, parts={name: rows for name, rows in {**own, **kept}.items() if len(rows)}))
-    return Pools(made, pools.origin, pools.hidden)
+    return pools.of(made)

@@ -355,8 +355,9 @@ class DataModule(L.LightningDataModule):
         seen: dict[ViewSet, list[Numbers]] = {}
         for shown, numbers in self.supervision.groups.items():
             taken = tuple(view for view in shown if view in self.learner.views)
-            if taken in self.learner.uses:
-                seen.setdefault(taken, []).append(numbers)
+            for told, some in self.pools.with_beside(taken, numbers, self.learner.views).items():
+                if told in self.learner.uses:
+                    seen.setdefault(told, []).append(some)
         return {shown: np.sort(np.concatenate(numbers)) for shown, numbers in seen.items()}
 
     @property

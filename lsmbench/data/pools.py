@@ -104,15 +104,23 @@ class Pools:
         pools: In order; at least one.
         origin: Who gives them, for messages, e.g. `dataset sit`.
         hidden: Views that only evaluations read; no sample counts as showing them.
+        beside: Views that are shown wherever another one is, as `Dataset.beside`; no sample counts as showing them.
 
     Raises:
         UserError: If names are given twice, or a unit lies in several parts.
     """
 
-    def __init__(self, pools: Sequence[Pool], origin: str = "dataset", hidden: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        origin: str = "dataset",
+        hidden: Iterable[str] = (),
+        beside: Mapping[str, str] | None = None,
+    ) -> None:
         self.pools = tuple(pools)
         self.origin = origin
         self.hidden = frozenset(hidden)
+        self.beside = dict(beside or {})
         names = [pool.name for pool in self.pools]
         if len(set(names)) < len(names):
             raise UserError(f"{origin}: expected pools of different names, found {', '.join(names)}.")
@@ -143,7 +151,11 @@ class Pools:
 
     def extended(self, more: Sequence[Pool]) -> Pools:
         """These pools and more, whose samples are numbered after those of these."""
-        return Pools((*self.pools, *more), self.origin, self.hidden) if more else self
+        return self.of((*self.pools, *more)) if more else self
+
+    def of(self, pools: Sequence[Pool]) -> Pools:
+        """Other pools, of whose views the same is known."""
+        return Pools(pools, self.origin, self.hidden, self.beside)
 
     # What there is ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +167,7 @@ class Pools:
     @property
     def views(self) -> tuple[str, ...]:
         """All views that samples can show, in alphabetical order."""
-        return tuple(sorted({view for pool in self.pools for view in pool.views} - self.hidden))
+        return tuple(sorted({view for pool in self.pools for view in self.shown_by(pool)}))
 
     @property
     def test_sets(self) -> tuple[str, ...]:
@@ -163,7 +175,11 @@ class Pools:
         return tuple(dict.fromkeys(part for pool in self.pools for part in pool.parts if part not in (TRAIN, VAL)))
 
     def shown_by(self, pool: Pool) -> ViewSet:
-        """The views that a pool's samples can show to a method."""
+        """The views that a pool's samples can show to a method, without those beside them."""
+        return tuple(sorted(set(pool.views) - self.hidden - self.beside.keys()))
+
+    def _told_by(self, pool: Pool) -> ViewSet:
+        """The views that a method can be told of a pool's samples."""
         return tuple(sorted(set(pool.views) - self.hidden))
 
     def part(self, name: str) -> Numbers:
@@ -228,6 +244,25 @@ class Pools:
         owners = self._pool_of(numbers)
         return [numbers[owners == k] for k in range(len(self.pools)) if (owners == k).any()]
 
+    def with_beside(self, shown: ViewSet, numbers: Numbers, wanted: Iterable[str]) -> dict[ViewSet, Numbers]:
+        """Samples by the views that are shown of them and the wanted views beside these.
+
+        Args:
+            shown: What is shown of all of the samples.
+            numbers: The samples.
+            wanted: Names of views.
+        """
+        found = {shown: numbers}
+        for view in wanted:
+            if self.beside.get(view) in shown:
+                parts = {views: self.has(view, some) for views, some in found.items()}
+                found = {
+                    key: found[views][has == there]
+                    for views, has in parts.items()
+                    for there, key in ((True, tuple(sorted((*views, view)))), (False, views))
+                }
+        return {views: some for views, some in found.items() if len(some)}
+
     def views_at(self, number: int) -> tuple[str, ...]:
         """All views that a sample has, those included that only evaluations read."""
         return tuple(self.pools[int(self._pool_of(np.array([number]))[0])].views)
@@ -240,7 +275,7 @@ class Pools:
         """
         for pool in self.pools:
             place = f"{self.origin}, " if len(self.pools) == 1 else f"{self.origin}, pool {pool.name}, "
-            for view in self.shown_by(pool):
+            for view in self._told_by(pool):
                 if view not in domains:
                     raise UserError(f"{place}view {view}: expected one of {', '.join(domains)}.")
                 domains[view].check(np.asarray(pool.views[view]), f"{place}view {view}")
@@ -258,7 +293,7 @@ class Pools:
             for part in pool.parts.values():
                 digest.update(f"{len(part)}:".encode())
                 digest.update(np.ascontiguousarray(part, dtype=np.int64).data)
-            for view in self.shown_by(pool):
+            for view in self._told_by(pool):
                 array = np.ascontiguousarray(pool.views[view])
                 digest.update(f"{view}:{domains[view]!r}:{array.dtype}:{array.shape}".encode())
                 digest.update(array.data)

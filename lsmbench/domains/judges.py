@@ -1,18 +1,29 @@
-"""Segmenters: networks that users bring, to classify the pixels of generated photos."""
+"""Judges: networks that turn predicted views into what is compared with the truth.
+
+A segmenter, which users bring, classifies the pixels of photos. A classifier, which lsmbench trains itself on labelled
+samples of a domain, tells the class of whole images.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import PlainSerializer, SkipValidation
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.errors import UserError
 from lsmbench.imagenet import MEAN, SD
+from lsmbench.networks.classifier import ConvClassifier
 
 _HOW = (
     "Name a TorchScript file, segmenter=model.pt, or a segmentation network of torchvision with a file of its weights, "
@@ -111,3 +122,136 @@ def _load(spec: str, classes: int, digest: str) -> nn.Module:
     for parameter in network.parameters():  # scripted modules have no requires_grad_ of their own
         parameter.requires_grad_(False)
     return network.eval()
+
+
+Weights = Mapping[str, NDArray[np.generic]]
+"""A classifier's parameters and buffers by name, and `correct`, which real test images it tells right, bool (M,)."""
+
+CORRECT = "correct"
+
+_RECIPE = 1
+"""Raise this whenever the same data gives other weights."""
+_UPDATES, _BATCH, _RATE = 2400, 128, 4e-3
+_TURN, _SCALE, _SHIFT = math.radians(10), 0.1, 2 / 28
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier of whole images that lsmbench trained on labelled images of the same domain.
+
+    Two are equal if they learnt from the same data by the same recipe.
+
+    Attributes:
+        classes: What each class is called.
+        digest: First 16 hex digits of a SHA-256 over the data and the recipe (`recipe`).
+        weights: Gives the weights, and trains them first where that has not been done.
+    """
+
+    classes: tuple[str, ...]
+    digest: str
+    weights: Annotated[
+        Callable[[], Weights] | None, SkipValidation, PlainSerializer(lambda _: None, when_used="json")
+    ] = field(default=None, repr=False, compare=False)
+
+    @torch.no_grad()
+    def labels(self, images: Tensor) -> Tensor:
+        """Tells the class of images.
+
+        Args:
+            images: (B, C, S, S) in [0, 1].
+
+        Returns:
+            Class numbers, int64 (B,).
+        """
+        network = _restored(self).to(images.device)
+        said: Tensor = network(images).argmax(1)
+        return said
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Which of the domain's real test images it tells right, (M,); their mean is the ceiling of its verdicts."""
+        return np.asarray(self._known()[CORRECT], np.bool_)
+
+    def _known(self) -> Weights:
+        if self.weights is None:
+            raise UserError(
+                "this classifier's weights are not kept with a run: it judges a dataset's test, and not files."
+            )
+        return self.weights()
+
+
+@lru_cache(maxsize=2)
+def _restored(judge: Classifier) -> nn.Module:
+    """The network, in evaluation mode."""
+    known = {name: torch.from_numpy(np.array(value)) for name, value in judge._known().items() if name != CORRECT}
+    first, last = known["features.0.0.weight"], known["head.3.bias"]
+    side = int(known.pop("side"))
+    network = ConvClassifier(first.shape[1], side, len(last), first.shape[0])
+    network.load_state_dict(known)
+    return network.requires_grad_(False).eval()
+
+
+def recipe(images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], classes: int, *tests: NDArray[Any]) -> str:
+    """The digest of what a classifier learns from, how, and what it is tested on."""
+    digest = hashlib.sha256(repr((_RECIPE, classes, _UPDATES, _BATCH, _RATE, images.shape)).encode())
+    for array in (images, np.asarray(labels, np.int64), *tests):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def trained(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    test_images: NDArray[np.uint8],
+    test_labels: NDArray[np.integer[Any]],
+    classes: int,
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> Weights:
+    """Trains a classifier; on one machine with one number of threads always the same.
+
+    Cross-entropy, Adam with one cycle of the learning rate, 2,400 updates of 128 images that are rotated by at most
+    10°, scaled by .9 to 1.1 and shifted by at most 2 of 28 px.
+
+    Args:
+        images: (N, C, S, S).
+        labels: (N,).
+        test_images: (M, C, S, S).
+        test_labels: (M,).
+        classes: Number of classes.
+        tell: Is told after each update how many there were, and of how many.
+    """
+    channels, side = images.shape[1], images.shape[-1]
+    known, truth = torch.from_numpy(np.array(images)), torch.from_numpy(np.asarray(labels, np.int64))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = ConvClassifier(channels, side, classes)
+        optimizer = torch.optim.Adam(network.parameters(), _RATE)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_UPDATES)
+        order = torch.zeros(0, dtype=torch.int64)
+        with torch.enable_grad():
+            for update in range(_UPDATES):
+                while len(order) < _BATCH:
+                    order = torch.cat([order, torch.randperm(len(known))])
+                chosen, order = order[:_BATCH], order[_BATCH:]
+                loss = F.cross_entropy(network(_moved(known[chosen].float() / 255)), truth[chosen])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                rate.step()
+                tell(update + 1, _UPDATES)
+        network.eval()
+        with torch.no_grad():
+            parts = torch.from_numpy(np.array(test_images)).split(500)
+            said = torch.cat([network(part.float() / 255).argmax(1) for part in parts])
+    weights: dict[str, NDArray[np.generic]] = {k: v.numpy() for k, v in network.state_dict().items()}
+    return {**weights, "side": np.array(side), CORRECT: said.numpy() == np.asarray(test_labels, np.int64)}
+
+
+def _moved(images: Tensor) -> Tensor:
+    """Images rotated, scaled and shifted at random, (B, C, S, S); what comes in from outside is 0."""
+    drawn = torch.rand(len(images), 4) * 2 - 1
+    turn, scale, shift = drawn[:, 0] * _TURN, 1 + drawn[:, 1] * _SCALE, drawn[:, 2:] * 2 * _SHIFT
+    cos, sin = turn.cos() / scale, turn.sin() / scale
+    maps = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
