@@ -248,26 +248,35 @@ class PictureFolder(Dataset):
     def split(self, count: int, seed: int | None) -> Split:
         """The folder's own parts, or 70/10/20.
 
+        What is too little to be divided in three is trained on first of all, then tested, then validated with: of two
+        pairs one is trained on and one tested; a single one is trained on.
+
         Args:
             count: Number of pairs.
             seed: Seed of the order in which samples are drawn; `None`: a fixed seed.
 
         Raises:
-            UserError: If a part would be empty.
+            UserError: If several pairs are all of one unit.
         """
-        parts = self._facts.parts
-        seed = _SEED if seed is None else seed
+        parts, unit = self._facts.parts, self.units()
+        rng = np.random.default_rng((_SEED if seed is None else seed, 7))
         if parts is None:
-            return super().split(count, seed)
+            units = np.arange(count) if unit is None else np.unique(unit)
+            if len(units) > 2:
+                return super().split(count, _SEED if seed is None else seed)
+            if len(units) == 1 < count:
+                raise UserError(
+                    f"{self._folder()}: all {count} pairs are of one unit, {units[0]}, so that a test would be on what "
+                    f"was trained with. Look whether unit={self._unit} is right; if each file stands for itself, leave "
+                    "it out."
+                )
+            drawn = rng.permutation(units)
+            of = units if unit is None else unit
+            return Split(*(np.flatnonzero(np.isin(of, some)) for some in (drawn[:1], drawn[2:], drawn[1:])))
         train, val, test = (np.flatnonzero(parts == part) for part in range(3))
-        rng = np.random.default_rng((seed, 7))
         if len(val) == 0 and len(train):
-            unit = self.units()
             one_each = train if unit is None else np.unique(unit[train])
-            if len(one_each) < 2:
-                what = "sample" if unit is None else "unit"
-                raise UserError(f"{self._folder()}: train/ holds one {what}, so that none can be drawn for validation.")
-            drawn = rng.permutation(one_each)[: max(1, len(one_each) // 8)]
+            drawn = rng.permutation(one_each)[: max(1, len(one_each) // 8) if len(one_each) > 1 else 0]
             taken = np.isin(train if unit is None else unit[train], drawn)
             val, train = (drawn if unit is None else train[taken]), train[~taken]
         # A run may use only the first validation samples: shuffled, so that these are not neighbours.
