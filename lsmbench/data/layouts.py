@@ -33,6 +33,7 @@ PARTS = ("train", "val", "test")
 
 Kind = Literal["masks", "pts", "csv", "images", "sides"]
 Role = Literal["", "x", "masks", "images", "pts"]
+_TARGETS: tuple[Role, ...] = ("masks", "images", "pts")
 
 _PART_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -309,16 +310,14 @@ class _Finder:
             )
         shelves = {part: _Shelf(part) for part in parts or [""]}
         outside = {place.role for _, place in placed if parts and not place.part}
-        if "x" in outside and outside & {"masks", "images", "pts"}:
+        if "x" in outside and outside & set(_TARGETS):
             raise UserError(
                 f"{self.root}: two layouts fit: {all_of([f'{part}/' for part in parts])}, and folders beside them that "
                 f"belong to no part. Move one of both out of {self.root}."
             )
+        undivided = _Shelf("")
         for path, place in placed:
-            if place.part not in shelves:
-                self._leave(path, f"beside {parts[0]}/, and in no part")
-                continue
-            shelf = shelves[place.part]
+            shelf = shelves.get(place.part, undivided)
             if path.name.casefold() == _TABLE:
                 if "/" in place.name or place.role:
                     self._leave(path, f"{_TABLE} in a folder where it is not looked for")
@@ -328,7 +327,77 @@ class _Finder:
                 shelf.roles.setdefault(place.role, {}).setdefault(place.folder, []).append(File(path, place.name))
             else:
                 shelf.loose.append(File(path, place.name))
-        return list(shelves.values())
+        divided = list(shelves.values())
+        for path in self._share_out(undivided, divided):
+            self._leave(path, f"beside {parts[0]}/, and in no part")
+        return divided
+
+    def _share_out(self, undivided: _Shelf, shelves: list[_Shelf]) -> list[Path]:
+        """Gives what lies in no part to the parts of its counterparts, as `masks/` beside `images/train`.
+
+        A folder is shared out by the names of its files, if it is what the parts lack: annotations for their pictures,
+        or pictures for their annotations. A file without a counterpart is given to the first part, which is train.
+
+        Returns:
+            The files that belong to no part.
+
+        Raises:
+            UserError: If a file belongs to several parts.
+        """
+        pictures = [self._pictures(shelf, True) for shelf in shelves]
+        targets = [[f for role in _TARGETS for f in shelf.of(role)] for shelf in shelves]
+        left = [f.path for f in undivided.loose]
+        for role, folders in undivided.roles.items():
+            own, others = (pictures, targets) if role == "x" else (targets, pictures)
+            for folder, files in folders.items():
+                if (
+                    self.sides
+                    or any(own)
+                    or not any(others)
+                    or not self._share_folder(role, folder, files, shelves, others)
+                ):
+                    left += [f.path for f in files]
+        if undivided.table is not None:
+            if self.sides or not any(pictures) or any(shelf.table for shelf in shelves):
+                left.append(undivided.table)
+            else:
+                for shelf in shelves:
+                    shelf.table = undivided.table
+        return sorted(left)
+
+    def _share_folder(
+        self, role: Role, folder: str, files: list[File], shelves: list[_Shelf], others: list[list[File]]
+    ) -> bool:
+        """Shares a folder's files out; leaves it, and returns `False`, if neither names nor words speak for that."""
+        homes: dict[str, list[_Shelf]] = {}
+        for shelf, some in zip(shelves, others, strict=True):
+            for key in dict.fromkeys(f.key for f in some):
+                homes.setdefault(key, []).append(shelf)
+        keys = [f.key for f in files]
+        sides = (keys, list(homes)) if role == "x" else (list(homes), keys)
+        pairs = pair(*sides, self.pairing, str(self.root))[1]
+        counterpart = pairs if role == "x" else {y: x for x, y in pairs.items()}
+        if not pairs and not any(shelf.roles for shelf in shelves):
+            return False
+        torn = [f for f in files if len(homes.get(counterpart.get(f.key, ""), ())) > 1]
+        if torn:
+            parts = [shelf.part for shelf in homes[counterpart[torn[0].key]]]
+            raise UserError(
+                f"{self.root}: {folder}/ is not divided into parts, and {len(torn)} of its names occur in several "
+                f"({few([f.name for f in torn], 3)} in {all_of([f'{part}/' for part in parts])}), so that a file could "
+                f"belong to either. Divide it alike, into {all_of([f'{folder}/{shelf.part}/' for shelf in shelves])}; "
+                "or give each file a name of its own."
+            )
+        for f in files:
+            shelf = homes[counterpart[f.key]][0] if f.key in counterpart else shelves[0]
+            shelf.roles.setdefault(role, {}).setdefault(folder, []).append(f)
+        alone = sum(f.key not in counterpart for f in files)
+        rest = f"; {alone} of {len(files)} have none, and are trained on" if alone and role != "pts" else ""
+        self.findings.notes.append(
+            f"{self.root}: {folder}/ is not divided into parts: its files belong to the parts of their counterparts, "
+            f"by name{rest}."
+        )
+        return True
 
     def _inside_units(self, placed: list[tuple[Path, _Place]]) -> list[tuple[Path, _Place]]:
         """Places by words deeper down: `P01/images/3.png` is the picture `P01/3.png`; left alone without such words."""
@@ -359,7 +428,7 @@ class _Finder:
 
     def _layout(self, shelves: list[_Shelf]) -> tuple[Kind, str, list[tuple[list[File], list[File]]]]:
         """The kind, its title, and for each shelf its pictures and its annotations."""
-        targets: list[Role] = [role for role in ("masks", "images", "pts") if any(shelf.of(role) for shelf in shelves)]
+        targets = [role for role in _TARGETS if any(shelf.of(role) for shelf in shelves)]
         self._refuse_several(shelves, targets)
         pictures = [self._pictures(shelf, bool(targets)) for shelf in shelves]
         if targets:
@@ -424,8 +493,8 @@ class _Finder:
         return next(folder for shelf in shelves for folder in shelf.roles.get(role, {}))
 
     def _name_of_x(self, shelves: list[_Shelf]) -> str:
-        named = [folder for shelf in shelves for folder in shelf.roles.get("x", {})]
-        return f"{named[0].removeprefix(f'{shelves[0].part}/')}/" if named else "pictures"
+        named = [f"{folder.removeprefix(f'{s.part}/')}/" for s in shelves for folder in s.roles.get("x", {})]
+        return all_of(list(dict.fromkeys(named))) or "pictures"
 
     def _title(self, shelves: list[_Shelf], role: Role, kind: Kind) -> str:
         """`images/ with masks/` where each part has these folders, else the folders of each part."""
@@ -590,11 +659,15 @@ class _Finder:
         return kept
 
     def _read_tables(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
-        for shelf, (pictures, _) in zip(shelves, sides, strict=True):
-            part, kept = _number(shelf.part, found.parts), self._unique(pictures)
-            rows = _read_csv(shelf.table, kept, self.findings) if shelf.table else {}
-            for key, file in kept.items():
-                points, line = rows.get(key, (None, 0))
+        kept = [list(self._unique(pictures).values()) for pictures, _ in sides]
+        rows: dict[Path, tuple[Points, int]] = {}
+        for table in dict.fromkeys(shelf.table for shelf in shelves if shelf.table):
+            those = {s.part: files for s, files in zip(shelves, kept, strict=True) if s.table == table}
+            rows |= _read_csv(table, those, self.findings)
+        for shelf, files in zip(shelves, kept, strict=True):
+            part = _number(shelf.part, found.parts)
+            for file in files:
+                points, line = rows.get(file.path, (None, 0))
                 table = None if points is None else shelf.table
                 found.samples.append(Sample(part, file.path, table, points, file.name, line))
         if not any(pictures for pictures, _ in sides):
@@ -640,8 +713,15 @@ def _has_one_channel(path: Path) -> bool:
         return False
 
 
-def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> dict[str, tuple[Points, int]]:
-    """Points, in pixels from the top left corner, and line of each picture, by its name; wrong rows are problems."""
+def _read_csv(path: Path, pictures: Mapping[str, Sequence[File]], findings: Findings) -> dict[Path, tuple[Points, int]]:
+    """Points, in pixels from the top left corner, and line of each picture; wrong rows are problems.
+
+    Args:
+        path: The table.
+        pictures: Those that it may name, by part. A row names a picture with or without its ending; where there are
+            several parts, also with its part in front, as `test/3.png`.
+        findings: Takes the problems.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
@@ -655,30 +735,45 @@ def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> d
             f"{path}: expected the header file,x1,y1,x2,y2,… separated by commas, found {few(header) or 'nothing'}."
         )
         return {}
-    keys = {file.name: key for key, file in pictures.items()}
-    named: dict[str, int] = {}
-    points: dict[str, tuple[Points, int]] = {}
+    by_name: dict[str, dict[str, File]] = {}
+    for part, files in pictures.items():
+        for file in files:
+            for name in (file.name, *([f"{part}/{file.name}"] * (len(pictures) > 1))):
+                by_name.setdefault(name, {})[part] = file
+    by_key: dict[str, dict[str, File]] = {}
+    for name, those in by_name.items():
+        for part, file in those.items():
+            by_key.setdefault(name.removesuffix(file.path.suffix), {})[part] = file
+    lines: dict[Path, int] = {}
+    points: dict[Path, tuple[Points, int]] = {}
     homeless: list[str] = []
     for number, row in rows[1:]:
         with findings.gathering():
             name = _composed(row[0].strip())
-            key = keys.get(name, name)
-            if key not in pictures:
+            meant = by_name.get(name) or by_key.get(name) or {}
+            if not meant:
                 homeless.append(f"line {number} ({name})")
                 continue
-            if key in named:
-                raise UserError(f"{path}: line {number}: {name} has a row already, line {named[key]}. Remove one.")
-            named[key] = number
+            if len(meant) > 1:
+                where = all_of([f"{part}/" for part in meant])
+                raise UserError(
+                    f"{path}: line {number}: {name} is in {where}. Say which is meant, as in {next(iter(meant))}/{name}."
+                )
+            picture = next(iter(meant.values())).path
+            if picture in lines:
+                raise UserError(f"{path}: line {number}: {name} has a row already, line {lines[picture]}. Remove one.")
+            lines[picture] = number
             if len(row) != len(header):
                 raise UserError(
                     f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
                 )
             values = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
-            points[key] = (values, number)
+            points[picture] = (values, number)
     if homeless:
         findings.notes.append(f"{path}: not read, since there is no picture of that name: {few(homeless)}.")
     if len(homeless) == len(rows) - 1 > 0:
-        findings.problems.append(f"{path}: none of its rows names a picture; expected names such as {few(list(keys))}.")
+        names = [file.name for files in pictures.values() for file in files]
+        findings.problems.append(f"{path}: none of its rows names a picture; expected names such as {few(names)}.")
     return points
 
 
