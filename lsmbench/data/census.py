@@ -604,32 +604,30 @@ def _recounted(counts: NDArray[np.int64], table: NDArray[np.uint8] | None) -> ND
 # Points
 
 
-def odd_points(
-    points: Sequence[NDArray[np.float64]], zeros: Sequence[float], names: Sequence[str], place: Path
-) -> list[str]:
+def odd_points(points: Sequence[NDArray[np.float64]], zero: float, names: Sequence[str], place: Path) -> list[str]:
     """Notes on points that look as if nobody had set them.
 
     Args:
-        points: Of each file, (P, 2), in pixels.
-        zeros: What the file's 0 is in these pixels: files count from 1 or from 0.
-        names: What each file is called.
+        points: Of each picture, (P, 2), in pixels; the same number of each.
+        zero: What the files' 0 is in these pixels: they count from 1 or from 0.
+        names: What each picture's file of points is called; the picture, where one table holds all points.
         place: Where they lie, for messages.
     """
-    if len(points) < 2 or len({len(own) for own in points}) > 1:
+    if not points:
         return []
     stacked = np.stack(points)
-    zero = (stacked == np.array(zeros)[:, None, None]).all(2)
+    unset = (stacked == zero).all(2)
     notes = []
-    if (unset := np.flatnonzero(zero.any(0))).size:
-        shown = few([f"{p} in {int(zero[:, p].sum())}" for p in unset.tolist()], 12)
-        files = [name for name, own in zip(names, zero.any(1), strict=True) if own]
+    if unset.any():
+        shown = few([f"{p} in {int(unset[:, p].sum())}" for p in np.flatnonzero(unset.any(0)).tolist()], 12)
+        having = [name for name, own in zip(names, unset.any(1), strict=True) if own]
         notes.append(
-            f"{place}: points stored as 0,0, which often marks points that nobody set, in {len(files)} of "
-            f"{len(points)} files ({few(files)}); point (counted from 0) in so many files: {shown}. They are taken for "
-            "positions: complete them, or remove those files."
+            f"{place}: points stored as 0,0, which often marks points that nobody set, in {len(having)} of "
+            f"{len(points)} files ({few(having)}); point (counted from 0) in so many files: {shown}. They are trained "
+            "on and scored as positions in the picture's corner: set them, or move those files away."
         )
-    fixed = (stacked == stacked[0]).all((0, 2)) & ~zero.all(0)
-    if fixed.any():
+    fixed = (stacked == stacked[0]).all((0, 2)) & ~unset.all(0)
+    if len(points) > 1 and fixed.any():
         notes.append(
             f"{place}: the points {few([str(p) for p in np.flatnonzero(fixed).tolist()], 12)} (counted from 0) have "
             f"the same position in all {len(points)} files, so that nothing about them can be learnt."

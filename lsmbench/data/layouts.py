@@ -756,9 +756,8 @@ def _read_csv(path: Path, pictures: Mapping[str, Sequence[File]], findings: Find
                 continue
             if len(meant) > 1:
                 where = all_of([f"{part}/" for part in meant])
-                raise UserError(
-                    f"{path}: line {number}: {name} is in {where}. Say which is meant, as in {next(iter(meant))}/{name}."
-                )
+                first = f"{next(iter(meant))}/{name}"
+                raise UserError(f"{path}: line {number}: {name} is in {where}. Say which is meant, as in {first}.")
             picture = next(iter(meant.values())).path
             if picture in lines:
                 raise UserError(f"{path}: line {number}: {name} has a row already, line {lines[picture]}. Remove one.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 
 from lsmbench.data.census import Wanted, labels_of, odd_points, parse_window
-from lsmbench.data.dataset import Arrays, pools_of
-from lsmbench.data.decoding import Decoded, Reading, eyes_of, shown_part
-from lsmbench.data.files import Findings
+from lsmbench.data.dataset import Arrays, Inspection, pools_of
+from lsmbench.data.decoding import Decoded, Reading, eyes_of, flat_targets, percent, shown_part
+from lsmbench.data.files import Findings, few
 from lsmbench.data.folds import few_folds
-from lsmbench.data.layouts import ACCEPTED, Found, Kind
+from lsmbench.data.layouts import ACCEPTED, Found, Kind, meaning
 from lsmbench.data.naming import pattern_of
 from lsmbench.data.pairing import rule_of
 from lsmbench.data.pools import Stored
@@ -25,10 +25,13 @@ from lsmbench.datasets.pictures import PALETTES, SHOWN, LabelMaps, PictureFolder
 from lsmbench.domains import Domain, Image, Landmarks, Mask, in_proportion
 from lsmbench.errors import UserError
 from lsmbench.options import option
-from lsmbench.palettes import IGNORED
+from lsmbench.palettes import IGNORED, palette_text
 
 _IN_PROPORTION = "y_in_proportion"
 """The view, read by evaluations only, that holds landmarks with the sides of their pictures."""
+
+_DARK = 64
+"""Grey pictures whose levels are all below this look black, and may be class numbers."""
 
 _HOW = "Name it by --dataset.root=PATH, or make bench DATASET=folder DATA=PATH."
 
@@ -371,6 +374,32 @@ class Folder(PictureFolder):
                     f"there. Leave the option out, or correct the folder. {ACCEPTED}"
                 )
 
+    def _look_for_classes(self, found: Found, decoded: Sequence[Decoded], inspection: Inspection) -> None:
+        if found.kind not in ("images", "sides") or self._label_maps is not None:
+            return
+        paths = [d.sample.annotation for d in decoded if d.sample.annotation is not None]
+        counts = flat_targets(found.kind, paths, self._reading)
+        if counts is None or len(counts) < 2:
+            return
+        shares = {colour: n / counts.total() for colour, n in counts.most_common()}
+        inspection.palette = palette_text(shares)
+        levels = sorted(red for red, green, blue in counts if red == green == blue)
+        numbers = len(levels) == len(counts) and (levels[-1] < _DARK or levels == [0, 255])
+        if numbers:
+            held = few([str(level) for level in levels], 8)
+            said = f"no grey levels but {held}, as masks of class numbers do. If they are masks, {_as_masks(found)}"
+        else:
+            held = few([f"{colour} {percent(share)}" for colour, share in shares.items()], 8)
+            said = (
+                f"{len(counts)} flat colours, with their shares of pixels: {held}. If these stand for classes, "
+                "lsmbench data check folder PATH --write-palette classes.csv writes them to a file; correct the names "
+                "in it, and give palette=classes.csv"
+            )
+        inspection.findings.notes.append(
+            f"{found.root}: {found.title}: the {len(paths)} pictures y hold {said}; else they are translated as "
+            "pictures are."
+        )
+
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         decoded = super()._settle(found, decoded, findings)
         if found.kind == "masks" and not self.palette:
@@ -404,14 +433,16 @@ class Folder(PictureFolder):
         first = next((d for d in decoded if d.y is not None), None)
         if first is None or first.y is None:
             return decoded
-        count = len(first.y)
-        set_points = [d for d in decoded if d.points is not None and d.sample.annotation is not None]
-        findings.notes += odd_points(
-            [d.points for d in set_points if d.points is not None],
-            [-0.5 if d.sample.points is None else 0.5 for d in set_points],
-            [d.sample.file.name for d in set_points],
-            first.sample.annotation or first.sample.file,
-        )
+        count, table = len(first.y), first.sample.annotation
+        in_table = first.sample.points is not None
+        there = [(d.points, d.sample) for d in decoded if d.points is not None and d.sample.annotation is not None]
+        if table is not None:
+            findings.notes += odd_points(
+                [points for points, _ in there],
+                0.5 if in_table else -0.5,
+                [sample.file.name if in_table else str(sample.annotation.name) for _, sample in there],
+                table if in_table else table.parent,
+            )
         with findings.gathering():
             eyes = eyes_of(self.eyes, count, self.name)
             if eyes is None and count == 1:
@@ -428,6 +459,18 @@ class Folder(PictureFolder):
                     usable.append(d)
             return usable
         return decoded
+
+
+def _as_masks(found: Found) -> str:
+    """How targets that are read as pictures come to be read as masks."""
+    if found.kind == "sides":
+        return "save the halves apart, as images/ and masks/"
+    first = next(sample.annotation for sample in found.samples if sample.annotation is not None)
+    for folder in first.relative_to(found.root).parts[:-1]:
+        part, role = meaning(folder)
+        if role == "images":
+            return f"rename {folder}/ to {part}masks/"
+    return f"let their names have _mask in place of {found.rule.annotation}"
 
 
 def _example(i: int) -> tuple[Picture.Image, Picture.Image]:

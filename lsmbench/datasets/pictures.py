@@ -172,6 +172,10 @@ class PictureFolder(Dataset):
         """Reports options that do not apply to the folder's data: the option or the folder is wrong."""
         return
 
+    def _look_for_classes(self, found: Found, decoded: Sequence[Decoded], inspection: Inspection) -> None:
+        """Says of pictures `y` that look like maps of classes how they are read as such."""
+        return
+
     # The interface of datasets
 
     @property
@@ -298,7 +302,8 @@ class PictureFolder(Dataset):
             elif self._unit is not None:
                 note_likely_units(found, findings)
             _note(self._reading, found, decoded, self._label_maps, findings)
-            if decoded:
+            self._look_for_classes(found, decoded, inspection)
+            if all(any(getattr(d, view) is not None for d in decoded) for view in ("x", "y")):
                 arrays = self._stack(found, decoded)
                 # From now on `domains` describes the usable samples, so that they can be drawn.
                 self.__dict__["_facts"] = self._facts_of(found, arrays)
@@ -396,14 +401,20 @@ class PictureFolder(Dataset):
         def build() -> Arrays:
             decoded = self._decode(found, findings)
             findings.stop_if_any(f"dataset {self.name}, {found.root}")
-            return self._stack(found, decoded)
+            used = {d.sample.files for d in decoded}
+            left = [k for k, sample in enumerate(found.samples) if sample.files not in used]
+            return self._stack(found, decoded) | ({"left_out": np.array(left)} if left else {})
 
         if findings.problems:  # decode the files all the same, to name the problems of their contents too
             return found, build()
         key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key() | self._labels_key()
         if not found.plain:  # the same files, matched otherwise, are other arrays
             key["rule"] = [str(found.rule.picture), str(found.rule.annotation), self._pairing]
-        return found, cached_arrays(self.name, key, found.sources, build)
+        if self._reading.outside == "skip":  # arrays of earlier versions do not say what they leave out
+            key["left_out"] = True
+        arrays = cached_arrays(self.name, key, found.sources, build)
+        left = set(np.asarray(arrays.get("left_out", ())).tolist())
+        return replace(found, samples=[sample for k, sample in enumerate(found.samples) if k not in left]), arrays
 
     def _find(self, findings: Findings) -> Found:
         """Lists the files of all parts and matches them.
@@ -657,7 +668,8 @@ def _without_skipped(decoded: list[Decoded], findings: Findings) -> list[Decoded
     skipped = [d for d in decoded if d.x is None and d.y is None]
     if skipped:
         names = few([d.sample.file.name for d in skipped])
-        findings.notes.append(f"{len(skipped)} samples left out, with points outside (outside=skip): {names}.")
+        count = "1 sample" if len(skipped) == 1 else f"{len(skipped)} samples"
+        findings.notes.append(f"{count} left out, with points outside (outside=skip): {names}.")
     return [d for d in decoded if d.x is not None or d.y is not None]
 
 
