@@ -59,11 +59,15 @@ class Folder(PictureFolder):
     Points without a picture are left out, since they are shares of its size.
 
     Each layout may also lie in `train/`, `val/` and `test/`, or have these inside (`images/train`): they are then the
-    parts, whatever the split's seed, and nothing outside `train/` is trained on. Without `val/`, an eighth of `train/`
-    is drawn for validation; without `test/`, `val/` is the test part; with `train/` only, or without any of them, the
-    pairs are split 70/10/20. They are drawn at random, since files with successive names often show one class or one
-    place; the draw is always the same unless the split has a seed. Where several files show one patient or one scene,
-    say so by `unit`: drawing else puts such files on both sides. A sample with one view is in the part of its unit.
+    parts, whatever the split's seed, and nothing outside `train/` is trained on. Where one side only is divided, as
+    `images/train` and `images/test` beside `masks/` or `landmarks.csv`, the other follows it by name, and what has no
+    counterpart is trained on; a row of the table may name a picture with its part in front, as `test/3.png`. Without
+    `val/`, an eighth of `train/` is drawn for validation; without `test/`, `val/` is the test part; with `train/` only,
+    or without any of them, the pairs are split 70/10/20. They are drawn at random, since files with successive names
+    often show one class or one place; the draw is always the same unless the split has a seed. Of two pairs one is
+    trained on and one tested, and a single pair is trained on: no pair is then left to validate with. Where several
+    files show one patient or one scene, say so by `unit`: drawing else puts such files on both sides. A sample with one
+    view is in the part of its unit.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
     picture has more than 8 bits; a mask `y` is uint8 (N, size, size);

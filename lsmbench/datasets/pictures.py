@@ -301,7 +301,6 @@ class PictureFolder(Dataset):
                 inspection.facts["units"] = f"{len(np.unique(unit))} in {len(unit)} samples"
             elif self._unit is not None:
                 note_likely_units(found, findings)
-            _note(self._reading, found, decoded, self._label_maps, findings)
             self._look_for_classes(found, decoded, inspection)
             if all(any(getattr(d, view) is not None for d in decoded) for view in ("x", "y")):
                 arrays = self._stack(found, decoded)
@@ -317,6 +316,9 @@ class PictureFolder(Dataset):
                     for view in ("x", "y")
                     if f"{view}_alone" in arrays
                 }
+            if inspection.counts.get(VAL) != 0:
+                _note_parts(found, findings)
+            _note(self._reading, found, decoded, self._label_maps, findings)
         return inspection
 
     @property
@@ -808,17 +810,22 @@ def _describe_labels(labels: Labels) -> dict[str, str]:
     }
 
 
+def _note_parts(found: Found, findings: Findings) -> None:
+    """Says which parts are drawn from the folder's own."""
+    said = {
+        ("train", "val"): "has no test/, so that val/ is the test part and an eighth of train/ validates.",
+        ("train", "test"): "has no val/, so that an eighth of train/ validates.",
+        ("train",): "has train/ only, which is split 70/10/20.",
+    }.get(tuple(found.parts))
+    if said is not None:
+        findings.notes.append(f"{found.root}: {said}")
+
+
 def _note(
     reading: Reading, found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None, findings: Findings
 ) -> None:
     """Adds notes: harmless facts that the user should know."""
     notes = findings.notes
-    if found.parts == ["train", "val"]:
-        notes.append(f"{found.root}: has no test/, so that val/ is the test part and an eighth of train/ validates.")
-    elif found.parts == ["train", "test"]:
-        notes.append(f"{found.root}: has no val/, so that an eighth of train/ validates.")
-    elif found.parts == ["train"]:
-        notes.append(f"{found.root}: has train/ only, which is split 70/10/20.")
     apart = [d for d in decoded if d.sample.part and (d.x is None or d.y is None)]
     if apart:
         tested = sum(d.sample.part == 2 and d.x is not None for d in apart)
