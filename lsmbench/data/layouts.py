@@ -134,6 +134,10 @@ class Found:
         return self.rule == Rule() and all(sample.picture and sample.annotation for sample in self.samples)
 
 
+Sides = list[tuple[list[File], list[File]]]
+"""The pictures and the annotations of each part."""
+
+
 @dataclass
 class _Shelf:
     """The files of one part: by role, then by the folder that has this role; and those in no such folder."""
@@ -230,7 +234,6 @@ class _Place(NamedTuple):
     role: Role
     folder: str
     name: str
-    depth: int
 
 
 def _place(path: Path) -> _Place:
@@ -246,11 +249,11 @@ def _place(path: Path) -> _Place:
             part, depth = inner_part, 2
         elif part and not role and inner_role and not inner_part:
             role, depth = inner_role, 2
-    return _Place(part, role, "/".join(folders[:depth]), _composed("/".join(path.parts[depth:])), depth)
+    return _Place(part, role, "/".join(folders[:depth]), _composed("/".join(path.parts[depth:])))
 
 
 class _Finder:
-    """One look at a folder."""
+    """One look at a folder: sorts its files by part and role, tells the layout by these, and matches the files."""
 
     def __init__(self, root: Path, held: Inventory, pairing: str, sides: bool, findings: Findings) -> None:
         self.root, self.pairing, self.sides, self.findings = root, pairing, sides, findings
@@ -421,12 +424,12 @@ class _Finder:
                 )
             name = "/".join([*folders[:role_at], *place.name.split("/")[role_at + 1 :]])
             folder = "/".join(filter(None, [place.folder, "…", folders[role_at]]))
-            found.append((path, _Place(place.part, role, folder, name, place.depth)))
+            found.append((path, _Place(place.part, role, folder, name)))
         return found
 
     # Which layout it is
 
-    def _layout(self, shelves: list[_Shelf]) -> tuple[Kind, str, list[tuple[list[File], list[File]]]]:
+    def _layout(self, shelves: list[_Shelf]) -> tuple[Kind, str, Sides]:
         """The kind, its title, and for each shelf its pictures and its annotations."""
         targets = [role for role in _TARGETS if any(shelf.of(role) for shelf in shelves)]
         self._refuse_several(shelves, targets)
@@ -505,9 +508,7 @@ class _Finder:
             titles.append(f"{picture} with {sides[1]}/" if sides[1] else picture)
         return all_of(list(dict.fromkeys(titles)))
 
-    def _in_one_folder(
-        self, shelves: list[_Shelf], pictures: list[list[File]], where: str
-    ) -> tuple[Kind, str, list[tuple[list[File], list[File]]]]:
+    def _in_one_folder(self, shelves: list[_Shelf], pictures: list[list[File]], where: str) -> tuple[Kind, str, Sides]:
         """Pictures only: told apart by an ending, or by JPEG and PNG of one name, or each showing both views."""
         plain = [(files, list[File]()) for files in pictures]
         if self.sides:
@@ -556,7 +557,7 @@ class _Finder:
             f"annotations of others, set pairing to their ending, as in pairing=_mask.{self._not_read()} {ACCEPTED}"
         )
 
-    def _twins(self, pictures: list[list[File]], twins: list[str]) -> list[tuple[list[File], list[File]]]:
+    def _twins(self, pictures: list[list[File]], twins: list[str]) -> Sides:
         """Photos as JPEG, and masks of the same name in a lossless format with one channel."""
         told = []
         for some in pictures:
@@ -581,13 +582,14 @@ class _Finder:
 
     # What belongs together
 
-    def _match(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+    def _match(self, found: Found, shelves: list[_Shelf], sides: Sides) -> None:
         """Pairs the files of each part by one rule; a file without a counterpart is a sample with one view."""
         kept = [(self._unique(pictures), self._unique(annotations)) for pictures, annotations in sides]
         everything = ([key for x, _ in kept for key in x], [key for _, y in kept for key in y])
-        for files, what, role in zip(everything, ("pictures", found.kind), (0, 1), strict=True):
-            if not files:
-                self._say_empty(found, what, shelves, role, sides)
+        if not everything[0]:
+            self._say_empty(found, "pictures")
+        if not everything[1]:
+            self._say_empty(found, found.kind)
         if not all(everything):
             return
         try:
@@ -626,23 +628,17 @@ class _Finder:
                 "differ, as in pairing=img_*,label_*.",
             )
 
-    def _say_empty(
-        self,
-        found: Found,
-        what: str,
-        shelves: list[_Shelf],
-        role: int,
-        sides: list[tuple[list[File], list[File]]],
-    ) -> None:
+    def _say_empty(self, found: Found, what: Kind | Literal["pictures"]) -> None:
+        """One side has no files: `what` they would be."""
         wanted = {
-            "pictures": f"pictures ({', '.join(PICTURES)})",
-            "masks": f"masks ({', '.join(ANNOTATIONS)})",
-            "images": f"pictures ({', '.join(PICTURES)})",
-            "pts": ".pts files",
+            "pictures": f"pictures ({', '.join(PICTURES)}) as x",
+            "masks": f"masks ({', '.join(ANNOTATIONS)}) as y",
+            "images": f"pictures ({', '.join(PICTURES)}) as y",
+            "pts": ".pts files as y",
         }[what]
         self.findings.problems.append(
-            f"{self.root}: {found.title}: expected {wanted} as {'xy'[role]}, found none; there are "
-            f"{few(self.names) or 'no files'}.{self._not_read()}"
+            f"{self.root}: {found.title}: expected {wanted}, found none; there are {few(self.names) or 'no files'}."
+            f"{self._not_read()}"
         )
 
     def _unique(self, files: list[File]) -> dict[str, File]:
@@ -658,7 +654,7 @@ class _Finder:
                 kept[file.key] = file
         return kept
 
-    def _read_tables(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+    def _read_tables(self, found: Found, shelves: list[_Shelf], sides: Sides) -> None:
         kept = [list(self._unique(pictures).values()) for pictures, _ in sides]
         rows: dict[Path, tuple[Points, int]] = {}
         for table in dict.fromkeys(shelf.table for shelf in shelves if shelf.table):
@@ -668,12 +664,12 @@ class _Finder:
             part = _number(shelf.part, found.parts)
             for file in files:
                 points, line = rows.get(file.path, (None, 0))
-                table = None if points is None else shelf.table
-                found.samples.append(Sample(part, file.path, table, points, file.name, line))
+                annotation = None if points is None else shelf.table
+                found.samples.append(Sample(part, file.path, annotation, points, file.name, line))
         if not any(pictures for pictures, _ in sides):
-            self._say_empty(found, "pictures", shelves, 0, sides)
+            self._say_empty(found, "pictures")
 
-    def _look_through(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+    def _look_through(self, found: Found, shelves: list[_Shelf], sides: Sides) -> None:
         """Names what lies in folders that are read and was not taken."""
         known = {self.root / name for names in self.unread.values() for name in names}
         known |= {f.path for pictures, annotations in sides for f in (*pictures, *annotations)}
@@ -723,8 +719,8 @@ def _read_csv(path: Path, pictures: Mapping[str, Sequence[File]], findings: Find
         findings: Takes the problems.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            rows = [(number, row) for number, row in enumerate(csv.reader(text), start=1) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         findings.problems.append(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.")
         return {}
@@ -735,15 +731,13 @@ def _read_csv(path: Path, pictures: Mapping[str, Sequence[File]], findings: Find
             f"{path}: expected the header file,x1,y1,x2,y2,… separated by commas, found {few(header) or 'nothing'}."
         )
         return {}
-    by_name: dict[str, dict[str, File]] = {}
-    for part, files in pictures.items():
-        for file in files:
-            for name in (file.name, *([f"{part}/{file.name}"] * (len(pictures) > 1))):
-                by_name.setdefault(name, {})[part] = file
+    by_name: dict[str, dict[str, File]] = {}  # of each part, where several have the name
     by_key: dict[str, dict[str, File]] = {}
-    for name, those in by_name.items():
-        for part, file in those.items():
-            by_key.setdefault(name.removesuffix(file.path.suffix), {})[part] = file
+    for part, files in pictures.items():
+        for prefix in ("", f"{part}/") if len(pictures) > 1 else ("",):
+            for file in files:
+                by_name.setdefault(prefix + file.name, {})[part] = file
+                by_key.setdefault(prefix + file.key, {})[part] = file
     lines: dict[Path, int] = {}
     points: dict[Path, tuple[Points, int]] = {}
     homeless: list[str] = []

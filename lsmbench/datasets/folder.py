@@ -437,16 +437,16 @@ class Folder(PictureFolder):
         first = next((d for d in decoded if d.y is not None), None)
         if first is None or first.y is None:
             return decoded
-        count, table = len(first.y), first.sample.annotation
-        in_table = first.sample.points is not None
-        there = [(d.points, d.sample) for d in decoded if d.points is not None and d.sample.annotation is not None]
-        if table is not None:
-            findings.notes += odd_points(
-                [points for points, _ in there],
-                0.5 if in_table else -0.5,
-                [sample.file.name if in_table else str(sample.annotation.name) for _, sample in there],
-                table if in_table else table.parent,
-            )
+        count, in_table = len(first.y), first.sample.points is not None
+        there = [(d.points, d.sample.annotation, d.sample.file) for d in decoded]
+        given = [(points, path, picture) for points, path, picture in there if points is not None and path is not None]
+        place = given[0][1]
+        findings.notes += odd_points(
+            [points for points, _, _ in given],
+            0.5 if in_table else -0.5,
+            [picture.name if in_table else path.name for _, path, picture in given],
+            place if in_table else place.parent,
+        )
         with findings.gathering():
             eyes = eyes_of(self.eyes, count, self.name)
             if eyes is None and count == 1:

@@ -13,16 +13,16 @@ from typing import ClassVar, Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.census import Labels, Reach, opaque, parse_window, reach_of, shown_reach
+from lsmbench.data.census import Reach, opaque, parse_window, reach_of
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
-from lsmbench.data.files import Findings, few, same_content, without_limit
+from lsmbench.data.files import Findings, few
 from lsmbench.data.inputs import InputForm, PictureInput
-from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, all_of, find
+from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, find
 from lsmbench.data.naming import note_likely_units, units_of
+from lsmbench.data.overview import describe, label_counts, later_pages, note, note_parts, share_far
 from lsmbench.data.pairing import AUTO
 from lsmbench.data.pools import TEST, TRAIN, VAL, Computed, Pool, Stored
 from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
@@ -42,14 +42,6 @@ SHOWN: tuple[Kind, ...] = ("masks", "images", "sides")
 
 _SEED = 0
 _RGB = 3
-_ANNOTATION: dict[Kind, tuple[str, str]] = {
-    "masks": ("a mask", "masks"),
-    "pts": ("points", "points"),
-    "csv": ("points", "points"),
-    "images": ("a counterpart", "counterparts"),
-    "sides": ("a counterpart", "counterparts"),
-}
-"""What a picture may lack, and the word for several of these."""
 
 
 @dataclass(frozen=True)
@@ -292,11 +284,11 @@ class PictureFolder(Dataset):
         findings = inspection.findings
         with findings.gathering():
             found = self._find(findings)
-            inspection.unread = found.unread | _later_pages(found)
+            inspection.unread = found.unread | later_pages(found)
             decoded = self._decode(found, findings)
             if found.settled.labels is not None and found.settled.labels.shares:
                 inspection.palette = palette_text(found.settled.labels.shares)
-            inspection.facts = _describe(found, decoded, self._label_maps)
+            inspection.facts = describe(found, decoded, self._reading.palette)
             if (unit := self._units_of([d.sample for d in decoded], Findings())) is not None:
                 inspection.facts["units"] = f"{len(np.unique(unit))} in {len(unit)} samples"
             elif self._unit is not None:
@@ -317,8 +309,9 @@ class PictureFolder(Dataset):
                     if f"{view}_alone" in arrays
                 }
             if inspection.counts.get(VAL) != 0:
-                _note_parts(found, findings)
-            _note(self._reading, found, decoded, self._label_maps, findings)
+                note_parts(found, findings)
+            absent = "" if self._label_maps is None else self._label_maps.absent
+            note(self._reading, found, decoded, absent, findings)
         return inspection
 
     @property
@@ -631,21 +624,6 @@ def _refuse_torn(found: Found, units: Sequence[str], findings: Findings) -> None
         findings.problems.append(f"{found.root}: {len(torn) - 8} further units lie in several parts.")
 
 
-def _later_pages(found: Found) -> dict[str, list[str]]:
-    """Files of which only the first page or frame is read."""
-    several = []
-    for path in sorted(found.sources):
-        if path.suffix.lower() in (".tif", ".tiff", ".gif", ".webp", ".png"):
-            try:
-                with without_limit(), Picture.open(path) as opened:
-                    count = getattr(opened, "n_frames", 1)
-            except (OSError, SyntaxError, ValueError, EOFError):
-                continue  # decoding says what is wrong
-            if count > 1:
-                several.append(f"{path.relative_to(found.root).as_posix()} (pages 2 to {count})")
-    return {"pages and frames after the first": several} if several else {}
-
-
 def alike(decoded: list[Decoded], view: Literal["x", "y"], what: str, findings: Findings) -> list[Decoded]:
     """The samples whose view, where they have it, is as long as most are; all others are problems.
 
@@ -720,7 +698,7 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
     if not decoded:
         return
     blurred = [d for d in decoded if d.far is not None]
-    far = _share_far(blurred)
+    far = share_far(blurred)
     if far > 0.6:
         # Any JPEG gets classes, even a photo. Share measured on the CMP facades: maps .34; photos 1.0, by Cityscapes'
         # palette .82.
@@ -730,7 +708,7 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
             "maps"
             + (", or the half that is the photo, side_by_side=x_left or x_right." if found.kind == "sides" else ".")
         )
-    elif not _label_counts(decoded)[:IGNORED].any():
+    elif not label_counts(decoded)[:IGNORED].any():
         findings.problems.append(f"{found.root}: all label maps are void, so that there is nothing to learn.")
     channels = next((len(d.x) for d in decoded if d.x is not None), _RGB)
     if maps.segmenter is not None and channels != _RGB:
@@ -738,124 +716,3 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
             f"{found.root}: a segmenter takes photos in RGB, but the pictures have {channels} "
             f"{'channel' if channels == 1 else 'channels'}. Give channels=3, or leave segmenter out."
         )
-
-
-def _label_counts(decoded: Sequence[Decoded]) -> NDArray[np.int64]:
-    """Pixels of each label in all label maps, shape (256,)."""
-    counts = np.zeros(256, np.int64)
-    for d in decoded:
-        if d.counts is not None:
-            counts += d.counts
-    return counts
-
-
-def _share_far(blurred: Sequence[Decoded]) -> float:
-    """Share of the pixels of JPEG maps whose colour is far from every class's colour."""
-    return sum(d.far or 0 for d in blurred) / max(1, int(_label_counts(blurred).sum()))
-
-
-# Facts and notes
-
-
-def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) -> dict[str, str]:
-    """Rows for the table of `lsmbench data check`."""
-    inside = found.parts and not any(part in found.title for part in found.parts)
-    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if inside else "")}
-    if not decoded:
-        return facts
-    pairs = sum(d.x is not None and d.y is not None for d in decoded)
-    if pairs < len(decoded):
-        without = sum(d.y is None for d in decoded)
-        facts["pairs"] = str(pairs)
-        facts[f"pictures without {_ANNOTATION[found.kind][0]}"] = str(without)
-        facts[f"{_ANNOTATION[found.kind][1]} without a picture"] = str(len(decoded) - pairs - without)
-    if found.kind in ("masks", "images", "pts") and pairs:
-        facts["pairing"] = found.rule.told
-    sizes = Counter(d.size for d in decoded if d.x is not None).most_common()
-    shown = ", ".join(f"{px(size)} ({count})" for size, count in sizes[:3])
-    facts["picture sizes"] = shown + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
-    x, y = (next((one for d in decoded if (one := getattr(d, view)) is not None), None) for view in "xy")
-    if x is None or y is None:
-        return facts
-    facts["channels"] = str(len(x))
-    if found.kind in ("images", "sides"):
-        facts["channels"] += f" → {len(y)}"
-    if maps is not None:
-        counts = _label_counts(decoded)
-        named = [*zip(maps.palette.names, counts, strict=False), ("void", counts[IGNORED])]
-        facts["share of pixels"] = ", ".join(f"{name} {percent(n / counts.sum())}" for name, n in named if n)
-    elif found.kind == "masks":
-        seen = Counter(label for d in decoded for label in d.labels)
-        facts["labels"] = few([f"{label} in {seen[label]} masks" for label in sorted(seen)], 12)
-        if (labels := found.settled.labels) is not None and labels.counts.any():
-            facts |= _describe_labels(labels)
-    if found.kind in ("pts", "csv"):
-        facts["points"] = str(len(y))
-    for view, reach in found.settled.reach.items():
-        if reach is not None:
-            facts["range used" if view == "x" else "range used, y"] = shown_reach(reach)
-    return facts
-
-
-def _describe_labels(labels: Labels) -> dict[str, str]:
-    total = labels.counts.sum()
-    shares = [f"{c} {percent(labels.counts[c] / total)}" for c in np.flatnonzero(labels.counts[: len(labels.labels)])]
-    void = [f"not scored {percent(labels.counts[IGNORED] / total)}"] if labels.void else []
-    background = labels.background
-    return {
-        "share of pixels by class": few([*shares, *void], 12),
-        "background": "none: every class is scored"
-        if background is None
-        else f"class {background}, which the IoU leaves out (option background)",
-    }
-
-
-def _note_parts(found: Found, findings: Findings) -> None:
-    """Says which parts are drawn from the folder's own."""
-    said = {
-        ("train", "val"): "has no test/, so that val/ is the test part and an eighth of train/ validates.",
-        ("train", "test"): "has no val/, so that an eighth of train/ validates.",
-        ("train",): "has train/ only, which is split 70/10/20.",
-    }.get(tuple(found.parts))
-    if said is not None:
-        findings.notes.append(f"{found.root}: {said}")
-
-
-def _note(
-    reading: Reading, found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None, findings: Findings
-) -> None:
-    """Adds notes: harmless facts that the user should know."""
-    notes = findings.notes
-    apart = [d for d in decoded if d.sample.part and (d.x is None or d.y is None)]
-    if apart:
-        tested = sum(d.sample.part == 2 and d.x is not None for d in apart)
-        notes.append(
-            f"{len(apart)} files without a counterpart lie outside train/ and are not trained on; {tested} of them "
-            "are pictures of the test part: predicted, not scored."
-        )
-    pictured = [d for d in decoded if d.x is not None]
-    shown = [(d.size[0] // 2, d.size[1]) if found.kind == "sides" else d.size for d in pictured]
-    if oblong := sum(width != height for width, height in shown):
-        does = {"stretch": "change their proportions", "crop": "lose their ends", "pad": "get black borders"}
-        notes.append(f"{oblong} of {len(shown)} pictures are not square and {does[reading.fit]} (fit={reading.fit}).")
-    if small := sum(min(size) < reading.size for size in shown):
-        notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
-    if len({d.x.dtype for d in decoded if d.x is not None}) > 1:
-        notes.append("Pictures of 8 and of 16 bits are mixed; the full range of each becomes 0 to 1.")
-    for factor, count in sorted(Counter(d.times for d in decoded if d.times != 1).items()):
-        what = f"{factor:g} times smaller" if factor > 1 else f"{1 / factor:g} times larger"
-        notes.append(f"{count} masks are {what} than their pictures, per side; classes go to the nearest pixels.")
-    if blurred := [d for d in decoded if d.far is not None]:
-        notes.append(
-            f"{len(blurred)} label maps are JPEG: compression blurs colours, so that {percent(_share_far(blurred))} of "
-            f"their pixels are more than {FAR} away from any class colour and get the nearest class; use PNG."
-        )
-    if maps is not None and decoded:
-        never = [name for name, n in zip(maps.palette.names, _label_counts(decoded), strict=False) if n == 0]
-        if never:
-            notes.append(f"Classes that never occur: {few(never)}; means over classes follow absent={maps.absent}.")
-    for group in same_content([d.sample.picture for d in decoded if d.sample.picture is not None]):
-        parts = {d.sample.part for d in decoded if d.sample.picture in group}
-        names = few([str(path.relative_to(found.root)) for path in group])
-        leak = " They lie in several parts, so that one sample is trained on and tested on." if len(parts) > 1 else ""
-        notes.append(f"The same picture {len(group)} times: {names}.{leak}")
