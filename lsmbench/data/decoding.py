@@ -17,8 +17,9 @@ from PIL import Image as Picture
 
 from lsmbench.data.census import MOST_COLOURS, Levels, MaskFile, Reach, parse_window
 from lsmbench.data.files import Exif, Findings, check_position, outside_by, read_pts, to_mode
-from lsmbench.data.layouts import Kind, Points, Sample
+from lsmbench.data.layouts import Kind, Sample
 from lsmbench.data.rasters import Raster, bands_of, read_raster
+from lsmbench.data.tables import Points
 from lsmbench.domains import EYES
 from lsmbench.errors import UserError
 from lsmbench.palettes import IGNORED, Colour, Palette

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from lsmbench.data.census import Settled
-from lsmbench.data.files import ANNOTATIONS, PICTURES, Findings, Inventory, few, inventory, without_limit
+from lsmbench.data.files import ANNOTATIONS, PICTURES, Findings, Inventory, all_of, few, inventory, without_limit
 from lsmbench.data.pairing import AUTO, STEM, Rule, pair
+from lsmbench.data.places import PARTS, TARGETS, File, Place, Role, meaning, place_of
+from lsmbench.data.tables import Points, read_points
 from lsmbench.errors import UserError
-
-Points = NDArray[np.float64]
 
 ACCEPTED = (
     "Accepted are images/ with masks/ (class numbers, or the colours of a palette); images/ with landmarks/ (.pts "
@@ -29,46 +25,13 @@ ACCEPTED = (
     "side. All of them also inside train/, val/ and test/, or with these inside, as in images/train."
 )
 
-PARTS = ("train", "val", "test")
-
 Kind = Literal["masks", "pts", "csv", "images", "sides"]
-Role = Literal["", "x", "masks", "images", "pts"]
-_TARGETS: tuple[Role, ...] = ("masks", "images", "pts")
-
-_PART_WORDS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_ROLE_WORDS: dict[str, Role] = {
-    **dict.fromkeys((
-        "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pic", "pics", "jpegimages",
-        "input", "inputs", "source", "x", "a",
-    ), "x"),
-    **dict.fromkeys((
-        "mask", "masks", "label", "labels", "annotation", "annotations", "annot", "annots", "gt", "gts", "groundtruth",
-        "ground_truth", "seg", "segs", "segmentation", "segmentations", "segmentationclass",
-    ), "masks"),
-    **dict.fromkeys(("b", "y", "target", "targets", "output", "outputs"), "images"),
-    **dict.fromkeys(("landmark", "landmarks", "points", "keypoints", "pts"), "pts"),
-}  # fmt: skip
 
 _TABLE = "landmarks.csv"
 _LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg")
 SIDES = (1.8, 2.2)
 """Width by height of a picture that shows two views side by side, unless the user says so."""
-
-
-class File(NamedTuple):
-    """A file, and its name below the folder of its kind and part, such as `P01/003.png`, composed (NFC)."""
-
-    path: Path
-    name: str
-
-    @property
-    def key(self) -> str:
-        """The name without its last ending."""
-        return self.name.removesuffix(self.path.suffix)
 
 
 class Sample(NamedTuple):
@@ -210,48 +173,6 @@ def _refuse_links(root: Path, held: Inventory, findings: Findings) -> None:
         )
 
 
-def meaning(name: str) -> tuple[str, Role]:
-    """The part and the role that a folder's name says, each empty if it says none: `trainannot` is train, masks."""
-    word = _composed(name).casefold()
-    if word in _ROLE_WORDS:
-        return "", _ROLE_WORDS[word]
-    if word in _PART_WORDS:
-        return _PART_WORDS[word], ""
-    parts, roles = ("|".join(sorted(words, key=len, reverse=True)) for words in (_PART_WORDS, _ROLE_WORDS))
-    if match := re.fullmatch(rf"({parts})[_\-. ]?({roles})", word):
-        return _PART_WORDS[match[1]], _ROLE_WORDS[match[2]]
-    if match := re.fullmatch(rf"({roles})[_\-. ]({parts})", word):
-        return _PART_WORDS[match[2]], _ROLE_WORDS[match[1]]
-    return "", ""
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-class _Place(NamedTuple):
-    part: str
-    role: Role
-    folder: str
-    name: str
-
-
-def _place(path: Path) -> _Place:
-    """What the folders above a file say of it; a word of a role and a word of a part, whichever comes first."""
-    folders, part, depth = path.parts[:-1], "", 0
-    role: Role = ""
-    if folders:
-        part, role = meaning(folders[0])
-        depth = int(bool(part or role))
-    if depth and len(folders) > 1:
-        inner_part, inner_role = meaning(folders[1])
-        if role and not part and inner_part and not inner_role:
-            part, depth = inner_part, 2
-        elif part and not role and inner_role and not inner_part:
-            role, depth = inner_role, 2
-    return _Place(part, role, "/".join(folders[:depth]), _composed("/".join(path.parts[depth:])))
-
-
 class _Finder:
     """One look at a folder: sorts its files by part and role, tells the layout by these, and matches the files."""
 
@@ -295,11 +216,11 @@ class _Finder:
 
     def _shelves(self) -> list[_Shelf]:
         """The readable files of each part, sorted by their folders' words; other files are left."""
-        placed: list[tuple[Path, _Place]] = []
+        placed: list[tuple[Path, Place]] = []
         for path in self.files:
             suffix = path.suffix.lower()
             if suffix in (*ANNOTATIONS, ".pts") or path.name.casefold() == _TABLE:
-                placed.append((path, _place(path.relative_to(self.root))))
+                placed.append((path, place_of(path.relative_to(self.root))))
             else:
                 self._leave(path, f"{suffix or 'files without an ending'}, which is not read")
         if not any(place.role for _, place in placed):
@@ -313,7 +234,7 @@ class _Finder:
             )
         shelves = {part: _Shelf(part) for part in parts or [""]}
         outside = {place.role for _, place in placed if parts and not place.part}
-        if "x" in outside and outside & set(_TARGETS):
+        if "x" in outside and outside & set(TARGETS):
             raise UserError(
                 f"{self.root}: two layouts fit: {all_of([f'{part}/' for part in parts])}, and folders beside them that "
                 f"belong to no part. Move one of both out of {self.root}."
@@ -348,7 +269,7 @@ class _Finder:
             UserError: If a file belongs to several parts.
         """
         pictures = [self._pictures(shelf, True) for shelf in shelves]
-        targets = [[f for role in _TARGETS for f in shelf.of(role)] for shelf in shelves]
+        targets = [[f for role in TARGETS for f in shelf.of(role)] for shelf in shelves]
         left = [f.path for f in undivided.loose]
         for role, folders in undivided.roles.items():
             own, others = (pictures, targets) if role == "x" else (targets, pictures)
@@ -402,7 +323,7 @@ class _Finder:
         )
         return True
 
-    def _inside_units(self, placed: list[tuple[Path, _Place]]) -> list[tuple[Path, _Place]]:
+    def _inside_units(self, placed: list[tuple[Path, Place]]) -> list[tuple[Path, Place]]:
         """Places by words deeper down: `P01/images/3.png` is the picture `P01/3.png`; left alone without such words."""
         found = []
         for path, place in placed:
@@ -424,14 +345,14 @@ class _Finder:
                 )
             name = "/".join([*folders[:role_at], *place.name.split("/")[role_at + 1 :]])
             folder = "/".join(filter(None, [place.folder, "…", folders[role_at]]))
-            found.append((path, _Place(place.part, role, folder, name)))
+            found.append((path, Place(place.part, role, folder, name)))
         return found
 
     # Which layout it is
 
     def _layout(self, shelves: list[_Shelf]) -> tuple[Kind, str, Sides]:
         """The kind, its title, and for each shelf its pictures and its annotations."""
-        targets = [role for role in _TARGETS if any(shelf.of(role) for shelf in shelves)]
+        targets = [role for role in TARGETS if any(shelf.of(role) for shelf in shelves)]
         self._refuse_several(shelves, targets)
         pictures = [self._pictures(shelf, bool(targets)) for shelf in shelves]
         if targets:
@@ -659,7 +580,7 @@ class _Finder:
         rows: dict[Path, tuple[Points, int]] = {}
         for table in dict.fromkeys(shelf.table for shelf in shelves if shelf.table):
             those = {s.part: files for s, files in zip(shelves, kept, strict=True) if s.table == table}
-            rows |= _read_csv(table, those, self.findings)
+            rows |= read_points(table, those, self.findings)
         for shelf, files in zip(shelves, kept, strict=True):
             part = _number(shelf.part, found.parts)
             for file in files:
@@ -707,81 +628,3 @@ def _has_one_channel(path: Path) -> bool:
             return path.suffix.lower() in _LOSSLESS and opened.mode[0] in "1LPI" and opened.mode not in ("LA", "PA")
     except (OSError, SyntaxError, ValueError):
         return False
-
-
-def _read_csv(path: Path, pictures: Mapping[str, Sequence[File]], findings: Findings) -> dict[Path, tuple[Points, int]]:
-    """Points, in pixels from the top left corner, and line of each picture; wrong rows are problems.
-
-    Args:
-        path: The table.
-        pictures: Those that it may name, by part. A row names a picture with or without its ending; where there are
-            several parts, also with its part in front, as `test/3.png`.
-        findings: Takes the problems.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            rows = [(number, row) for number, row in enumerate(csv.reader(text), start=1) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        findings.problems.append(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.")
-        return {}
-    header = [cell.strip().lower() for cell in rows[0][1]] if rows else []
-    count = (len(header) - 1) // 2
-    if count < 1 or header != ["file", *(f"{axis}{n}" for n in range(1, count + 1) for axis in "xy")]:
-        findings.problems.append(
-            f"{path}: expected the header file,x1,y1,x2,y2,… separated by commas, found {few(header) or 'nothing'}."
-        )
-        return {}
-    by_name: dict[str, dict[str, File]] = {}  # of each part, where several have the name
-    by_key: dict[str, dict[str, File]] = {}
-    for part, files in pictures.items():
-        for prefix in ("", f"{part}/") if len(pictures) > 1 else ("",):
-            for file in files:
-                by_name.setdefault(prefix + file.name, {})[part] = file
-                by_key.setdefault(prefix + file.key, {})[part] = file
-    lines: dict[Path, int] = {}
-    points: dict[Path, tuple[Points, int]] = {}
-    homeless: list[str] = []
-    for number, row in rows[1:]:
-        with findings.gathering():
-            name = _composed(row[0].strip())
-            meant = by_name.get(name) or by_key.get(name) or {}
-            if not meant:
-                homeless.append(f"line {number} ({name})")
-                continue
-            if len(meant) > 1:
-                where = all_of([f"{part}/" for part in meant])
-                first = f"{next(iter(meant))}/{name}"
-                raise UserError(f"{path}: line {number}: {name} is in {where}. Say which is meant, as in {first}.")
-            picture = next(iter(meant.values())).path
-            if picture in lines:
-                raise UserError(f"{path}: line {number}: {name} has a row already, line {lines[picture]}. Remove one.")
-            lines[picture] = number
-            if len(row) != len(header):
-                raise UserError(
-                    f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
-                )
-            values = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
-            points[picture] = (values, number)
-    if homeless:
-        findings.notes.append(f"{path}: not read, since there is no picture of that name: {few(homeless)}.")
-    if len(homeless) == len(rows) - 1 > 0:
-        names = [file.name for files in pictures.values() for file in files]
-        findings.problems.append(f"{path}: none of its rows names a picture; expected names such as {few(names)}.")
-    return points
-
-
-def _numbers(cells: Iterable[str], origin: str) -> Points:
-    values = []
-    for cell in cells:
-        try:
-            values.append(float(cell))
-        except ValueError as error:
-            raise UserError(f"{origin}: expected numbers, found {cell!r}.") from error
-    if not np.isfinite(values).all():
-        raise UserError(f"{origin}: expected finite numbers, found nan or inf.")
-    return np.array(values)
-
-
-def all_of(words: Sequence[str]) -> str:
-    """Words as a list in a sentence: a, b and c."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -11,8 +11,8 @@ from PIL import Image as Picture
 
 from lsmbench.data.census import Labels, shown_reach
 from lsmbench.data.decoding import FAR, Decoded, Reading, percent, px
-from lsmbench.data.files import Findings, few, same_content, without_limit
-from lsmbench.data.layouts import Found, Kind, all_of
+from lsmbench.data.files import Findings, all_of, few, same_content, without_limit
+from lsmbench.data.layouts import Found, Kind
 from lsmbench.palettes import IGNORED, Palette
 
 _ANNOTATION: dict[Kind, tuple[str, str]] = {

@@ -17,9 +17,10 @@ from lsmbench.data.dataset import Arrays, Inspection, pools_of
 from lsmbench.data.decoding import Decoded, Reading, eyes_of, flat_targets, percent, shown_part
 from lsmbench.data.files import Findings, few
 from lsmbench.data.folds import few_folds
-from lsmbench.data.layouts import ACCEPTED, Found, Kind, meaning
+from lsmbench.data.layouts import ACCEPTED, Found, Kind
 from lsmbench.data.naming import pattern_of
 from lsmbench.data.pairing import rule_of
+from lsmbench.data.places import meaning
 from lsmbench.data.pools import Stored
 from lsmbench.datasets.pictures import PALETTES, SHOWN, LabelMaps, PictureFolder, alike, named_palette
 from lsmbench.domains import Domain, Image, Landmarks, Mask, in_proportion
@@ -53,7 +54,7 @@ class Folder(PictureFolder):
       photos are JPEG and masks PNG of the same name.
     * pictures alone, about twice as wide as high: the left half is `x`, the right half `y` (pix2pix' aligned sets).
 
-    `layouts.py` has the other words that folders may be called by, and `pairing.py` the endings. Names are compared in
+    `places.py` has the other words that folders may be called by, and `pairing.py` the endings. Names are compared in
     composed form (NFC), with the sub-folders in front of them and without the last ending; one rule (`pairing`) holds
     for the whole folder. A file without a counterpart is a sample with one view, `x` or `y`, and is trained on as such.
     Points without a picture are left out, since they are shares of its size.

@@ -20,10 +20,11 @@ from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
 from lsmbench.data.files import Findings, few
 from lsmbench.data.inputs import InputForm, PictureInput
-from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, find
+from lsmbench.data.layouts import SIDES, Found, Kind, Sample, find
 from lsmbench.data.naming import note_likely_units, units_of
 from lsmbench.data.overview import describe, label_counts, later_pages, note, note_parts, share_far
 from lsmbench.data.pairing import AUTO
+from lsmbench.data.places import PARTS
 from lsmbench.data.pools import TEST, TRAIN, VAL, Computed, Pool, Stored
 from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
