@@ -273,20 +273,16 @@ class _Finder:
         left = [f.path for f in undivided.loose]
         for role, folders in undivided.roles.items():
             own, others = (pictures, targets) if role == "x" else (targets, pictures)
+            lacking = not self.sides and any(others) and not any(own)
             for folder, files in folders.items():
-                if (
-                    self.sides
-                    or any(own)
-                    or not any(others)
-                    or not self._share_folder(role, folder, files, shelves, others)
-                ):
+                if not (lacking and self._share_folder(role, folder, files, shelves, others)):
                     left += [f.path for f in files]
-        if undivided.table is not None:
-            if self.sides or not any(pictures) or any(shelf.table for shelf in shelves):
-                left.append(undivided.table)
+        if (table := undivided.table) is not None:
+            if self.sides or not any(pictures) or any(targets) or any(shelf.table for shelf in shelves):
+                left.append(table)
             else:
                 for shelf in shelves:
-                    shelf.table = undivided.table
+                    shelf.table = table
         return sorted(left)
 
     def _share_folder(

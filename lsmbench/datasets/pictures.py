@@ -453,15 +453,13 @@ class PictureFolder(Dataset):
         """Finds the one range of numbers of all pictures of a view, and reads those anew that need it."""
         reading, reach = self._reading, found.settled.reach
         asked = parse_window(reading.window, f"dataset {self.name}")
+        if asked is not None and len(asked) == 2:  # by these numbers everything has been read
+            reach |= {"x": asked, "y": asked}
+            return
         for view in ("x", "y"):
-            levels = [d.levels[view] for d in decoded if view in d.levels]
-            if asked is not None and len(asked) == 2:
-                reach[view] = asked
-            elif levels:
+            if levels := [d.levels[view] for d in decoded if view in d.levels]:
                 with findings.gathering():
                     reach[view] = reach_of(reading.window, levels, f"dataset {self.name}")
-        if asked is not None and len(asked) == 2:
-            return
         usual = {None, (0.0, 65535.0)} if asked is None else {None}
         wanted = {view for view, found_reach in reach.items() if found_reach not in usual}
         reading = replace(reading, x_reach=reach.get("x"), y_reach=reach.get("y"))

@@ -402,6 +402,16 @@ def test_one_table_of_points_for_all_parts(root):
     refused(root, "landmarks.csv: line 10: 9.png is in train/ and test/. Say which is meant, as in train/9.png")
 
 
+def test_what_lies_beside_complete_parts_is_not_read(root):
+    for part in ("train", "test"):
+        both(root, f"images/{part}/{part}{{}}.png", f"masks/{part}/{part}{{}}.png", 5)
+    write_csv(root / "landmarks.csv", ["train1,1,2,30,4"])
+    save(root / "labels" / "train1.png", labels())
+    _, inspection, pools = looked_at(root)
+    assert pools == {"samples": {"train": 4, "val": 1, "test": 5}}
+    assert inspection.unread == {"beside train/, and in no part": ["labels/train1.png", "landmarks.csv"]}
+
+
 def test_splits_are_those_of_earlier_versions(tmp_path):
     """Noted before folders were looked through for other layouts: runs of facades and maps depend on it."""
     dataset = Facades.example(tmp_path)
