@@ -213,7 +213,7 @@ class Dataset(ABC):
 
         Returns:
             Here: what `pools` gives, if the domains find nothing wrong with it, counted by parts and by views. Its
-            samples are those that have both source and target.
+            samples are those that have both source and target, and those alone that have one of them.
         """
         found = Inspection()
         with found.findings.gathering():
@@ -227,7 +227,12 @@ class Dataset(ABC):
             if (units := pools.units(np.arange(len(pools)))) is not None:
                 found.facts["units"] = str(len(set(units)))
             everything = np.arange(len(pools))
-            both = everything[pools.has(self.source, everything) & pools.has(self.target, everything)]
+            has = {view: pools.has(view, everything) for view in (self.source, self.target)}
+            both = everything[has[self.source] & has[self.target]]
+            for view in has:
+                if len(alone := np.setdiff1d(everything[has[view]], both)):
+                    names = pools.names(alone) or [f"sample {number}" for number in alone.tolist()]
+                    found.alone[view] = (pools.take(view, alone), names)
             if len(both):
                 found.samples = {view: pools.take(view, both) for view in (self.source, self.target)}
                 found.names = pools.names(both) or []

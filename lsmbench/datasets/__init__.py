@@ -2,6 +2,7 @@
 
 from lsmbench.data.dataset import Dataset
 from lsmbench.datasets.cityscapes import Cityscapes
+from lsmbench.datasets.digits import Digits
 from lsmbench.datasets.facades import Facades
 from lsmbench.datasets.faces import Faces
 from lsmbench.datasets.folder import Folder
@@ -19,6 +20,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "faces": Faces,
     "sss": SSS,
     "glyphs": Glyphs,
+    "digits": Digits,
     "facades": Facades,
     "maps": Maps,
     "cityscapes": Cityscapes,

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from lsmbench.domains.base import Domain
 from lsmbench.domains.category import Category
 from lsmbench.domains.image import Image
-from lsmbench.domains.judges import Segmenter
+from lsmbench.domains.judged_image import JudgedImage
+from lsmbench.domains.judges import Classifier, Segmenter
 from lsmbench.domains.label_colours import Absent, LabelColours, SegmentedPhoto
 from lsmbench.domains.landmarks import EYES, Landmarks, in_proportion
 from lsmbench.domains.map_image import MapImage
@@ -18,7 +19,7 @@ from lsmbench.domains.mask import Mask
 from lsmbench.errors import UserError
 
 KINDS: dict[str, type[Domain]] = {
-    kind.__name__: kind for kind in (Category, Image, LabelColours, Landmarks, MapImage, Mask, SegmentedPhoto)
+    kind.__name__: kind for kind in (Category, Image, JudgedImage, LabelColours, Landmarks, MapImage, Mask, SegmentedPhoto)
 }
 """The domains by name."""
 
@@ -53,8 +54,10 @@ __all__ = [
     "KINDS",
     "Absent",
     "Category",
+    "Classifier",
     "Domain",
     "Image",
+    "JudgedImage",
     "LabelColours",
     "Landmarks",
     "MapImage",

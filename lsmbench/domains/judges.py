@@ -131,7 +131,7 @@ CORRECT = "correct"
 
 _RECIPE = 1
 """Raise this whenever the same data gives other weights."""
-_UPDATES, _BATCH, _RATE = 2400, 128, 4e-3
+_MOST, _EPOCHS, _MORE, _BATCH, _RATE = 2400, 15, 240, 128, 4e-3
 _TURN, _SCALE, _SHIFT = math.radians(10), 0.1, 2 / 28
 
 
@@ -185,15 +185,21 @@ def _restored(judge: Classifier) -> nn.Module:
     """The network, in evaluation mode."""
     known = {name: torch.from_numpy(np.array(value)) for name, value in judge._known().items() if name != CORRECT}
     first, last = known["features.0.0.weight"], known["head.3.bias"]
-    side = int(known.pop("side"))
-    network = ConvClassifier(first.shape[1], side, len(last), first.shape[0])
-    network.load_state_dict(known)
+    network = ConvClassifier(first.shape[1], int(known.pop("side")[0]), len(last), first.shape[0])
+    network.load_state_dict({**network.state_dict(), **known})
     return network.requires_grad_(False).eval()
 
 
-def recipe(images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], classes: int, *tests: NDArray[Any]) -> str:
+def updates_for(samples: int) -> int:
+    """How many updates a classifier takes: 15 passes over the samples and 240 more, at most 2,400."""
+    return min(_MOST, _EPOCHS * math.ceil(samples / _BATCH) + _MORE)
+
+
+def recipe(
+    images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], updates: int, classes: int, *tests: NDArray[Any]
+) -> str:
     """The digest of what a classifier learns from, how, and what it is tested on."""
-    digest = hashlib.sha256(repr((_RECIPE, classes, _UPDATES, _BATCH, _RATE, images.shape)).encode())
+    digest = hashlib.sha256(repr((_RECIPE, classes, updates, images.shape)).encode())
     for array in (images, np.asarray(labels, np.int64), *tests):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
@@ -204,19 +210,21 @@ def trained(
     labels: NDArray[np.integer[Any]],
     test_images: NDArray[np.uint8],
     test_labels: NDArray[np.integer[Any]],
+    updates: int,
     classes: int,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> Weights:
     """Trains a classifier; on one machine with one number of threads always the same.
 
-    Cross-entropy, Adam with one cycle of the learning rate, 2,400 updates of 128 images that are rotated by at most
-    10°, scaled by .9 to 1.1 and shifted by at most 2 of 28 px.
+    Cross-entropy, Adam with one cycle of the learning rate, batches of 128 images that are rotated by at most 10°,
+    scaled by .9 to 1.1 and shifted by at most 2 of 28 px.
 
     Args:
         images: (N, C, S, S).
         labels: (N,).
         test_images: (M, C, S, S).
         test_labels: (M,).
+        updates: As `updates_for`, or fewer.
         classes: Number of classes.
         tell: Is told after each update how many there were, and of how many.
     """
@@ -226,10 +234,10 @@ def trained(
         torch.manual_seed(0)
         network = ConvClassifier(channels, side, classes)
         optimizer = torch.optim.Adam(network.parameters(), _RATE)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_UPDATES)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=updates)
         order = torch.zeros(0, dtype=torch.int64)
         with torch.enable_grad():
-            for update in range(_UPDATES):
+            for update in range(updates):
                 while len(order) < _BATCH:
                     order = torch.cat([order, torch.randperm(len(known))])
                 chosen, order = order[:_BATCH], order[_BATCH:]
@@ -238,13 +246,13 @@ def trained(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 rate.step()
-                tell(update + 1, _UPDATES)
+                tell(update + 1, updates)
         network.eval()
         with torch.no_grad():
             parts = torch.from_numpy(np.array(test_images)).split(500)
             said = torch.cat([network(part.float() / 255).argmax(1) for part in parts])
-    weights: dict[str, NDArray[np.generic]] = {k: v.numpy() for k, v in network.state_dict().items()}
-    return {**weights, "side": np.array(side), CORRECT: said.numpy() == np.asarray(test_labels, np.int64)}
+    weights: dict[str, NDArray[np.generic]] = {k: v.numpy() for k, v in network.state_dict().items() if v.ndim}
+    return {**weights, "side": np.array([side]), CORRECT: said.numpy() == np.asarray(test_labels, np.int64)}
 
 
 def _moved(images: Tensor) -> Tensor:
