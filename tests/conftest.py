@@ -81,7 +81,9 @@ def make(tmp_path: Path) -> Make:
             dataset=DATASETS[dataset].example(files),
             method_name=method,
             method=METHODS[method].Config(**{"network": "tiny", "learning_rate": 1e-3, **options}),
-            supervision=SupervisionConfig(paired=paired, supervision_seed=seed, **supervision),
+            supervision=SupervisionConfig(
+                paired=paired if DATASETS[dataset].paired else 0, supervision_seed=seed, **supervision
+            ),
             training=TrainingConfig(init_seed=seed, **training),
         )
 

@@ -261,7 +261,7 @@ def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
                     parameters = use.best.parameters if use else {}
                     config = run_config(benchmark, label, paired, seed, parameters, fold)
                     kind = METHODS[config.method_name]
-                    supported, reason = kind.supports(config.dataset, config.method)
+                    supported, reason = kind.fits(config.dataset, config.method)
                     if not supported:
                         skipped[label] = reason
                     elif paired == 0 and kind.needs_pairs:

@@ -70,10 +70,12 @@ class Dataset(ABC):
     Attributes:
         name: The word that users type.
         photo: The view that a person has before anything is annotated; pairs are selected by it.
+        paired: Whether there may be samples that have both source and target.
     """
 
     name: ClassVar[str]
     photo: ClassVar[str] = "x"
+    paired: ClassVar[bool] = True
 
     @property
     def source(self) -> str:

@@ -83,6 +83,7 @@ class Digits(Dataset):
     """
 
     name: ClassVar[str] = "digits"
+    paired: ClassVar[bool] = False
 
     root: str = option("", "Folder that holds mnist/ and usps/; empty: LSMBENCH_DATA.", counts="never")
     files: Literal["official", "sklearn"] = option(

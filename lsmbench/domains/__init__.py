@@ -19,7 +19,8 @@ from lsmbench.domains.mask import Mask
 from lsmbench.errors import UserError
 
 KINDS: dict[str, type[Domain]] = {
-    kind.__name__: kind for kind in (Category, Image, JudgedImage, LabelColours, Landmarks, MapImage, Mask, SegmentedPhoto)
+    kind.__name__: kind
+    for kind in (Category, Image, JudgedImage, LabelColours, Landmarks, MapImage, Mask, SegmentedPhoto)
 }
 """The domains by name."""
 

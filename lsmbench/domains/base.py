@@ -11,7 +11,7 @@ Only domains know the three forms of their data:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,14 @@ class Domain(ABC):
     @abstractmethod
     def metrics(self) -> list[SampleMetric]:
         """New metrics of decided views; methods are selected and compared by the first metric."""
+
+    def judged(self) -> dict[str, Any]:
+        """What is known of the judge that turns views into what is compared; plain values, empty without a judge.
+
+        `kind` and `digest` say which it is. One that was tested has the `metric` that it was tested by, its `value` on
+        real views, the ceiling of what it says of translations, and the number of `samples`.
+        """
+        return {}
 
     @abstractmethod
     def constant(self, views: Tensor) -> Tensor:

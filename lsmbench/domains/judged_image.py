@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from lsmbench.domains.image import Image
@@ -37,6 +37,8 @@ class JudgedImage(Image):
         """Accuracy."""
         return [CategoryAccuracy()]
 
-    def ceiling(self) -> Tensor:
-        """The judge's accuracy on each of the domain's own real test images, (M,): no translation should beat it."""
-        return torch.from_numpy(self.judge.correct).float()
+    def judged(self) -> dict[str, Any]:
+        """The classifier, with its accuracy on the domain's own test images."""
+        right = self.judge.correct
+        known = {"metric": self.metrics()[0].name, "value": float(right.mean()), "samples": len(right)}
+        return {"kind": "classifier", "digest": self.judge.digest, **known}

@@ -230,7 +230,8 @@ def trained(
     """
     channels, side = images.shape[1], images.shape[-1]
     known, truth = torch.from_numpy(np.array(images)), torch.from_numpy(np.asarray(labels, np.int64))
-    with torch.random.fork_rng(devices=[]):
+    # A test may ask first, in inference mode.
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = ConvClassifier(channels, side, classes)
         optimizer = torch.optim.Adam(network.parameters(), _RATE)

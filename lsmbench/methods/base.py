@@ -138,6 +138,13 @@ class Method(L.LightningModule):
         """Whether the method can be trained on a dataset, and if not, why (shown in the table)."""
         return True, ""
 
+    @classmethod
+    def fits(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
+        """As `supports`; and what learns from pairs alone fits no dataset that has none by nature."""
+        if cls.needs_pairs and not dataset.paired:
+            return False, f"learns to translate from pairs alone, and {dataset.name} has none"
+        return cls.supports(dataset, config)
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The trainings that follow each other: one for most methods."""

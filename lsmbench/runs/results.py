@@ -84,6 +84,7 @@ class Result(Record):
             whether the stage's budget is the full one.
         scores: One entry per direction and metric; the first is the one that methods are compared by. None without a
             test, or if the test lacks something.
+        judge: Who turns predicted targets into what is compared with the truth, as `Domain.judged`; empty without one.
         lacks: What a test lacked to give scores, a sentence without a full stop; empty if it lacked nothing.
         validation: The primary metric's mean on the validation pairs, from the selected weights.
         cost: `wall_s` (whole run), `train_s`, `epochs`, `updates`, `parameters`, `peak_memory_mb`.
@@ -106,6 +107,7 @@ class Result(Record):
     layout: int = Field(default=SCHEMA, alias="schema")
     warnings: list[str] = []
     lacks: str = ""
+    judge: dict[str, Any] = {}
 
     @field_validator("cost", mode="before")
     @classmethod

@@ -233,7 +233,7 @@ def method_of(config: RunConfig) -> Method:
         UserError: If the method cannot be trained on the dataset.
     """
     kind, dataset = METHODS[config.method_name], config.dataset
-    supported, reason = kind.supports(dataset, config.method)
+    supported, reason = kind.fits(dataset, config.method)
     if not supported:
         raise UserError(f"method {config.method_name} {reason}.")
     seed = config.training.init_seed
@@ -334,4 +334,5 @@ def _result(
         },
         warnings=method.remarks,
         lacks=data.lacks if data.testing else "",
+        judge=data.domains[data.dataset.target].judged() if data.testing else {},
     )

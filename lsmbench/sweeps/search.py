@@ -171,7 +171,7 @@ def obstacle(benchmark: Benchmark, row: str) -> str:
     """Why a row cannot be tuned, e.g. because its method cannot be trained on the dataset; empty if it can be."""
     config = run_config(benchmark, row, 0, SEED)
     kind = METHODS[config.method_name]
-    supported, reason = kind.supports(config.dataset, config.method)
+    supported, reason = kind.fits(config.dataset, config.method)
     return "has nothing to tune" if not kind.trained else "" if supported else reason
 
 

@@ -54,7 +54,7 @@ def test_the_default_evaluation_gives_the_scores_of_the_run_and_leaves_it_as_it_
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "floor"])
 def test_every_method_can_be_tested_again(name: str, make: Make, tmp_path: Path) -> None:
     config = make(name, "sit")
-    if not METHODS[name].supports(config.dataset, config.method)[0]:
+    if not METHODS[name].fits(config.dataset, config.method)[0]:
         pytest.skip("not supported")
     own = execute(config, tmp_path, CPU)
     result, _ = evaluate(tmp_path / own.id, "predict", EvaluationConfig(), CPU)

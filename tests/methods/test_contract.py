@@ -36,10 +36,10 @@ EVERYWHERE = each_form(TRAINED)
 def built(config: RunConfig) -> tuple[Method, DataModule]:
     data = data_of(config)
     kind = METHODS[config.method_name]
-    supported, reason = kind.supports(config.dataset, config.method)
+    supported, reason = kind.fits(config.dataset, config.method)
     if "identity loss" in reason:  # asked to switch it off, which is how such data are trained on
         config.method = dataclasses.replace(config.method, w_identity=0.0)  # type: ignore[call-arg]
-        supported, reason = kind.supports(config.dataset, config.method)
+        supported, reason = kind.fits(config.dataset, config.method)
     if not supported:
         pytest.skip(reason)
     method = kind(data.domains, config.method, data.dataset.source, data.dataset.target, config.training.init_seed)

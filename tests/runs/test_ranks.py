@@ -76,7 +76,7 @@ def test_two_processes_with_half_the_batch_end_where_one_with_the_whole_batch_do
     config = make(
         name, dataset, training=training, supervision={"paired_count": 6, "val_pairs": 3}, clip=0.5, **options
     )
-    if not METHODS[name].supports(config.dataset, config.method)[0]:
+    if not METHODS[name].fits(config.dataset, config.method)[0]:
         pytest.skip("not supported")
     one, two = tmp_path / "one", tmp_path / "two"
     executed(config, one, 1)
