@@ -270,7 +270,7 @@ def moved(views: Tensor, moves: Moves, outside: Tensor, nearest: bool) -> Tensor
     pixels = frame.flatten()
     planes = torch.arange(count * channels, device=views.device).view(count, channels, 1, 1) * width**2
     top, left = (rows.round(), columns.round()) if nearest else (rows.floor(), columns.floor())
-    places = (planes + ((top.long() + 1) * width + left.long() + 1)[:, None]).flatten()
+    places = (top.long().mul_(width).add_(left.long())[:, None] + (planes + width + 1)).flatten()
 
     def at(further: int) -> Tensor:
         return pixels[further:].index_select(0, places).view(maps.shape)
