@@ -23,7 +23,7 @@ from lsmbench.data.folds import Folded, folded
 from lsmbench.data.pools import TRAIN, VAL, Numbers, Pool, Pools, ViewSet
 from lsmbench.data.samplers import Request, SupervisionSampler, Turns
 from lsmbench.data.supervision import Supervision, SupervisionConfig, supervise
-from lsmbench.data.transforms import Augmentation
+from lsmbench.data.transforms import AUGMENTATIONS, Augmentation
 from lsmbench.domains import Domain, Image
 from lsmbench.errors import UserError
 
@@ -216,9 +216,12 @@ class DataModule(L.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.testing = testing
         self.domains = dataset.domains
-        self.augmentation = None
+        self.augmentation: Augmentation | None = None
         if augment != "none":
-            self.augmentation = Augmentation(self.domains, config.supervision_seed)
+            if augment not in AUGMENTATIONS:
+                words = ", ".join(["none", *AUGMENTATIONS])
+                raise UserError(f"training.augment: expected one of {words}; found {augment!r}.")
+            self.augmentation = AUGMENTATIONS[augment](self.domains, config.supervision_seed)
         self.learner: Learner | None = None
         self.test_set = ""
         self._more = () if bank is None else (bank,)
@@ -386,11 +389,8 @@ class DataModule(L.LightningDataModule):
         """Endless supervised draws, cut to epochs of `steps` batches."""
         groups = self.groups()
         if (views := self._loaded.get(tuple(groups))) is None:
-            # Augmentation works on the processor's side.
-            kept = {
-                shown: self._kept(shown, numbers, on_device=self.augmentation is None)
-                for shown, numbers in groups.items()
-            }
+            on_device = self.augmentation is None or self.augmentation.on_device
+            kept = {shown: self._kept(shown, numbers, on_device) for shown, numbers in groups.items()}
             views = self._loaded[tuple(groups)] = TrainingViews(kept, self.domains, self.augmentation)
         return DataLoader(views, batch_sampler=self.sampler(*self._rank()), collate_fn=_as_it_is)
 

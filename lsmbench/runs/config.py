@@ -53,11 +53,12 @@ class TrainingConfig:
         source="LSM, App. C",
     )
     init_seed: int = option(0, "Seed of initial weights and of random numbers in training", counts="within_row")
-    augment: Literal["none", "crop_flip"] = option(
+    augment: Literal["none", "crop_flip", "affine"] = option(
         "none",
-        "What is done to training views at every draw. crop_flip: enlarged by 286/256, cropped at random to the old "
-        "size and flipped half of the time, pairs alike; of images and masks",
-        source="crop_flip: Shukla et al., §3.5",
+        "What is done to training views at every draw, pairs alike; of images and masks. crop_flip: enlarged by "
+        "286/256, cropped at random to the old size and flipped half of the time. affine: turned by up to 10°, scaled "
+        "by .9 to 1.1 and shifted by up to 2 px, of sides above 28 px by up to 2/28 of the side",
+        source="crop_flip: Shukla et al., §3.5; affine: LSTNet, §3",
     )
     precision: Literal["32-true", "bf16-mixed", "64-true"] = option(
         "32-true", "Arithmetic of the networks; 64-true is slow, and for telling what is rounding and what is not"

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 
 from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import DataModule
+from lsmbench.data.module import Batch, DataModule, TrainingViews
+from lsmbench.data.samplers import SupervisionSampler
 from lsmbench.data.selection import k_medoids
 from lsmbench.data.supervision import SupervisionConfig
+from lsmbench.data.transforms import AUGMENTATIONS
 from lsmbench.datasets import DATASETS
 from lsmbench.datasets.bank import bank_of
 from lsmbench.errors import UserError
-from lsmbench.runs.config import config_from_dict
+from lsmbench.runs.config import TrainingConfig, config_from_dict
 from lsmbench.runs.run import data_of
 
 X, Y, XY = ("x",), ("y",), ("x", "y")
@@ -103,9 +106,10 @@ def test_every_dataset_can_be_selected_from_by_pixels(tmp_path: Path) -> None:
         assert len(data.supervision.pairs) == 4, name
 
 
-def test_augmented_batches_are_a_function_of_the_epoch_and_pairs_stay_aligned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", AUGMENTATIONS)
+def test_augmented_batches_are_a_function_of_the_epoch_and_pairs_stay_aligned(word: str, tmp_path: Path) -> None:
     dataset = example("facades", tmp_path)
-    data, plain = module(dataset, "crop_flip"), module(dataset)
+    data, plain = module(dataset, word), module(dataset)
 
     def epoch(data: DataModule, number: int) -> list[torch.Tensor]:
         loader = data.train_dataloader()
@@ -119,7 +123,41 @@ def test_augmented_batches_are_a_function_of_the_epoch_and_pairs_stay_aligned(tm
     domain = data.domains["y"]
     domain.check((first[1] * 255).round().numpy().astype(np.uint8), "an augmented label map keeps its colours")
     with pytest.raises(UserError, match=r"training\.augment=none"):
-        module(example("faces", tmp_path), "crop_flip")
+        module(example("faces", tmp_path), word)
+
+
+@pytest.mark.parametrize("word", AUGMENTATIONS)
+def test_two_processes_augment_as_one(word: str, tmp_path: Path) -> None:
+    data = module(example("facades", tmp_path), word)
+    views = data.train_dataloader().dataset
+    assert isinstance(views, TrainingViews)
+
+    def batches(rank: int = 0, ranks: int = 1) -> list[Batch]:
+        return [views.__getitems__(request) for request in SupervisionSampler(sizes, 12, 3, 0, True, rank, ranks)]
+
+    sizes = {shown: len(numbers) for shown, numbers in data.groups().items()}
+    for whole, first, second in zip(batches(), batches(0, 2), batches(1, 2), strict=True):
+        for shown, kept in whole.items():
+            for view, values in kept.items():
+                assert torch.equal(values[::2], first[shown][view])
+                assert torch.equal(values[1::2], second[shown][view])
+
+
+def test_views_stay_on_the_device_unless_the_augmentation_works_on_the_processors_side(tmp_path: Path) -> None:
+    """On torch's device `meta`, which keeps no values: reading one would be an error."""
+    dataset = example("facades", tmp_path)
+    strategy = SimpleNamespace(root_device=torch.device("meta"))
+    for word, place in (("none", "meta"), ("crop_flip", "cpu"), ("affine", "meta")):
+        data = module(dataset, word)
+        data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)  # type: ignore[assignment]
+        for batch in data.train_dataloader():
+            assert {values.device.type for kept in batch.values() for values in kept.values()} == {place}, word
+
+
+def test_the_words_of_augmentations_are_those_of_the_option(tmp_path: Path) -> None:
+    assert get_args(get_type_hints(TrainingConfig)["augment"]) == ("none", *AUGMENTATIONS)
+    with pytest.raises(UserError, match=r"training\.augment: expected one of none, crop_flip, affine; found 'flip'"):
+        module(example("facades", tmp_path), "flip")
 
 
 def test_evaluation_holds_what_predictions_are_compared_with(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsmbench.data.transforms import Augmentation
+from lsmbench.data.transforms import AUGMENTATIONS, Augmentation, CropFlip
 from lsmbench.domains import Domain, Image, LabelColours, Landmarks, Mask
 from lsmbench.errors import UserError
 from lsmbench.palettes import Palette
@@ -53,15 +53,16 @@ def geometry(
 
 @pytest.fixture(scope="module")
 def many() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    return geometry(Augmentation({"x": Image(2, SIDE)}, seed=0), X, numbers(2000))
+    return geometry(CropFlip({"x": Image(2, SIDE)}, seed=0), X, numbers(2000))
 
 
-def test_a_draw_is_the_same_in_any_batch_and_any_process() -> None:
+@pytest.mark.parametrize("word", AUGMENTATIONS)
+def test_a_draw_is_the_same_in_any_batch_and_any_process(word: str) -> None:
     views = {"x": noise(6, 3), "y": noise(6, 1)[:, 0] % 2}
     domains: dict[str, Domain] = {"x": Image(3, SIDE), "y": Mask(2, SIDE)}
-    augment = Augmentation(domains, seed=3)
+    augment = AUGMENTATIONS[word](domains, 3)
     first = augment(views, XY, numbers(6, 40))
-    fresh = Augmentation(domains, seed=3)
+    fresh = AUGMENTATIONS[word](domains, 3)
     fresh(views, XY, numbers(6))
     for i in (5, 0, 3):
         alone = fresh({view: kept[i : i + 1] for view, kept in views.items()}, XY, numbers(1, 40 + i))
@@ -71,21 +72,22 @@ def test_a_draw_is_the_same_in_any_batch_and_any_process() -> None:
     assert all(torch.equal(swapped[view], first[view]) for view in XY)
 
 
-def test_what_was_given_is_left_as_it_is() -> None:
+@pytest.mark.parametrize("word", AUGMENTATIONS)
+def test_what_was_given_is_left_as_it_is(word: str) -> None:
     views = {"x": noise(2, 3)}
     before = views["x"].clone()
-    Augmentation({"x": Image(3, SIDE)}, seed=0)(views, X, numbers(2))
+    AUGMENTATIONS[word]({"x": Image(3, SIDE)}, 0)(views, X, numbers(2))
     assert torch.equal(views["x"], before)
 
 
 def test_draws_groups_and_seeds_are_independent() -> None:
-    augment = Augmentation({"x": Image(2, SIDE), "y": Image(2, SIDE)}, seed=0)
+    augment = CropFlip({"x": Image(2, SIDE), "y": Image(2, SIDE)}, seed=0)
     reference = np.stack(geometry(augment, X, numbers(400)))
     others = {
         "draws": geometry(augment, X, numbers(400, 1)),
         "group of pairs": geometry(augment, XY, numbers(400)),
         "group of y": geometry(augment, Y, numbers(400)),
-        "seed": geometry(Augmentation({"x": Image(2, SIDE)}, seed=1), X, numbers(400)),
+        "seed": geometry(CropFlip({"x": Image(2, SIDE)}, seed=1), X, numbers(400)),
     }
     for what, other in others.items():
         same = (reference == np.stack(other)).mean(1)
@@ -116,9 +118,9 @@ def test_flip_row_and_column_are_independent_of_each_other_and_of_the_draw_befor
 
 def test_flips_and_crops_can_be_turned_off() -> None:
     views = {"x": noise(4, 3)}
-    plain = Augmentation({"x": Image(3, SIDE)}, seed=0, enlarge=1, flip=0)
+    plain = CropFlip({"x": Image(3, SIDE)}, seed=0, enlarge=1, flip=0)
     assert torch.equal(plain(views, X, numbers(4))["x"], views["x"])
-    mirror = Augmentation({"x": Image(3, SIDE)}, seed=0, enlarge=1, flip=1)
+    mirror = CropFlip({"x": Image(3, SIDE)}, seed=0, enlarge=1, flip=1)
     assert torch.equal(mirror(views, X, numbers(4))["x"], views["x"].flip(-1))
 
 
@@ -126,7 +128,7 @@ def test_a_pair_keeps_its_correspondence() -> None:
     x = positions(20)
     rows, columns = (torch.round(x[:, i] * SIDE).to(torch.uint8) for i in (0, 1))
     domains: dict[str, Domain] = {"x": Image(2, SIDE), "rows": Mask(SIDE, SIDE), "columns": Mask(SIDE, SIDE)}
-    made = Augmentation(domains, 0)({"rows": rows, "x": x, "columns": columns}, tuple(domains), numbers(20))
+    made = CropFlip(domains, 0)({"rows": rows, "x": x, "columns": columns}, tuple(domains), numbers(20))
     inner = made["x"][:, :, 4:-4, 4:-4] * SIDE  # bicubic interpolation of a slope is exact but at the image's edge
     for i, view in enumerate(("rows", "columns")):
         error = inner[:, i] - made[view][:, 4:-4, 4:-4].float()
@@ -140,7 +142,7 @@ def test_images_with_different_numbers_of_channels_move_together() -> None:
     counts = {f"c{n}": n for n in (1, 3, 4, 5)}
     domains: dict[str, Domain] = {view: Image(n, SIDE) for view, n in counts.items()}
     views = {view: grey.expand(-1, n, -1, -1) for view, n in counts.items()}
-    made = Augmentation(domains, 0)(views, tuple(domains), numbers(4))
+    made = CropFlip(domains, 0)(views, tuple(domains), numbers(4))
     assert not torch.equal(made["c1"], grey)
     for view, n in counts.items():
         assert torch.equal(made[view], made["c1"].expand(-1, n, -1, -1))
@@ -148,7 +150,7 @@ def test_images_with_different_numbers_of_channels_move_together() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 def test_types_shapes_and_range_are_kept(channels: int) -> None:
-    augment = Augmentation({"x": Image(channels, SIDE), "y": Mask(2, SIDE)}, seed=0)
+    augment = CropFlip({"x": Image(channels, SIDE), "y": Mask(2, SIDE)}, seed=0)
     x = noise(3, channels)
     hard = (x > 127).float()  # edges at which bicubic interpolation overshoots
     for given in (x, hard):
@@ -166,7 +168,7 @@ def test_types_shapes_and_range_are_kept(channels: int) -> None:
 def test_bytes_saturate_where_bicubic_interpolation_overshoots() -> None:
     half = torch.zeros(8, 1, SIDE, SIDE, dtype=torch.uint8)
     half[:, :, SIDE // 2 :] = 255
-    made = Augmentation({"x": Image(1, SIDE)}, 0)({"x": half}, X, numbers(8))["x"].int()
+    made = CropFlip({"x": Image(1, SIDE)}, 0)({"x": half}, X, numbers(8))["x"].int()
     assert (made.diff(dim=2) >= 0).all()  # bytes that wrapped around would leave a line beside the edge
     assert [made.min().item(), made.max().item()] == [0, 255]
 
@@ -178,7 +180,7 @@ def test_label_colours_stay_colours_of_the_palette(alone: bool) -> None:
     colours = torch.from_numpy(np.array(palette.colours, np.uint8)[labels]).permute(0, 3, 1, 2)
     domains: dict[str, Domain] = {"x": Image(3, SIDE), "y": LabelColours(3, SIDE, palette=palette)}
     views = {"y": colours} if alone else {"y": colours, "x": colours}
-    made = Augmentation(domains, 0)(views, Y if alone else XY, numbers(5))
+    made = CropFlip(domains, 0)(views, Y if alone else XY, numbers(5))
     assert set(map(tuple, made["y"].permute(0, 2, 3, 1).reshape(-1, 3).tolist())) == set(palette.colours)
     if not alone:
         assert len(np.unique(made["x"].numpy())) > 10
@@ -188,31 +190,33 @@ def test_masks_alone_are_augmented_as_beside_an_image() -> None:
     domains: dict[str, Domain] = {"x": Image(3, SIDE), "y": Mask(3, SIDE)}
     x = noise(5, 3)
     y = x[:, 0] % 3
-    augment = Augmentation(domains, 0)
+    augment = CropFlip(domains, 0)
     together, alone = augment({"x": x, "y": y}, XY, numbers(5)), augment({"y": y}, XY, numbers(5))
     assert torch.equal(together["y"], alone["y"])
 
 
-def test_landmarks_are_refused_by_name() -> None:
+@pytest.mark.parametrize("word", AUGMENTATIONS)
+def test_landmarks_are_refused_by_name(word: str) -> None:
     with pytest.raises(UserError, match=r"view points \(landmarks\).*training\.augment=none"):
-        Augmentation({"x": Image(1, SIDE), "points": Landmarks(68)}, seed=0)
+        AUGMENTATIONS[word]({"x": Image(1, SIDE), "points": Landmarks(68)}, 0)
 
 
 def test_views_of_different_sizes_are_refused() -> None:
     x = Image(1, SIDE)
     with pytest.raises(UserError, match=r"x of 64 px, y of 32 px"):
-        Augmentation({"x": x, "y": replace(x, size=32)}, seed=0)
+        CropFlip({"x": x, "y": replace(x, size=32)}, seed=0)
 
 
 @pytest.mark.parametrize(("enlarge", "flip", "named"), [(0.9, 0.5, "enlarge"), (1.1, 1.5, "flip"), (1.1, -0.1, "flip")])
 def test_options_out_of_range_are_refused(enlarge: float, flip: float, named: str) -> None:
     with pytest.raises(UserError, match=named):
-        Augmentation({"x": Image(1, SIDE)}, 0, enlarge, flip)
+        CropFlip({"x": Image(1, SIDE)}, 0, enlarge, flip)
 
 
-def test_every_sample_needs_a_draw() -> None:
+@pytest.mark.parametrize("word", AUGMENTATIONS)
+def test_every_sample_needs_a_draw(word: str) -> None:
     with pytest.raises(ValueError, match="4 samples but 3 draws"):
-        Augmentation({"x": Image(1, SIDE)}, 0)({"x": noise(4, 1)}, X, numbers(3))
+        AUGMENTATIONS[word]({"x": Image(1, SIDE)}, 0)({"x": noise(4, 1)}, X, numbers(3))
 
 
 def test_the_module_is_imported_without_albumentations() -> None:

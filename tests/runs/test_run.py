@@ -22,6 +22,7 @@ import yaml
 from PIL import Image
 
 from lsmbench.data.module import DataModule
+from lsmbench.data.transforms import AUGMENTATIONS
 from lsmbench.errors import UserError
 from lsmbench.launch.local import compute
 from lsmbench.methods import LSM, METHODS, Baseline
@@ -131,9 +132,12 @@ def test_an_interrupted_run_continues_to_the_same_bits(name: str, after: int, ma
     assert logs[0] == logs[1]
 
 
-def test_turns_augmentation_and_selected_pairs_survive_an_interruption(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
+def test_turns_augmentation_and_selected_pairs_survive_an_interruption(
+    augment: str, make: Make, tmp_path: Path
+) -> None:
     supervision = {"protocol": "shared", "paired_count": 3, "selection": "k_medoids", "features": "pixels"}
-    training = {"epochs": 3, "batch_size": 2, "steps_per_epoch": 3, "augment": "crop_flip"}
+    training = {"epochs": 3, "batch_size": 2, "steps_per_epoch": 3, "augment": augment}
     config = make("hybrid", "facades", pool=3, supervision=supervision, training=training)
     whole = execute(config, tmp_path / "whole", CPU)
     with pytest.raises(Interrupted):
