@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -89,3 +89,8 @@ class Image(Domain):
         pixels = (views.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
         rgb = pixels[:, :3] if self.channels >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
         return np.ascontiguousarray(rgb.permute(0, 2, 3, 1).numpy())
+
+
+def signed(domain: Domain) -> Domain:
+    """The domain with networks that work in [-1, 1], if it is of images; else the domain itself."""
+    return replace(domain, signed=True) if isinstance(domain, Image) else domain

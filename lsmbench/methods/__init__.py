@@ -13,6 +13,7 @@ from lsmbench.methods.ridge import Ridge
 from lsmbench.methods.sop import SOP
 from lsmbench.methods.tripathy import Tripathy
 from lsmbench.methods.unet import UNet
+from lsmbench.methods.unit import UNIT
 
 METHODS: dict[str, type[Method]] = {
     "floor": Floor,
@@ -25,6 +26,7 @@ METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
     "hybrid": Hybrid,
     "tripathy": Tripathy,
+    "unit": UNIT,
     "unet": UNet,
     "fcn8s": FCN8s,
 }
