@@ -291,7 +291,7 @@ class Method(L.LightningModule):
         """Random numbers of the first process, for all."""
         return numbers if self.devices == 1 else self.trainer.strategy.broadcast(numbers)
 
-    def noise(self, like: Tensor) -> Tensor:
+    def normal(self, like: Tensor) -> Tensor:
         """Numbers from N(0, 1) in the form of a part (B, ...): this process's part of those of the whole batch.
 
         All processes have to ask, for parts of one shape. The numbers are drawn where `like` is, from a seed of the

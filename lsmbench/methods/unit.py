@@ -24,7 +24,7 @@ from lsmbench.options import option
 
 @dataclass
 class UNITConfig(MethodConfig):
-    """The released code's values: the weights are a tenth of the paper's (§3: 10, 0.1, 100, 0.1, 100)."""
+    """The released code's values: the weights are a tenth of the paper's (§4: 10, 0.1, 100, 0.1, 100)."""
 
     learning_rate: float = option(1e-4, "Adam's learning rate", low=1e-6, high=1e-1, source="UNIT, §4; released code")
     beta1: float = option(0.5, "Adam's decay of the mean gradient", source="UNIT, §4; released code")
@@ -91,9 +91,9 @@ class UNIT(Method):
       view's own code again, which adds λ3 to λ1; the code counts it once.
     * Its learning rate is constant: `decay_every=0`.
 
-    Left out is the code's perceptual loss, which it uses for streets alone and which needs trained VGG weights. Views of
-    different sides are brought to the greater one before they are encoded and back after they are generated, since a
-    code has to fit both generators; the paper's digits were of one side.
+    Left out is the code's perceptual loss: only streets have it, and it needs trained VGG weights. Views of different
+    sides are brought to the greater one before they are encoded, and back after they are generated, since a code has to
+    fit both generators; the paper's digits had one side.
     """
 
     Config = UNITConfig
@@ -177,7 +177,7 @@ class UNIT(Method):
     def coded(self, fed: Tensor, view: str) -> tuple[Tensor, Tensor]:
         """The means of codes, and codes z ~ q(z | x) = N(E(x), 1)."""
         mean = self.vaes.encode(fed, view)
-        return mean, mean + self.noise(mean)
+        return mean, mean + self.normal(mean)
 
     def made(self, code: Tensor, view: str) -> Tensor:
         """What a generator makes of codes, in the form of network inputs."""

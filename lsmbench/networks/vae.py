@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -126,4 +127,5 @@ def _normalised(channels: int, norm: Literal["instance", "layer"] = "instance") 
 def _at(pictures: Tensor, side: int) -> Tensor:
     if pictures.shape[-1] == side:
         return pictures
-    return F.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
+    precise = pictures.to(torch.promote_types(pictures.dtype, torch.float32))  # not every device resizes bfloat16
+    return F.interpolate(precise, (side, side), mode="bilinear", antialias=True)
