@@ -18,7 +18,7 @@ from lsmbench.methods.base import Method, MethodConfig, Terms
 from lsmbench.methods.phases import Stage
 from lsmbench.networks.multiscale import LEAST, MultiScaleDiscriminator, scales_for
 from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.vae import BLOCKS, CoupledVAEs
+from lsmbench.networks.vae import BLOCKS, CoupledVAEs, vaes_misfit
 from lsmbench.options import option
 
 
@@ -124,25 +124,23 @@ class UNIT(Method):
         for view, domain in domains.items():
             if domain.is_vector:
                 return f"cannot make or read {domain.kind} ({view})"
-            if (side := domain.shape[-1]) < LEAST:
-                return f"needs sides of {LEAST} px for its discriminators, and {view} has {side}"
-        view, side = max(((view, domain.shape[-1]) for view, domain in domains.items()), key=lambda found: found[1])
-        if side % 4:
-            near = f"{side // 4 * 4} or {side // 4 * 4 + 4}"
-            return f"needs a greatest side that is a multiple of 4 px, such as {near}, and {view} has {side} px"
-        return ""
+            if domain.shape[-1] < LEAST:
+                return f"needs sides of {LEAST} px for its discriminators, and {view} has {domain.shape[-1]}"
+        return vaes_misfit({view: domain.shape for view, domain in domains.items()})
 
     def build(self) -> None:
         """Makes both autoencoders, and a discriminator of each view.
 
         Raises:
-            UserError: If the views do not fit, or more blocks are to be shared than there are.
+            UserError: If the views do not fit, or an option is out of its range.
         """
         domains = {view: self.domains[view] for view in self.views}
         if reason := self.misfit(domains):
             raise UserError(f"{type(self).__name__} {reason}.")
         if not 0 <= self.config.shared <= BLOCKS:
             raise UserError(f"method.shared: expected 0 to {BLOCKS} residual blocks, found {self.config.shared}.")
+        if self.config.decay_every < 0:
+            raise UserError(f"method.decay_every: expected 0 or more updates, found {self.config.decay_every}.")
         self.domains = {view: signed(domain) for view, domain in self.domains.items()}
         shapes, filters = {v: domain.shape for v, domain in domains.items()}, FILTERS[self.config.network]
         self.vaes = CoupledVAEs(shapes, self.network, filters, self.config.shared)
@@ -195,7 +193,7 @@ class UNIT(Method):
         return {
             "vae_kl": lambda: self.divergence(views.mean),
             "vae_l1": lambda: self.difference(views.again, views.real),
-            "gan": lambda: self.fooling(views),
+            "gan": lambda: self.adversarial(views),
             "cc_kl": lambda: self.divergence(views.carried),
             "cc_l1": lambda: self.difference(views.back, views.real),
         }
@@ -223,7 +221,7 @@ class UNIT(Method):
         )
         return cast(Tensor, sum(loss))
 
-    def fooling(self, views: UNITViews) -> Tensor:
+    def adversarial(self, views: UNITViews) -> Tensor:
         """ℓ(D(fake), 1), added up over the scales and over the views."""
         if not views.fake:
             return self.nothing("vaes")

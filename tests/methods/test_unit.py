@@ -134,6 +134,8 @@ def test_what_is_shared_learns_from_both_views() -> None:
     assert unit(shared=1).size < unit().size
     with pytest.raises(UserError, match=r"method.shared: expected 0 to 4 residual blocks, found 5"):
         unit(shared=5)
+    with pytest.raises(UserError, match=r"method.decay_every: expected 0 or more updates, found -1"):
+        unit(decay_every=-1)
 
 
 def test_discriminators_are_updated_first_and_one_forward_serves_both_phases() -> None:
