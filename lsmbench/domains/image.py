@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import dataclasses
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -92,5 +93,5 @@ class Image(Domain):
 
 
 def signed(domain: Domain) -> Domain:
-    """The domain with networks that work in [-1, 1], if it is of images; else the domain itself."""
-    return replace(domain, signed=True) if isinstance(domain, Image) else domain
+    """The domain as networks with tanh have it: images in [-1, 1], others as they are."""
+    return dataclasses.replace(domain, signed=True) if isinstance(domain, Image) else domain
