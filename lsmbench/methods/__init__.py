@@ -24,9 +24,9 @@ METHODS: dict[str, type[Method]] = {
     "lsm": LSM,
     "pix2pix": Pix2Pix,
     "cyclegan": CycleGAN,
+    "unit": UNIT,
     "hybrid": Hybrid,
     "tripathy": Tripathy,
-    "unit": UNIT,
     "unet": UNet,
     "fcn8s": FCN8s,
 }
