@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from lsmbench.domains.base import Domain
 from lsmbench.domains.category import Category
-from lsmbench.domains.image import Image
+from lsmbench.domains.image import Image, signed
 from lsmbench.domains.judged_image import JudgedImage
 from lsmbench.domains.judges import Classifier, Segmenter
 from lsmbench.domains.label_colours import Absent, LabelColours, SegmentedPhoto
@@ -68,4 +68,5 @@ __all__ = [
     "from_plain",
     "in_proportion",
     "plain",
+    "signed",
 ]

@@ -13,6 +13,7 @@ from lsmbench.methods.ridge import Ridge
 from lsmbench.methods.sop import SOP
 from lsmbench.methods.tripathy import Tripathy
 from lsmbench.methods.unet import UNet
+from lsmbench.methods.unit import UNIT
 
 METHODS: dict[str, type[Method]] = {
     "floor": Floor,
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "lsm": LSM,
     "pix2pix": Pix2Pix,
     "cyclegan": CycleGAN,
+    "unit": UNIT,
     "hybrid": Hybrid,
     "tripathy": Tripathy,
     "unet": UNet,

@@ -238,6 +238,18 @@ class Method(L.LightningModule):
                 parts.setdefault(kept, []).append(views)
         return {kept: {v: torch.cat([views[v] for views in every]) for v in kept} for kept, every in parts.items()}
 
+    def inputs(self, batch: Batch) -> Views:
+        """Network inputs of source and target; samples that show more views come first, so pairs are the first ones.
+
+        A view that no sample of the batch shows is absent.
+        """
+        fed: Views = {}
+        for view in (self.source, self.target):
+            shown = [batch[views][view] for views in sorted(batch, key=len, reverse=True) if view in views]
+            if shown:
+                fed[view] = self.domains[view].to_input(torch.cat(shown))
+        return fed
+
     def prepare(self, batch: Batch) -> Any:
         """Brings a batch, which may be empty, to the form that the losses take; phases share what is computed here."""
         return batch
@@ -285,6 +297,17 @@ class Method(L.LightningModule):
     def drawn(self, numbers: Tensor) -> Tensor:
         """Random numbers of the first process, for all."""
         return numbers if self.devices == 1 else self.trainer.strategy.broadcast(numbers)
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Numbers from N(0, 1) in the form of a part (B, ...): this process's part of those of the whole batch.
+
+        All processes have to ask, for parts of one shape. The numbers are drawn where `like` is, from a seed of the
+        epoch's random generator.
+        """
+        seed = int(self.drawn(torch.randint(2**62, ())))
+        generator = torch.Generator(like.device).manual_seed(seed)
+        whole = (len(like) * self.devices, *like.shape[1:])
+        return self.own(torch.randn(whole, generator=generator, dtype=like.dtype, device=like.device))
 
     # Helpers for methods ----------------------------------------------------------------------------------------------
 

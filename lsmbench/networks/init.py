@@ -43,3 +43,23 @@ def init_normal(module: M, std: float = 0.02) -> M:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     return module
+
+
+def init_kaiming(module: M) -> M:
+    """Draw all weights of ``module`` in place for layers that ReLUs follow (He et al. 2015).
+
+    Linear, convolution and transposed-convolution weights come from N(0, 2 / fan-in), their biases are 0. Other layers
+    keep their weights. Uses torch's global generator.
+
+    Args:
+        module: A network or a single layer.
+
+    Returns:
+        ``module`` itself.
+    """
+    for layer in module.modules():
+        if isinstance(layer, _WEIGHTED):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module

@@ -38,11 +38,11 @@ def save_chosen(data: DataModule, folder: Path) -> None:
 def save_panel(method: Method, data: DataModule, folder: Path) -> None:
     """Keeps drawn input, truth and prediction of some test samples in `panel.npz`, for pictures in the report.
 
-    Where no test sample has a truth, input and prediction of others are kept: of the test part, or of the validation
+    Where no test sample has both views, input and prediction of others are kept: of the test part, or of the validation
     or training part if these alone have the input.
     """
     method.eval()
-    drawn = _without_truth(method, data) if data.lacks else _drawn(method, data.test_dataloader(), data)
+    drawn = _drawn(method, data.test_dataloader(), data) or _without_truth(method, data)
     if drawn is None:
         return
     panel = io.BytesIO()

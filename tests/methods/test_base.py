@@ -258,3 +258,29 @@ def test_random_predictions_depend_on_the_sample_and_not_on_its_batch() -> None:
     assert not torch.equal(together[0] - x[0], together[1] - x[1])
     method.test_seed = 4
     assert not torch.equal(together, predicted(0, 1, 2, 3, 4))
+
+
+def test_normal_numbers_of_several_processes_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def numbers(rank: int, devices: int, seed: int = 0) -> Tensor:
+        method = Two(DOMAINS)
+        monkeypatch.setattr(Two, "devices", devices)
+        monkeypatch.setattr(Two, "global_rank", rank)
+        monkeypatch.setattr(method, "drawn", lambda drawn: drawn)  # the first process's seed reaches the others
+        torch.manual_seed(seed)
+        return method.normal(torch.zeros(6 // devices, 500, dtype=torch.float64))
+
+    whole = numbers(0, 1)
+    assert whole.dtype == torch.float64
+    assert whole.mean().abs() < 0.1
+    assert whole.std().item() == pytest.approx(1, abs=0.05)
+    for rank in (0, 1):
+        assert torch.equal(numbers(rank, 2), whole[rank::2])
+    assert not torch.equal(numbers(0, 1, seed=1), whole)
+
+
+def test_inputs_are_those_of_source_and_target_pairs_first() -> None:
+    x, y, alone = (torch.rand(2, 1, 4, 4) for _ in range(3))
+    fed = Two({v: Image(1, 4, signed=True) for v in "xyz"}).inputs({("x",): {"x": alone}, ("x", "y"): {"x": x, "y": y}})
+    assert fed.keys() == {"x", "y"}
+    assert torch.equal(fed["x"], torch.cat([x, alone]) * 2 - 1)
+    assert Two(DOMAINS).inputs({("y",): {"y": y}}).keys() == {"y"}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lsmbench.networks.init import init_normal
+from lsmbench.networks.init import init_kaiming, init_normal
 from lsmbench.networks.links import ResnetLink
 from lsmbench.networks.norm import norm_layer
 from lsmbench.networks.patchgan import PatchGAN
@@ -24,6 +24,17 @@ def test_weights_are_normal_and_biases_zero(layer, std):
     # A normal variable is beyond two standard deviations in 4.6 % of all cases; a uniform one never.
     assert (layer.weight.abs() > 2 * std).float().mean().item() == pytest.approx(0.0455, abs=0.005)
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(("layer", "taken"), [(nn.Conv2d(64, 64, 3), 576), (nn.Linear(192, 192), 192)])
+def test_kaimings_weights_keep_the_size_of_what_relus_pass_on(layer, taken):
+    torch.manual_seed(0)
+    nn.init.constant_(layer.bias, 3.0)
+    assert init_kaiming(layer) is layer
+    assert layer.weight.std().item() == pytest.approx((2 / taken) ** 0.5, rel=0.05)
+    assert (layer.weight.abs() > 2 * layer.weight.std()).float().mean().item() == pytest.approx(0.0455, abs=0.005)
+    assert not layer.bias.any()
+    init_kaiming(nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1), nn.ReLU()))
 
 
 def test_batch_norm_starts_around_one():
