@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -46,13 +46,6 @@ _WHERE = (
     "zip.test.gz, in LSMBENCH_DATA/usps. Or name the folder that holds mnist/ and usps/ with the option root, or let "
     "--dataset.download true fetch them, or try --dataset.files sklearn, which needs no file."
 )
-
-
-class _Set(NamedTuple):
-    """One part of one set: images (N, side, side), ink 255 on 0, and classes (N,)."""
-
-    images: Bytes
-    labels: Bytes
 
 
 @dataclass
@@ -173,28 +166,35 @@ class Digits(Dataset):
     def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
         """The source's images with their classes hidden, and the target's training images with theirs beside them."""
         arrays, source, target = self._sets(), self.source, self.target
-        train, test = (_Set(arrays[f"{source}_{part}"], arrays[f"{source}_{part}_class"]) for part in (TRAIN, TEST))
-        count = len(train.images)
+        count = len(arrays[f"{source}_{TRAIN}"])
         val = min(500, count // 10) if self.val is None else self.val
         if val > count - _FEWEST:
             raise UserError(
                 f"dataset digits: val={val} of {count} training images of {_SETS[source]} leaves fewer than {_FEWEST} to "
                 "train with."
             )
-        images = np.concatenate([train.images, test.images])[:, None]
+        images = self._images()
         rows = np.arange(len(images))
         parts = {TRAIN: rows[: count - val], VAL: rows[count - val : count], TEST: rows[count:]}
-        given: dict[str, Stored] = {
-            source: images,
-            TRUTH: np.concatenate([train.labels, test.labels]),
-            COPY: _resized(images, _SIDES[target]),
-        }
+        given: dict[str, Stored] = {source: images, **self.evaluation_views()}
         known = arrays[f"{target}_{TRAIN}"][:, None]
         labelled: dict[str, Stored] = {target: known, LABEL: arrays[f"{target}_{TRAIN}_class"]}
         return (
             Pool(_SETS[source], given, {part: numbers for part, numbers in parts.items() if len(numbers)}),
             Pool(_SETS[target], labelled, {TRAIN: np.arange(len(known))}),
         )
+
+    def evaluation_views(self) -> dict[str, Stored]:
+        """Of the source's images: their classes, and `copy`, the images at the target's side."""
+        arrays, source = self._sets(), self.source
+        classes = np.concatenate([arrays[f"{source}_{part}_class"] for part in (TRAIN, TEST)])
+        return {TRUTH: classes, COPY: _resized(self._images(), _SIDES[self.target])}
+
+    def _images(self) -> Bytes:
+        """The source's images, training ones first, (N, 1, side, side)."""
+        arrays = self._sets()
+        images: Bytes = np.concatenate([arrays[f"{self.source}_{part}"] for part in (TRAIN, TEST)])[:, None]
+        return images
 
     def inputs(self) -> PictureInput:
         """Pictures of single digits, ink bright on dark, as grey."""

@@ -42,6 +42,7 @@ class CycleGAN(TwoWayGAN):
     groups = ("generators", "discriminators")
     weights: ClassVar = {"judge_x": 1.0, "judge_y": 1.0, "adversarial": 1.0}
     uses_pairs = False
+    any_sides = True
 
     def losses_generators(self, views: TwoWayViews) -> Terms:
         """Eq. 3 for both generators, with the identity loss."""

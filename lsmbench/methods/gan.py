@@ -23,13 +23,15 @@ from lsmbench.methods.base import Method, MethodConfig
 from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.norm import Norm
-from lsmbench.networks.patchgan import PatchGAN
+from lsmbench.networks.patchgan import PatchGAN, least_side
 from lsmbench.networks.pool import ImagePool
 from lsmbench.networks.presets import FILTERS
 from lsmbench.networks.resnet import ResnetGenerator
 from lsmbench.networks.translators import DirectTranslator, LatentOptions, LatentTranslator, encoder_misfit
 from lsmbench.networks.unet import UNetGenerator
 from lsmbench.options import option
+
+_LAYERS, _FEWEST_LAYERS = 3, 2
 
 GeneratorWord = Literal["latent", "resnet6", "resnet9", "unet"]
 
@@ -78,6 +80,8 @@ class GAN(Method):
 
     Config: ClassVar[type[MethodConfig]] = GANConfig
     config: GANConfig
+    any_sides: ClassVar[bool] = False
+    """Whether views may have different sides; a discriminator that sees both views needs one."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -106,12 +110,16 @@ class GAN(Method):
 
     @classmethod
     def misfit(cls, config: GANConfig, domains: Mapping[str, Domain]) -> str:
-        """Why the views do not fit: a PatchGAN needs 24 px, and generators other than `latent` maps; else empty."""
+        """Why the views do not fit: a PatchGAN needs 12 px, and generators other than `latent` maps; else empty."""
         kind = cls.generator_for(config, domains)
         shapes = {view: domain.shape for view, domain in domains.items()}
         for view, domain in domains.items():
-            if not domain.is_vector and domain.shape[-1] < 24:
-                return f"needs sides of 24 px for its discriminators, and {view} has {domain.shape[-1]}"
+            if not domain.is_vector and domain.shape[-1] < least_side(_FEWEST_LAYERS):
+                least = least_side(_FEWEST_LAYERS)
+                return f"needs sides of {least} px for its discriminators, and {view} has {domain.shape[-1]}"
+        sides = sorted({domain.shape[-1] for domain in domains.values() if not domain.is_vector})
+        if len(sides) > 1 and (kind == "latent" or not cls.any_sides):
+            return f"needs views of one side{' with generator=latent' * cls.any_sides}, and these have {sides} px"
         if kind == "latent":
             return encoder_misfit(shapes, LatentTranslator.image_encoder_for(config, shapes))
         for view, domain in domains.items():
@@ -141,7 +149,8 @@ class GAN(Method):
         else:
             self.domains = {view: signed(domain) for view, domain in self.domains.items()}
             self.generators = DirectTranslator(
-                {f"{s}{t}": self.network(f"generator_{s}{t}", partial(self._own, s, t)) for s, t in self.directions}
+                {f"{s}{t}": self.network(f"generator_{s}{t}", partial(self._own, s, t)) for s, t in self.directions},
+                {view: domain.shape[-1] for view, domain in domains.items()},
             )
         self.discriminators = nn.ModuleDict(
             {t: self.network(f"discriminator_{t}", partial(self.discriminator, s, t)) for s, t in self.directions}
@@ -162,7 +171,7 @@ class GAN(Method):
         domain = self.domains[target]
         if domain.is_vector:
             return VectorDiscriminator(domain.shape[0])
-        return self._patch_discriminator(domain.shape[0], "instance")
+        return self._patch_discriminator(domain.shape[0], "instance", domain.shape[-1])
 
     def joint_discriminator(self, source: str, target: str) -> nn.Module:
         """Judges both views together; landmarks beside a map are repeated over it as constant planes."""
@@ -171,12 +180,15 @@ class GAN(Method):
             return VectorDiscriminator(x.shape[0] + y.shape[0])
         planes = x.is_vector or y.is_vector
         auto: Norm = "none" if planes else "batch" if self.generator == "unet" else "instance"
-        return self._patch_discriminator(x.shape[0] + y.shape[0], auto)
+        return self._patch_discriminator(
+            x.shape[0] + y.shape[0], auto, max(d.shape[-1] for d in (x, y) if not d.is_vector)
+        )
 
-    def _patch_discriminator(self, channels: int, auto: Norm) -> PatchGAN:
-        """A PatchGAN; `auto` is its normalisation where the configuration leaves that open."""
+    def _patch_discriminator(self, channels: int, auto: Norm, side: int) -> PatchGAN:
+        """A PatchGAN of three layers, of two below 24 px; `auto` is its normalisation where that is left open."""
         norm = auto if self.config.discriminator_norm == "auto" else self.config.discriminator_norm
-        return PatchGAN(channels, FILTERS[self.config.network], norm=norm)
+        layers = _LAYERS if side >= least_side(_LAYERS) else _FEWEST_LAYERS
+        return PatchGAN(channels, FILTERS[self.config.network], layers, norm)
 
     # Translations and losses ------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Hybrid(TwoWayGAN):
 
     Config = HybridConfig
     config: HybridConfig
+    any_sides = True
     groups = ("discriminators", "generators")
     weights: ClassVar = {"judge_x": 1.0, "judge_y": 1.0}
 

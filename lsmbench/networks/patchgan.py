@@ -59,7 +59,7 @@ class PatchGAN(nn.Module):
             ValueError: If H or W is too small for a logit.
         """
         height, width = x.shape[-2:]
-        least = 3 * 2**self.layers
+        least = least_side(self.layers)
         if min(height, width) < least:
             raise ValueError(
                 f"a PatchGAN of {self.layers} layers needs sides of at least {least}, "
@@ -83,6 +83,11 @@ class PatchGAN(nn.Module):
     def _kinds(side: int, length: int) -> list[int]:
         """For each place of the output, the place of the small output that sees the same borders."""
         return [0, *[1] * (length - 2), 3 if side % 2 == 0 else 1]
+
+
+def least_side(layers: int) -> int:
+    """The least side in pixels on which a PatchGAN of so many layers leaves a logit."""
+    return 3 * 2**layers
 
 
 def latent_discriminator(channels: int, side: int, filters: int = 64, norm: Norm = "instance") -> PatchGAN:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.networks.convnet import BLOCKS, ConvDecoder, ConvEncoder
 from lsmbench.networks.links import LinearLink, ResnetLink
@@ -29,6 +31,14 @@ Named = Callable[[str, Callable[[], nn.Module]], nn.Module]
 """Makes a network, having set the seed that belongs to its name: `Method.network`."""
 
 
+def at_side(pictures: Tensor, side: int) -> Tensor:
+    """Pictures (B, C, H, H) at a side, resized bilinearly (over areas, so that no pixel is skipped); or as they are."""
+    if pictures.shape[-1] == side:
+        return pictures
+    precise = pictures.to(torch.promote_types(pictures.dtype, torch.float32))  # not every device resizes bfloat16
+    return F.interpolate(precise, (side, side), mode="bilinear", antialias=True)
+
+
 def encoder_misfit(shapes: Shapes, image_encoder: ImageEncoder) -> str:
     """Why views do not fit the encoder of images, which halves their sides several times; empty if they do."""
     multiple = {"resnet": 4, "native": 2**BLOCKS}[image_encoder]
@@ -39,11 +49,24 @@ def encoder_misfit(shapes: Shapes, image_encoder: ImageEncoder) -> str:
 
 
 class DirectTranslator(nn.ModuleDict):
-    """One network for each direction, under the key `xy` for x to y."""
+    """One network for each direction, under the key `xy` for x to y; each keeps the side of what it is fed.
+
+    Views of different sides are brought to the greatest one before they are translated, and the outputs to the target's
+    own side, bilinearly.
+
+    Args:
+        networks: By direction.
+        sides: The side of each view, px.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], sides: Mapping[str, int]) -> None:
+        super().__init__(networks)
+        self.sides = dict(sides)
 
     def forward(self, fed: Tensor, source: str, target: str) -> Tensor:
         """Map network inputs of the source to network outputs of the target."""
-        return cast(Tensor, self[f"{source}{target}"](fed))
+        made = self[f"{source}{target}"](at_side(fed, max(self.sides.values())))
+        return at_side(made, self.sides[target])
 
 
 @dataclass

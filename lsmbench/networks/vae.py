@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Literal, cast
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.networks.init import init_kaiming
 from lsmbench.networks.norm import norm_layer
 from lsmbench.networks.resnet import ResnetBlock
-from lsmbench.networks.translators import Named, Shape
+from lsmbench.networks.translators import Named, Shape, at_side
 
 BLOCKS: Final = 4
 """Residual blocks of an encoder, and of a generator."""
@@ -99,11 +97,11 @@ class CoupledVAEs(nn.Module):
 
     def encode(self, fed: Tensor, view: str) -> Tensor:
         """Map network inputs (B, C, side, side) of a view to the means of their codes: E_x."""
-        return cast(Tensor, self.shared_encoder(self.encoders[view](_at(fed, self.side))))
+        return cast(Tensor, self.shared_encoder(self.encoders[view](at_side(fed, self.side))))
 
     def generate(self, code: Tensor, view: str) -> Tensor:
         """Map codes to network outputs (B, C, side, side) of a view: G_x."""
-        return _at(self.generators[view](self.shared_generator(code)), self.sides[view])
+        return at_side(self.generators[view](self.shared_generator(code)), self.sides[view])
 
 
 def vaes_misfit(shapes: Mapping[str, Shape]) -> str:
@@ -131,10 +129,3 @@ def _convolution(taken: int, made: int, kernel: int, stride: int) -> nn.Module:
 
 def _normalised(channels: int, norm: Literal["instance", "layer"] = "instance") -> list[nn.Module]:
     return [norm_layer(norm, channels), nn.ReLU(inplace=True)]
-
-
-def _at(pictures: Tensor, side: int) -> Tensor:
-    if pictures.shape[-1] == side:
-        return pictures
-    precise = pictures.to(torch.promote_types(pictures.dtype, torch.float32))  # not every device resizes bfloat16
-    return F.interpolate(precise, (side, side), mode="bilinear", antialias=True)

@@ -245,6 +245,9 @@ def _console(table: Table, title: str, footnotes: list[str]) -> RichTable:
             cells.append(text.append(f"\npublished {words.published}" if words.published else "", style="dim"))
         label = Text(" ".join((row.label, *markup.marks(row))), style="dim" if row.floor else "")
         rich.add_row(label, *cells, markup.duration(row.wall_s), markup.whole(row.updates))
+    if table.ceiling:
+        value = Text(markup.fixed(table.ceiling.value, digits), style="dim")
+        rich.add_row(Text("ceiling", style="dim"), *[value] * len(table.columns), "", "")
     return rich
 
 

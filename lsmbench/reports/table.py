@@ -49,6 +49,22 @@ class Origin(NamedTuple):
     plan: Manifest | None
 
 
+class Ceiling(NamedTuple):
+    """What a judge says of real targets.
+
+    Attributes:
+        kind: What the judge is, e.g. `classifier`.
+        value: Its score, by the table's metric.
+        samples: Number of real targets.
+        digest: Of what it learnt from.
+    """
+
+    kind: str
+    value: float
+    samples: int
+    digest: str
+
+
 @dataclass(eq=False)
 class Cell:
     """One method at one N: a group of the frame.
@@ -311,6 +327,16 @@ class Table:
         """The metric and the direction of translation; the test set where there are several."""
         said = f"{self.key.metric}, {self.key.source} → {self.key.target}" if self.key.source else self.key.metric
         return f"{said}, test set {self.key.test_set}" if self.names_test_set else said
+
+    @property
+    def ceiling(self) -> Ceiling | None:
+        """The judge's score on real targets, where a judge turns predictions into what is scored and was tested."""
+        for row in self.every_row:
+            for score, record in row.scores[["score", "record"]].itertuples(index=False):
+                judge = getattr(record, "judge", {})
+                if "value" in judge and judge["metric"] == self.key.metric and score.target == self.key.target:
+                    return Ceiling(judge["kind"], judge["value"], judge["samples"], judge["digest"])
+        return None
 
     @property
     def better(self) -> str:

@@ -42,7 +42,8 @@ def built(config: RunConfig) -> tuple[Method, DataModule]:
         supported, reason = kind.fits(config.dataset, config.method)
     if not supported:
         pytest.skip(reason)
-    method = kind(data.domains, config.method, data.dataset.source, data.dataset.target, config.training.init_seed)
+    dataset, seed = data.dataset, config.training.init_seed
+    method = kind(data.domains, config.method, dataset.source, dataset.target, seed, dataset.truths)
     data.learner = method
     return method, data
 
@@ -191,11 +192,14 @@ def test_methods_start_from_the_same_weights_and_the_seed_decides_them(name: str
 @pytest.mark.parametrize(("name", "dataset"), EVERYWHERE)
 def test_translations_have_the_targets_form(name: str, dataset: str, make: Make) -> None:
     method, data = built(make(name, dataset))
-    batch = next(iter(data.val_dataloader()))
+    shown: dict[str, Tensor] = {}
+    for views in next(iter(data.train_dataloader())).values():
+        for view, some in views.items():
+            shown.setdefault(view, some)
     for source, target in method.directions:
-        predicted = method.predict(batch, source, target)
-        assert predicted.shape == batch[target].shape
-        assert predicted.dtype == batch[target].dtype
+        predicted = method.predict(shown, source, target)
+        assert predicted.shape == (len(shown[source]), *shown[target].shape[1:])
+        assert predicted.dtype == shown[target].dtype
 
 
 @pytest.mark.parametrize("dataset", KINDS)

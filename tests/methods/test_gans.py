@@ -291,7 +291,7 @@ def test_generators_of_images_refuse_landmarks_and_say_what_to_use() -> None:
         assert "generator=latent" in reason
 
 
-@pytest.mark.parametrize(("kind", "least"), [(Pix2Pix, 24), (CycleGAN, 24), (LSM, 32)])
+@pytest.mark.parametrize(("kind", "least"), [(Pix2Pix, 12), (CycleGAN, 12), (LSM, 32)])
 def test_images_too_small_for_a_discriminator_are_refused_before_training(kind: type[Method], least: int) -> None:
     class Small:
         source, target = "x", "y"
