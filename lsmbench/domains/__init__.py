@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from lsmbench.domains.base import Domain
 from lsmbench.domains.category import Category
-from lsmbench.domains.image import Image
+from lsmbench.domains.image import Image, signed
 from lsmbench.domains.judges import Segmenter
 from lsmbench.domains.label_colours import Absent, LabelColours, SegmentedPhoto
 from lsmbench.domains.landmarks import EYES, Landmarks, in_proportion
@@ -64,4 +64,5 @@ __all__ = [
     "from_plain",
     "in_proportion",
     "plain",
+    "signed",
 ]

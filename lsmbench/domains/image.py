@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -89,3 +90,8 @@ class Image(Domain):
         pixels = (views.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
         rgb = pixels[:, :3] if self.channels >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
         return np.ascontiguousarray(rgb.permute(0, 2, 3, 1).numpy())
+
+
+def signed(domain: Domain) -> Domain:
+    """The domain as networks with tanh have it: images in [-1, 1], others as they are."""
+    return dataclasses.replace(domain, signed=True) if isinstance(domain, Image) else domain

@@ -93,7 +93,7 @@ class Method(L.LightningModule):
     """Groups of networks whose parameters are averaged over the updates, each with the average's decay (EMA). The
     average is part of the checkpoint, and predicts in place of the networks themselves."""
     uses_pairs: ClassVar[bool] = True
-    """Whether the result depends on which samples are paired; if not, it is trained once and shown at every N."""
+    """Whether the result depends on which samples are paired; where that is an option's, see `learns_from_pairs`."""
     needs_pairs: ClassVar[bool] = False
     """Whether translation is learnt from pairs alone; a benchmark leaves the method out where there are none."""
     trained: ClassVar[bool] = True
@@ -137,6 +137,11 @@ class Method(L.LightningModule):
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
         """Whether the method can be trained on a dataset, and if not, why (shown in the table)."""
         return True, ""
+
+    @classmethod
+    def learns_from_pairs(cls, config: MethodConfig) -> bool:
+        """Whether the result depends on which samples are paired; if not, it is trained once and shown at every N."""
+        return cls.uses_pairs
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -6,7 +6,6 @@ views of a step with their translations, pools of earlier fakes, and cycle and i
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch, Views
-from lsmbench.domains import Domain, Image
+from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods.base import Method, MethodConfig
@@ -140,7 +139,7 @@ class GAN(Method):
             shapes, filters = {v: domain.shape for v, domain in domains.items()}, FILTERS[self.config.network]
             self.generators = LatentTranslator(shapes, self.directions, self.network, filters, self.config)
         else:
-            self.domains = {view: _signed(domain) for view, domain in self.domains.items()}
+            self.domains = {view: signed(domain) for view, domain in self.domains.items()}
             self.generators = DirectTranslator(
                 {f"{s}{t}": self.network(f"generator_{s}{t}", partial(self._own, s, t)) for s, t in self.directions}
             )
@@ -352,7 +351,3 @@ class TwoWayGAN(GAN):
         if target not in views.real:
             return self.nothing("generators")
         return self.domains[target].l1(self.made(views.real[target], source, target), views.real[target])
-
-
-def _signed(domain: Domain) -> Domain:
-    return dataclasses.replace(domain, signed=True) if isinstance(domain, Image) else domain
