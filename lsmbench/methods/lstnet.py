@@ -74,7 +74,6 @@ class LSTNetViews:
         own: G_i(E_i(x_i)), in the form of network inputs.
         fake: Translations into the view, from the other one, in the form of network inputs.
         pairs: How many samples are pairs: the first ones of both views, in the same order.
-        back: Views there and back, once they have been asked for.
     """
 
     real: dict[str, Tensor] = field(default_factory=dict)
@@ -82,7 +81,6 @@ class LSTNetViews:
     own: dict[str, Tensor] = field(default_factory=dict)
     fake: dict[str, Tensor] = field(default_factory=dict)
     pairs: int = 0
-    back: dict[str, Tensor] = field(default_factory=dict)
 
 
 class LSTNet(Method):
@@ -183,7 +181,7 @@ class LSTNet(Method):
 
     def encode(self, view: Tensor, name: str) -> Tensor:
         """The latents of views, (B, C, h, w): E_i(x_i)."""
-        return self.translators.encode({name: self.domains[name].to_input(view)})[name]
+        return self.translators.encode(self.domains[name].to_input(view), name)
 
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:
         """G_target ∘ E_source (§2)."""
@@ -196,19 +194,15 @@ class LSTNet(Method):
             shown = [batch[s][view] for s in sorted(batch, key=len, reverse=True) if view in s]
             if shown:
                 views.real[view] = self.domains[view].to_input(torch.cat(shown))
-        if not views.real:
-            return views
-        views.codes = self.translators.encode(views.real)
-        sizes = [len(codes) for codes in views.codes.values()]
-        for view in (self.first, self.second):
-            made = self.made(torch.cat([*views.codes.values()]), view).split(sizes)
-            for source, images in zip(views.codes, made, strict=True):
-                (views.own if source == view else views.fake)[view] = images
+                views.codes[view] = self.translators.encode(views.real[view], view)
+                there = self.other(view)
+                views.own[view], views.fake[there] = self.made(views.codes[view], view, there)
         return views
 
-    def made(self, codes: Tensor, view: str) -> Tensor:
-        """G_i: images of a domain, in the form of network inputs; differentiable."""
-        return self.domains[view].activate(self.translators.generate(codes, view))
+    def made(self, codes: Tensor, *views: str) -> list[Tensor]:
+        """G_i: images of the named domains, in the form of network inputs; differentiable."""
+        outputs = self.translators.generate(codes, *views)
+        return [self.domains[view].activate(output) for view, output in zip(views, outputs, strict=True)]
 
     def other(self, view: str) -> str:
         """The other domain's view."""
@@ -282,10 +276,9 @@ class LSTNet(Method):
         """J_CC3 = E |x_1 − G_1(E_2(G_2(E_1(x_1))))|, and J_CC4."""
         if view not in views.real:
             return self.nothing("translators")
-        if not views.back:
-            for there, codes in self.translators.encode(views.fake).items():
-                views.back[self.other(there)] = self.made(codes, self.other(there))
-        return self.domains[view].l1(views.back[view], views.real[view])
+        there = self.other(view)
+        (back,) = self.made(self.translators.encode(views.fake[there], there), view)
+        return self.domains[view].l1(back, views.real[view])
 
     def supervised(self, views: LSTNetViews, view: str) -> Tensor:
         """L1 between the translation of a pair's other view and the true one."""

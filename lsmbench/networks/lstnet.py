@@ -247,8 +247,8 @@ def latent_discriminator(filters: int, side: int) -> nn.Module:
 class SharedTranslator(nn.Module):
     """Encoders E_i = E_s ∘ E_i* and generators G_i = G_i* ∘ G_s of two domains (Friedjungová et al. 2020, §2).
 
-    In training, all domains' samples of a step go through the shared halves as one batch, so that batch normalisation
-    has there the statistics of both domains, as it has at test time. The paper does not say how that is.
+    The shared halves are called for each domain apart. In training they normalise each domain by statistics of its own,
+    and at test time both by running ones of both domains; the paper does not say how that is.
 
     Args:
         shapes: Shapes (C, H, W) of the network inputs by domain.
@@ -281,16 +281,15 @@ class SharedTranslator(nn.Module):
             }
         )
 
-    def encode(self, fed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """E_i: network inputs (B_i, C_i, H_i, W_i) of each domain to latents (B_i, 2 · filters, h, w)."""
-        own = [self.own_encoders[view](images) for view, images in fed.items()]
-        codes = cast(Tensor, self.shared_encoder(torch.cat(own)))
-        return dict(zip(fed, codes.split([len(images) for images in fed.values()]), strict=True))
+    def encode(self, fed: Tensor, view: str) -> Tensor:
+        """E_i: network inputs (B, C, H, W) of a domain to latents (B, 2 · filters, h, w)."""
+        return cast(Tensor, self.shared_encoder(self.own_encoders[view](fed)))
 
-    def generate(self, codes: Tensor, view: str) -> Tensor:
-        """G_i: latents (B, 2 · filters, h, w) to network outputs of a domain."""
-        return cast(Tensor, self.own_generators[view](self.shared_generator(codes)))
+    def generate(self, codes: Tensor, *views: str) -> list[Tensor]:
+        """G_i: latents (B, 2 · filters, h, w) to network outputs of each named domain."""
+        shared = self.shared_generator(codes)
+        return [self.own_generators[view](shared) for view in views]
 
     def forward(self, fed: Tensor, source: str, target: str) -> Tensor:
         """G_target ∘ E_source: network inputs of the source to network outputs of the target."""
-        return self.generate(self.encode({source: fed})[source], target)
+        return self.generate(self.encode(fed, source), target)[0]
