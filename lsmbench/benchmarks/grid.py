@@ -537,7 +537,7 @@ def learns_from_pairs(benchmark: Benchmark, label: str) -> bool:
     return METHODS[config.method_name].learns_from_pairs(config.method)
 
 
-def _of_pairs(benchmark: Benchmark, amount: float) -> dict[str, float]:
+def _of_pairs(benchmark: Benchmark, amount: float) -> dict[str, Any]:
     """The options of supervision that say how many pairs are seen."""
     return {"paired": float(amount)} if benchmark.paired_count is None else {"paired_count": amount}
 
