@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lsmbench.benchmarks import grid as grids
+from lsmbench.data.dataset import Arrays, Dataset
 from lsmbench.data.module import Batch
+from lsmbench.data.pools import Pool
+from lsmbench.datasets import DATASETS
 from lsmbench.domains import Domain, Image, Landmarks, Mask
 from lsmbench.errors import UserError
 from lsmbench.methods.lstnet import LSTNet, LSTNetConfig
 from lsmbench.methods.phases import only
+from lsmbench.options import option
 from lsmbench.runs.config import Machine
 from lsmbench.runs.run import execute
 from lsmbench.sweeps.search import searches
@@ -307,3 +312,64 @@ def test_all_epochs_are_trained_and_the_last_can_be_taken(make: Make, tmp_path: 
     result = execute(config, tmp_path, Machine("cpu", 1))
     (stage,) = result.selection["stages"]
     assert (stage["epochs"], stage["epoch"]) == (3, 2)
+
+
+# Two sets of images of different sides
+
+
+@dataclass
+class TwoSides(Dataset):
+    """Rings of 28 px and discs of 16 px, more of the one than of the other; few of both kinds are for evaluation."""
+
+    name: ClassVar[str] = "two-sides"
+    size: ClassVar[int] = 28
+    turned: bool = option(False, "Whether y is the source")
+
+    @property
+    def source(self) -> str:
+        return "y" if self.turned else "x"
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        return DIGITS
+
+    @classmethod
+    def example(cls, folder: Path) -> TwoSides:
+        return cls()
+
+    def load(self) -> Arrays:
+        raise TypeError("it has pools instead")
+
+    def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
+        radii = np.random.default_rng(0).uniform(0.2, 0.9, 40)
+
+        def drawn(side: int, inner: float) -> NDArray[np.uint8]:
+            at = np.linspace(-1, 1, side)
+            distance = np.hypot(*np.meshgrid(at, at))
+            shapes = (distance <= radii[:, None, None]) & (distance >= inner * radii[:, None, None])
+            return (255 * shapes[:, None]).astype(np.uint8)
+
+        x, y = drawn(28, 0.5), drawn(16, 0.0)
+        return (
+            Pool("rings", {"x": x[:20]}, {"train": np.arange(20)}, None),
+            Pool("discs", {"y": y[20:30]}, {"train": np.arange(10)}, None),
+            Pool("both", {"x": x[30:], "y": y[30:]}, {"val": np.arange(4), "test": np.arange(4, 10)}, None),
+        )
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_views_of_different_sides_and_numbers_are_trained_tested_and_drawn(
+    turned: bool, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "two-sides", TwoSides)
+    config = make("lstnet", "two-sides", paired=0, training={"batch_size": 7})
+    config.dataset = TwoSides(turned)
+    result = execute(config, tmp_path, Machine("cpu", 1))
+    there, back = ("y", "x") if turned else ("x", "y")
+    assert {(s.source, s.target, len(s.values)) for s in result.scores} == {(there, back, 6), (back, there, 6)}
+    assert result.primary.source == there
+    assert all(np.isfinite(s.values).all() for s in result.scores)
+    assert (result.supervision["x"], result.supervision["y"], result.supervision["pairs"]) == (20, 10, 0)
+    with np.load(tmp_path / result.id / "panel.npz") as panel:
+        assert panel["source"].shape[1:3] == ((16, 16) if turned else (28, 28))
+        assert panel["prediction"].shape[1:3] == ((28, 28) if turned else (16, 16))
