@@ -18,7 +18,7 @@ from lsmbench.benchmarks.tuning import Best, Use
 from lsmbench.data.dataset import Dataset, pools_of
 from lsmbench.data.folds import folded, number_of_folds
 from lsmbench.data.module import DataModule
-from lsmbench.data.pools import TEST, VAL, Pools
+from lsmbench.data.pools import TEST, TRAIN, VAL, Pools
 from lsmbench.data.supervision import NoPairError, SupervisionConfig, check_amount, fullest_of, possible
 from lsmbench.definitions import folders_of, load_yaml, named_files
 from lsmbench.errors import UserError
@@ -352,21 +352,35 @@ class _Data:
     @property
     def notes(self) -> list[str]:
         """What a reader has to know of the data: folds, and that there is nothing to score."""
-        dataset, pools = self.first.dataset, self.parts[0]
         if self.count is not None:
             pairs = sum(len(parts.part(TEST)) for parts in self.parts)
             left = _range([fullest_of(parts)[1] for parts in self.parts])
-            val = _range([len(parts.part(VAL)) for parts in self.parts])
+            val = [len(parts.part(VAL)) for parts in self.parts]
+            validates = f"Each run validates on {_range(val)} of the others, and" if any(val) else f"{_NO_VALIDATION} N"
             return [
                 f"The {pairs} pairs are cross-validated in {self.count} folds: each is tested on once, by runs that "
-                f"never saw it. Each run validates on {val} of the others, and N is the share of the {left} that "
-                "remain."
+                f"never saw it. {validates} N is the share of the {left} that remain{'s' * (left == '1')}."
             ]
-        every = np.concatenate([pools.part(part) for part in pools.test_sets] or [np.zeros(0, np.int64)])
-        if len(self.first.scored(every)):
-            return []
+        return _lacking(self.first.undivided, self.first.dataset)
+
+
+_NO_VALIDATION = "No pair is left to validate with, so that the last weights are used."
+
+
+def _lacking(pools: Pools, dataset: Dataset) -> list[str]:
+    """What a single split lacks: pairs to test on, and, where some are trained on, pairs to validate with."""
+    views = dataset.source, dataset.truths.get(dataset.target, dataset.target)
+
+    def holds_pairs(*parts: str) -> bool:
+        return any(np.logical_and(*(pools.has(view, pools.part(part)) for view in views)).any() for part in parts)
+
+    said = []
+    if not holds_pairs(*pools.test_sets):
         both = f"both {dataset.source} and {dataset.target}"
-        return [f"No test sample has {both}: nothing can be scored. The report shows translations alone."]
+        said.append(f"No test sample has {both}: nothing can be scored. The report shows translations alone.")
+    if holds_pairs(TRAIN) and not holds_pairs(VAL):
+        said.append(_NO_VALIDATION)
+    return said
 
 
 def _with_possible(benchmark: Benchmark, data: _Data, asked: bool) -> tuple[Benchmark, list[str]]:
@@ -400,7 +414,7 @@ def _with_possible(benchmark: Benchmark, data: _Data, asked: bool) -> tuple[Benc
         amounts = ", ".join(f"{paired:g}" for paired in left_out)
         config = run_config(benchmark, rows[0], kept[0], benchmark.seeds[0])
         most, least = min((possible(pools, config.supervision) for pools in data.parts), key=itemgetter(0))
-        note = f"Left out: N = {amounts}{unit}, since at most {most} training samples can be pairs" + (
+        note = f"Left out: N = {amounts}{unit}, since at most {most} training sample{'s' * (most > 1)} can be pairs" + (
             f"; the least N with a pair is {least:g} %." if unit else "."
         )
     if benchmark.paired_count is None:
@@ -453,12 +467,16 @@ def possible_amounts(dataset: Dataset) -> list[str]:
     pools, views = pools_of(dataset), (dataset.source, dataset.target)
     parts = [pools] if folds is None else [folded(pools, folds, k, views).pools for k in range(folds)]
     most, least = min((possible(one, config) for one in parts), key=itemgetter(0))
-    said = [] if folds is None else [f"A benchmark cross-validates the pairs in {folds} folds."]
+    said = [f"A benchmark cross-validates the pairs in {folds} folds."] if folds else _lacking(pools, dataset)
+    if folds and not any(len(one.part(VAL)) for one in parts):
+        said.append(_NO_VALIDATION)
     if least is None:
         return [*said, "No training sample has both views: only N = 0 is possible."]
+    where = f"protocol {protocol}" + ("" if folds is None else ", in each fold")
+    if most == 1:
+        return [*said, f"Possible N: 100 % (1 pair; {where}), or 0."]
     amounts = [n for n in values.get("paired") or () if n >= least]
     each = ", ".join(f"{n:g} % = {int(most * n / 100 + 1e-9)}" for n in amounts)
-    where = f"protocol {protocol}" + ("" if folds is None else ", in each fold")
     return [
         *said,
         f"Possible N: {least:g} % (1 pair) to 100 % ({most} pairs; {where})" + (f"; {each}." if each else "."),

@@ -216,6 +216,14 @@ class Labels:
     shares: dict[Colour, float] = field(default_factory=dict)
 
 
+@dataclass
+class _Mask:
+    """A mask's file, and the class of each of its numbers; no table if it is refused."""
+
+    file: MaskFile
+    table: NDArray[np.uint8] | None = field(default_factory=lambda: np.arange(256, dtype=np.uint8))
+
+
 def labels_of(files: Sequence[MaskFile], wanted: Wanted, findings: Findings) -> Labels:
     """Settles what the numbers of all masks mean.
 
@@ -224,57 +232,58 @@ def labels_of(files: Sequence[MaskFile], wanted: Wanted, findings: Findings) -> 
         wanted: What the user says.
         findings: Takes the problems and the notes.
     """
-    tables: list[NDArray[np.uint8] | None] = [np.arange(256, dtype=np.uint8) for _ in files]
-    found = Labels(tables)
+    found = Labels([])
     if not files:
         return found
-    _refuse(files, tables, _see_through(files, findings))
-    found.shares = _colours(files, tables, findings)
-    _two_levels(files, tables, findings)
-    by_index = _one_palette(files, tables, findings)
-    _classes(files, found, wanted, findings)
+    masks = [_Mask(file) for file in files]
+    _see_through(masks, findings)
+    found.shares = _colours(masks, findings)
+    _two_levels(masks, findings)
+    by_index = _one_palette(masks, findings)
+    _classes(masks, found, wanted, findings)
+    found.tables = [mask.table for mask in masks]
     if by_index is not None and all(label in by_index for label in found.labels):
         found.colours = np.array([by_index[label] for label in found.labels], np.uint8)
     return found
 
 
-def _refuse(files: Sequence[MaskFile], tables: list[NDArray[np.uint8] | None], refused: Sequence[MaskFile]) -> None:
-    paths = {file.path for file in refused}
-    for k, file in enumerate(files):
-        if file.path in paths:
-            tables[k] = None
+def _usable(masks: Sequence[_Mask]) -> list[_Mask]:
+    return [mask for mask in masks if mask.table is not None]
 
 
-def _of(files: Sequence[MaskFile]) -> str:
-    """Names of some files, for a message."""
-    return few([file.path.name for file in files])
+def _refuse(masks: Sequence[_Mask]) -> None:
+    for mask in masks:
+        mask.table = None
 
 
-def _see_through(files: Sequence[MaskFile], findings: Findings) -> list[MaskFile]:
-    """Masks whose alpha differs from pixel to pixel: nobody but the user knows what it means."""
-    wrong = [file for file in files if file.alpha is not None and file.alpha[0] != file.alpha[1]]
+def _of(masks: Sequence[_Mask]) -> str:
+    """Names of some masks' files, for a message."""
+    return few([mask.file.path.name for mask in masks])
+
+
+def _see_through(masks: Sequence[_Mask], findings: Findings) -> None:
+    """Refuses masks whose alpha differs from pixel to pixel: nobody but the user knows what it means."""
+    wrong = [mask for mask in masks if mask.file.alpha is not None and mask.file.alpha[0] != mask.file.alpha[1]]
+    _refuse(wrong)
     if wrong:
         findings.problems.append(
-            f"{wrong[0].path.parent}: {len(wrong)} of {len(files)} masks are partly transparent ({_of(wrong)}), and "
-            "transparent pixels may be background, or no class at all. Save the masks without alpha: with a number, or "
-            "a colour, of their own in such pixels (ignore=NUMBER leaves a number out)."
+            f"{wrong[0].file.path.parent}: {len(wrong)} of {len(masks)} masks are partly transparent ({_of(wrong)}), "
+            "and transparent pixels may be background, or no class at all. Save the masks without alpha: with a "
+            "number, or a colour, of their own in such pixels (ignore=NUMBER leaves a number out)."
         )
-    return wrong
 
 
-def _colours(
-    files: Sequence[MaskFile], tables: list[NDArray[np.uint8] | None], findings: Findings
-) -> dict[Colour, float]:
+def _colours(masks: Sequence[_Mask], findings: Findings) -> dict[Colour, float]:
     """Refuses masks that hold colours in place of numbers, in one message; returns the colours' shares of pixels."""
-    coloured = [file for k, file in enumerate(files) if file.colours is not None and tables[k] is not None]
+    coloured = [mask for mask in _usable(masks) if mask.file.colours is not None]
     if not coloured:
         return {}
-    _refuse(files, tables, coloured)
-    place = f"{coloured[0].path.parent}: {len(coloured)} of {len(files)} masks hold colours, not class numbers"
+    _refuse(coloured)
+    place = f"{coloured[0].file.path.parent}: {len(coloured)} of {len(masks)} masks hold colours, not class numbers"
     counts: Counter[Colour] = Counter()
-    for file in coloured:
-        counts.update(file.colours or {})
-    many = [file for file in coloured if not file.colours]
+    for mask in coloured:
+        counts.update(mask.file.colours or {})
+    many = [mask for mask in coloured if not mask.file.colours]
     if many or len(counts) > MOST_COLOURS:
         findings.problems.append(
             f"{place} ({_of(many or coloured)}), and more than {MOST_COLOURS} of them: they are photos, or maps that "
@@ -322,24 +331,24 @@ def two_levels(counts: NDArray[np.int64]) -> tuple[int, int, float] | None:
     return (low, high, doubt) if doubt <= _CLEAR else None
 
 
-def _two_levels(files: Sequence[MaskFile], tables: list[NDArray[np.uint8] | None], findings: Findings) -> None:
+def _two_levels(masks: Sequence[_Mask], findings: Findings) -> None:
     """Cuts JPEG masks of two grey levels in the middle; refuses others."""
-    blurred = [file for k, file in enumerate(files) if file.blurred and tables[k] is not None]
+    blurred = [mask for mask in _usable(masks) if mask.file.blurred]
     if not blurred:
         return
-    place = blurred[0].path.parent
-    others: set[int] = set().union(*(f.numbers for k, f in enumerate(files) if not f.blurred and tables[k] is not None))
-    peaks = two_levels(np.sum([file.counts for file in blurred], axis=0))
+    place = blurred[0].file.path.parent
+    others = {number for mask in _usable(masks) if not mask.file.blurred for number in mask.file.numbers}
+    peaks = two_levels(np.sum([mask.file.counts for mask in blurred], axis=0))
     if peaks is None or not (others <= {0, 1} or others <= {0, 255}):
-        _refuse(files, tables, blurred)
+        _refuse(blurred)
         why = (
             "they do not hold two clear grey levels, which could be cut apart all the same"
             if peaks is None
             else f"other masks hold more than two classes ({few([str(n) for n in sorted(others)])})"
         )
-        named = all(file.path.suffix.lower() in (".jpg", ".jpeg") for file in blurred)
+        named = all(mask.file.path.suffix.lower() in (".jpg", ".jpeg") for mask in blurred)
         findings.problems.append(
-            f"{place}: {len(blurred)} of {len(files)} masks are JPEG{'' if named else ', whatever their names say'} "
+            f"{place}: {len(blurred)} of {len(masks)} masks are JPEG{'' if named else ', whatever their names say'} "
             f"({_of(blurred)}), which changes labels in saving, "
             f"and {why}. Make the masks anew, as PNG."
         )
@@ -347,10 +356,9 @@ def _two_levels(files: Sequence[MaskFile], tables: list[NDArray[np.uint8] | None
     low, high, doubt = peaks
     cut = (low + high) / 2
     table = np.where(np.arange(256) > cut, 255 if 255 in others else 1, 0).astype(np.uint8)
-    for k, file in enumerate(files):
-        if file in blurred:
-            tables[k] = table
-    pixels = int(sum(file.counts.sum() for file in blurred))
+    for mask in blurred:
+        mask.table = table
+    pixels = int(sum(mask.file.counts.sum() for mask in blurred))
     findings.notes.append(
         f"{place}: {len(blurred)} masks are JPEG of two grey levels, {low} and {high}: cut at {cut:g}. "
         f"{round(doubt * pixels):,} of {pixels:,} pixels ({100 * doubt:.2g} %) are in doubt, nearer to the middle than "
@@ -358,27 +366,25 @@ def _two_levels(files: Sequence[MaskFile], tables: list[NDArray[np.uint8] | None
     )
 
 
-def _one_palette(
-    files: Sequence[MaskFile], tables: list[NDArray[np.uint8] | None], findings: Findings
-) -> dict[int, Colour] | None:
+def _one_palette(masks: Sequence[_Mask], findings: Findings) -> dict[int, Colour] | None:
     """Makes numbers of palette PNGs mean the same colour in all files; returns the colour of each number.
 
     The palette of most files holds. Files that have its colours in another order are renumbered by colour; files with
     other colours for numbers that it uses are refused.
     """
-    groups: dict[bytes, list[MaskFile]] = {}
-    for k, file in enumerate(files):
-        if file.palette is not None and tables[k] is not None:
-            groups.setdefault(file.palette.tobytes(), []).append(file)
+    groups: dict[bytes, list[_Mask]] = {}
+    for mask in _usable(masks):
+        if mask.file.palette is not None:
+            groups.setdefault(mask.file.palette.tobytes(), []).append(mask)
     if not groups:
         return None
-    used = {key: frozenset[int]().union(*(f.numbers for f in group)) for key, group in groups.items()}
+    used = {key: frozenset[int]().union(*(m.file.numbers for m in group)) for key, group in groups.items()}
     order = sorted(groups, key=lambda key: (-len(groups[key]), -len(used[key]), key))
     first = _colour_of(groups[order[0]][0])
     known = {number: first[number] for number in used[order[0]] if number in first}
     whole = dict(first)
-    other_order: list[MaskFile] = []
-    strange: list[tuple[MaskFile, int]] = []
+    other_order: list[_Mask] = []
+    strange: list[tuple[_Mask, int]] = []
     for key in order[1:]:
         own = _colour_of(groups[key][0])
         touched = used[key] | known.keys()
@@ -387,42 +393,41 @@ def _one_palette(
             whole = {**own, **whole}
             continue
         number_of = {colour: number for number, colour in known.items()}
-        for file in groups[key]:
-            missing = [n for n in sorted(file.numbers) if own.get(n) not in number_of]
+        for mask in groups[key]:
+            numbers = sorted(mask.file.numbers)
+            missing = [n for n in numbers if own.get(n) not in number_of]
             if missing or len(number_of) < len(known):
-                strange.append((file, (missing or sorted(file.numbers))[0]))
+                strange.append((mask, (missing or numbers)[0]))
                 continue
             table = np.arange(256, dtype=np.uint8)
-            for n in file.numbers:
-                table[n] = number_of[own[n]]
-            if (table[list(file.numbers)] != list(file.numbers)).any():
-                other_order.append(file)
-                for k, candidate in enumerate(files):
-                    if candidate.path == file.path:
-                        tables[k] = table
-    place = next(iter(groups.values()))[0].path.parent
+            table[numbers] = [number_of[own[n]] for n in numbers]
+            if (table[numbers] != numbers).any():
+                other_order.append(mask)
+                mask.table = table
+    place = next(iter(groups.values()))[0].file.path.parent
     if other_order:
         findings.notes.append(
-            f"{place}: {len(other_order)} of {len(files)} palette masks store the same colours in another order "
+            f"{place}: {len(other_order)} of {len(masks)} palette masks store the same colours in another order "
             f"({_of(other_order)}); their classes are taken from the colours, as most files number them: "
             f"{few([f'{n} {colour}' for n, colour in sorted(known.items())])}."
         )
     if strange:
-        _refuse(files, tables, [file for file, _ in strange])
-        file, number = strange[0]
-        there = _colour_of(file).get(number)
+        wrong = [mask for mask, _ in strange]
+        _refuse(wrong)
+        mask, number = strange[0]
+        there = _colour_of(mask).get(number)
         usual = f"most others show {number} as {known[number]}" if number in known else f"no other mask has {number}"
         findings.problems.append(
-            f"{place}: the palettes of {len(strange)} of {len(files)} masks contradict those of most others "
-            f"({_of([f for f, _ in strange])}): {number} is the colour {there} in {file.path.name}, and {usual}, so "
+            f"{place}: the palettes of {len(strange)} of {len(masks)} masks contradict those of most others "
+            f"({_of(wrong)}): {number} is the colour {there} in {mask.file.path.name}, and {usual}, so "
             "that a number does not mean one class. Save all masks with one palette, or as grey with class numbers."
         )
     return known
 
 
-def _colour_of(file: MaskFile) -> dict[int, Colour]:
-    assert file.palette is not None
-    return {n: (int(r), int(g), int(b)) for n, (r, g, b) in enumerate(file.palette)}
+def _colour_of(mask: _Mask) -> dict[int, Colour]:
+    assert mask.file.palette is not None
+    return {n: (int(r), int(g), int(b)) for n, (r, g, b) in enumerate(mask.file.palette)}
 
 
 def _unlike(known: dict[int, Colour], own: dict[int, Colour], used: frozenset[int]) -> bool:
@@ -435,17 +440,16 @@ def _unlike(known: dict[int, Colour], own: dict[int, Colour], used: frozenset[in
     return True
 
 
-def _classes(files: Sequence[MaskFile], found: Labels, wanted: Wanted, findings: Findings) -> None:
-    """Turns numbers into classes; sets all of `found` but the colours."""
-    tables = found.tables
-    read = [(k, file) for k, file in enumerate(files) if tables[k] is not None]
+def _classes(masks: Sequence[_Mask], found: Labels, wanted: Wanted, findings: Findings) -> None:
+    """Turns numbers into classes; sets all of `found` but the colours and the tables."""
+    read = _usable(masks)
     if not read:
         found.labels = tuple(range(wanted.classes or 2))
         return
-    place = read[0][1].path.parent
-    counts = {k: _recounted(file.counts, tables[k]) for k, file in read}
-    numbers = {k: frozenset(np.flatnonzero(c).tolist()) - set(wanted.ignore) for k, c in counts.items()}
-    total = np.sum(list(counts.values()), axis=0)
+    place = read[0].file.path.parent
+    counts = [_recounted(mask.file.counts, mask.table) for mask in read]
+    numbers = [frozenset(np.flatnonzero(c).tolist()) - set(wanted.ignore) for c in counts]
+    total = np.sum(counts, axis=0)
     void = int(total[list(wanted.ignore)].sum())
     found.void = bool(wanted.ignore)
     if wanted.ignore and not void:
@@ -454,25 +458,25 @@ def _classes(files: Sequence[MaskFile], found: Labels, wanted: Wanted, findings:
             f"{few([str(n) for n in np.flatnonzero(total)], 12)}."
         )
 
-    scans = wanted.classes in (0, 2) and all(own <= {0, 1} or own <= {0, 255} for own in numbers.values())
+    scans = wanted.classes in (0, 2) and all(own <= {0, 1} or own <= {0, 255} for own in numbers)
     fold = np.arange(256, dtype=np.uint8)
     if scans:
         fold[255] = 1
     fold[list(wanted.ignore)] = IGNORED
-    seen = frozenset[int]().union(*numbers.values())
+    seen = frozenset[int]().union(*numbers)
     seen = frozenset(1 if scans and n == 255 else n for n in seen)
-    in_files = 255 if scans and any(255 in own for own in numbers.values()) else 1
+    in_files = 255 if scans and any(255 in own for own in numbers) else 1
 
     if wanted.classes:
-        for k, file in read:
-            beyond = sorted(n for n in numbers[k] if fold[n] >= wanted.classes)
+        for mask, own in zip(read, numbers, strict=True):
+            beyond = sorted(n for n in own if fold[n] >= wanted.classes)
             if beyond:
                 findings.problems.append(
-                    f"{file.path}: holds the labels {few([str(n) for n in beyond])}; expected 0 to "
+                    f"{mask.file.path}: holds the labels {few([str(n) for n in beyond])}; expected 0 to "
                     f"{wanted.classes - 1}. Correct the mask, raise classes, or give ignore={beyond[0]} if such pixels "
                     "have no class."
                 )
-                tables[k] = None
+                mask.table = None
     elif not seen:
         findings.problems.append(f"{place}: all pixels have the label of ignore, so that there is nothing to learn.")
     elif len(seen) == 1:
@@ -490,7 +494,7 @@ def _classes(files: Sequence[MaskFile], found: Labels, wanted: Wanted, findings:
             f"with {len(smoothed[0])} numbers only."
         )
     elif 255 in seen:
-        having = [file for k, file in read if 255 in numbers[k]]
+        having = [mask for mask, own in zip(read, numbers, strict=True) if 255 in own]
         findings.problems.append(
             f"{place}: the label 255 lies beside others in {len(having)} of {len(read)} masks ({_of(having)}). If it "
             "marks pixels that have no class, give ignore=255; if the masks are grey by smoothing, save them anew with "
@@ -502,11 +506,10 @@ def _classes(files: Sequence[MaskFile], found: Labels, wanted: Wanted, findings:
             f"classes of which most never occur. Number the classes 0, 1, 2 …, or set classes={max(seen) + 1}."
         )
     _name_classes(found, wanted, seen, in_files, place, findings)
-    for k, _ in read:
-        table = tables[k]
-        if table is not None:
-            tables[k] = fold[table]
-            found.counts += _recounted(counts[k], fold)
+    for mask, own_counts in zip(read, counts, strict=True):
+        if mask.table is not None:
+            mask.table = fold[mask.table]
+            found.counts += _recounted(own_counts, fold)
     _settle_background(found, wanted, in_files, place, findings)
 
 
@@ -604,32 +607,30 @@ def _recounted(counts: NDArray[np.int64], table: NDArray[np.uint8] | None) -> ND
 # Points
 
 
-def odd_points(
-    points: Sequence[NDArray[np.float64]], zeros: Sequence[float], names: Sequence[str], place: Path
-) -> list[str]:
+def odd_points(points: Sequence[NDArray[np.float64]], zero: float, names: Sequence[str], place: Path) -> list[str]:
     """Notes on points that look as if nobody had set them.
 
     Args:
-        points: Of each file, (P, 2), in pixels.
-        zeros: What the file's 0 is in these pixels: files count from 1 or from 0.
-        names: What each file is called.
+        points: Of each picture, (P, 2), in pixels; the same number of each.
+        zero: What the files' 0 is in these pixels: they count from 1 or from 0.
+        names: What each picture's file of points is called; the picture, where one table holds all points.
         place: Where they lie, for messages.
     """
-    if len(points) < 2 or len({len(own) for own in points}) > 1:
+    if not points:
         return []
     stacked = np.stack(points)
-    zero = (stacked == np.array(zeros)[:, None, None]).all(2)
+    unset = (stacked == zero).all(2)
     notes = []
-    if (unset := np.flatnonzero(zero.any(0))).size:
-        shown = few([f"{p} in {int(zero[:, p].sum())}" for p in unset.tolist()], 12)
-        files = [name for name, own in zip(names, zero.any(1), strict=True) if own]
+    if unset.any():
+        shown = few([f"{p} in {int(unset[:, p].sum())}" for p in np.flatnonzero(unset.any(0)).tolist()], 12)
+        having = [name for name, own in zip(names, unset.any(1), strict=True) if own]
         notes.append(
-            f"{place}: points stored as 0,0, which often marks points that nobody set, in {len(files)} of "
-            f"{len(points)} files ({few(files)}); point (counted from 0) in so many files: {shown}. They are taken for "
-            "positions: complete them, or remove those files."
+            f"{place}: points stored as 0,0, which often marks points that nobody set, in {len(having)} of "
+            f"{len(points)} files ({few(having)}); point (counted from 0) in so many files: {shown}. They are trained "
+            "on and scored as positions in the picture's corner: set them, or move those files away."
         )
-    fixed = (stacked == stacked[0]).all((0, 2)) & ~zero.all(0)
-    if fixed.any():
+    fixed = (stacked == stacked[0]).all((0, 2)) & ~unset.all(0)
+    if len(points) > 1 and fixed.any():
         notes.append(
             f"{place}: the points {few([str(p) for p in np.flatnonzero(fixed).tolist()], 12)} (counted from 0) have "
             f"the same position in all {len(points)} files, so that nothing about them can be learnt."

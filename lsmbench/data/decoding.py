@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,9 @@ from PIL import Image as Picture
 
 from lsmbench.data.census import MOST_COLOURS, Levels, MaskFile, Reach, parse_window
 from lsmbench.data.files import Exif, Findings, check_position, outside_by, read_pts, to_mode
-from lsmbench.data.layouts import Kind, Points, Sample
+from lsmbench.data.layouts import Kind, Sample
 from lsmbench.data.rasters import Raster, bands_of, read_raster
+from lsmbench.data.tables import Points
 from lsmbench.domains import EYES
 from lsmbench.errors import UserError
 from lsmbench.palettes import IGNORED, Colour, Palette
@@ -379,6 +381,31 @@ def _flat_colours(values: NDArray[np.uint8]) -> dict[Colour, int]:
         return {}
     colours = [(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()]
     return dict(zip(colours, counts.tolist(), strict=True))
+
+
+def flat_targets(kind: Kind, paths: Sequence[Path], reading: Reading) -> Counter[Colour] | None:
+    """Pixels of each colour of pictures `y`, if all of them are maps of few flat colours, as classes are drawn in.
+
+    Args:
+        kind: `images`, or `sides` for the halves that are `y`.
+        paths: Their files, all of which can be read; the first photo among them ends the look.
+        reading: How files are read.
+
+    Returns:
+        `None` if one is a JPEG, has more than 8 bits, or if there are more than `MOST_COLOURS` colours.
+    """
+    total: Counter[Colour] = Counter()
+    for path in paths:
+        raster = read_raster(path, reading.exif)
+        if kind == "sides":
+            raster = _halves(raster, path, reading.side_by_side == "x_right")[1]
+        if raster.picture is None or _is_jpeg(path):
+            return None
+        colours = _flat_colours(np.asarray(to_mode(raster.picture, "RGB")))
+        total.update(colours)
+        if not colours or len(total) > MOST_COLOURS:
+            return None
+    return total
 
 
 def _read_colours(

@@ -16,7 +16,7 @@ Folds = int | Literal["leave_one_out"]
 """A number of folds, or as many as there are units of pairs."""
 
 OPTION = "supervision.folds"
-_USUAL, _FEW, _LEAST = 5, 100, 3
+_USUAL, _FEW, _LEAST = 5, 100, 2
 _VALIDATES = 8  # one in so many units that are not tested
 
 
@@ -44,28 +44,30 @@ def number_of_folds(pools: Pools, folds: Folds, views: Sequence[str]) -> int:
         views: Source and target: samples that have both are pairs.
 
     Raises:
-        UserError: If fewer than two folds are asked for, more than there are pairs or units of them, or so that fewer
-            than two units are left to train and to validate with.
+        UserError: If fewer than two folds are asked for, or more than there are pairs or units of them; or if there is
+            one unit only.
     """
     pairs = _pairs(pools, views)
     units = len(set(_units(pools, pairs)))
-    said = f"{len(pairs)} pairs" if units == len(pairs) else f"{len(pairs)} pairs of {units} units"
+    said = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
+    said += "" if units == len(pairs) else " of 1 unit" if units == 1 else f" of {units} units"
     count = units if folds == "leave_one_out" else int(folds)
     if not units:
         raise UserError(
             f"{OPTION}: {pools.origin} has no sample with both {' and '.join(views)}, hence no pair to deal."
         )
-    if folds != "leave_one_out" and count < 2:
+    if units < _LEAST:
+        raise UserError(
+            f"{OPTION}: {pools.origin} has {said}, of which none is left to train with when it is tested; at least "
+            f"{_LEAST} are needed. Add pairs" + (" of other units" if len(pairs) > 1 else "") + ", or leave the folds "
+            "out (folds: null)."
+        )
+    if count < 2:
         raise UserError(f"{OPTION}: expected at least 2 folds, or leave_one_out; found {count}.")
     if count > units:
         raise UserError(
             f"{OPTION}: {count} folds were asked for, and {pools.origin} has {said}. Ask for at most {units}, or for "
             "leave_one_out."
-        )
-    if units - -(-units // count) < 2:
-        raise UserError(
-            f"{OPTION}: {pools.origin} has {said}; with {count} folds fewer than two are left to train and to validate "
-            "with. Add pairs" + (", or ask for leave_one_out." if units > 2 else ".")
         )
     return count
 
@@ -73,7 +75,7 @@ def number_of_folds(pools: Pools, folds: Folds, views: Sequence[str]) -> int:
 def few_folds(pools: Pools, views: Sequence[str]) -> int | None:
     """In how many folds to cross-validate pairs by default: 5, or as many as there are units, if there are below 100.
 
-    `None`, one split, for 100 pairs or more, where a test set of a fifth holds enough, and for fewer than three units.
+    `None`, one split, for 100 pairs or more, where a test set of a fifth holds enough, and for a single unit.
     """
     pairs = _pairs(pools, views)
     units = len(set(_units(pools, pairs)))
@@ -85,8 +87,9 @@ def folded(pools: Pools, folds: Folds, fold: int, views: Sequence[str], seed: in
 
     The parts train, val and test of the dataset are dissolved. Units of pairs are never divided; the folds are as even
     as they allow, and the same for every method, N and seed. Of the units that are not tested an eighth
-    validates, at least one, and the others train. Samples that lack source or target train in every fold, except those
-    whose unit is tested or validates. Further test sets stay as they are.
+    validates, at least one, and the others train; where one is left, it trains, and none validates. Samples that lack
+    source or target train in every fold, except those whose unit is tested or validates. Further test sets stay as
+    they are.
 
     Args:
         pools: The dataset's pools.
@@ -106,10 +109,10 @@ def folded(pools: Pools, folds: Folds, fold: int, views: Sequence[str], seed: in
     known, sizes = np.unique(unit, return_counts=True)
     dealt = _deal(sizes, count, seed or 0)
     rest = np.random.default_rng((seed or 0, 23, fold)).permutation(np.flatnonzero(dealt != fold))
-    validating = rest[: max(1, len(rest) // _VALIDATES)]
+    validating = rest[: max(1, len(rest) // _VALIDATES)] if len(rest) > 1 else rest[:0]
     place = np.searchsorted(known, unit)
     # A run may use only the first validation pairs: in the order of the draw, so that these are not neighbours.
-    val = np.concatenate([pairs[place == one] for one in validating])
+    val = np.concatenate([pairs[:0], *(pairs[place == one] for one in validating)])
     test = pairs[dealt[place] == fold]
     train = pairs[~np.isin(pairs, np.concatenate([test, val]))]
     others = np.setdiff1d(_dissolved(pools), pairs)

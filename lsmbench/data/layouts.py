@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from lsmbench.data.census import Settled
-from lsmbench.data.files import ANNOTATIONS, PICTURES, Findings, Inventory, few, inventory, without_limit
+from lsmbench.data.files import ANNOTATIONS, PICTURES, Findings, Inventory, all_of, few, inventory, without_limit
 from lsmbench.data.pairing import AUTO, STEM, Rule, pair
+from lsmbench.data.places import PARTS, TARGETS, File, Place, Role, meaning, place_of
+from lsmbench.data.tables import Points, read_points
 from lsmbench.errors import UserError
-
-Points = NDArray[np.float64]
 
 ACCEPTED = (
     "Accepted are images/ with masks/ (class numbers, or the colours of a palette); images/ with landmarks/ (.pts "
@@ -29,45 +25,13 @@ ACCEPTED = (
     "side. All of them also inside train/, val/ and test/, or with these inside, as in images/train."
 )
 
-PARTS = ("train", "val", "test")
-
 Kind = Literal["masks", "pts", "csv", "images", "sides"]
-Role = Literal["", "x", "masks", "images", "pts"]
-
-_PART_WORDS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_ROLE_WORDS: dict[str, Role] = {
-    **dict.fromkeys((
-        "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pic", "pics", "jpegimages",
-        "input", "inputs", "source", "x", "a",
-    ), "x"),
-    **dict.fromkeys((
-        "mask", "masks", "label", "labels", "annotation", "annotations", "annot", "annots", "gt", "gts", "groundtruth",
-        "ground_truth", "seg", "segs", "segmentation", "segmentations", "segmentationclass",
-    ), "masks"),
-    **dict.fromkeys(("b", "y", "target", "targets", "output", "outputs"), "images"),
-    **dict.fromkeys(("landmark", "landmarks", "points", "keypoints", "pts"), "pts"),
-}  # fmt: skip
 
 _TABLE = "landmarks.csv"
 _LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg")
 SIDES = (1.8, 2.2)
 """Width by height of a picture that shows two views side by side, unless the user says so."""
-
-
-class File(NamedTuple):
-    """A file, and its name below the folder of its kind and part, such as `P01/003.png`, composed (NFC)."""
-
-    path: Path
-    name: str
-
-    @property
-    def key(self) -> str:
-        """The name without its last ending."""
-        return self.name.removesuffix(self.path.suffix)
 
 
 class Sample(NamedTuple):
@@ -131,6 +95,10 @@ class Found:
     def plain(self) -> bool:
         """Whether every sample is a picture with the annotation of the same name."""
         return self.rule == Rule() and all(sample.picture and sample.annotation for sample in self.samples)
+
+
+Sides = list[tuple[list[File], list[File]]]
+"""The pictures and the annotations of each part."""
 
 
 @dataclass
@@ -205,51 +173,8 @@ def _refuse_links(root: Path, held: Inventory, findings: Findings) -> None:
         )
 
 
-def meaning(name: str) -> tuple[str, Role]:
-    """The part and the role that a folder's name says, each empty if it says none: `trainannot` is train, masks."""
-    word = _composed(name).casefold()
-    if word in _ROLE_WORDS:
-        return "", _ROLE_WORDS[word]
-    if word in _PART_WORDS:
-        return _PART_WORDS[word], ""
-    parts, roles = ("|".join(sorted(words, key=len, reverse=True)) for words in (_PART_WORDS, _ROLE_WORDS))
-    if match := re.fullmatch(rf"({parts})[_\-. ]?({roles})", word):
-        return _PART_WORDS[match[1]], _ROLE_WORDS[match[2]]
-    if match := re.fullmatch(rf"({roles})[_\-. ]({parts})", word):
-        return _PART_WORDS[match[2]], _ROLE_WORDS[match[1]]
-    return "", ""
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-class _Place(NamedTuple):
-    part: str
-    role: Role
-    folder: str
-    name: str
-    depth: int
-
-
-def _place(path: Path) -> _Place:
-    """What the folders above a file say of it; a word of a role and a word of a part, whichever comes first."""
-    folders, part, depth = path.parts[:-1], "", 0
-    role: Role = ""
-    if folders:
-        part, role = meaning(folders[0])
-        depth = int(bool(part or role))
-    if depth and len(folders) > 1:
-        inner_part, inner_role = meaning(folders[1])
-        if role and not part and inner_part and not inner_role:
-            part, depth = inner_part, 2
-        elif part and not role and inner_role and not inner_part:
-            role, depth = inner_role, 2
-    return _Place(part, role, "/".join(folders[:depth]), _composed("/".join(path.parts[depth:])), depth)
-
-
 class _Finder:
-    """One look at a folder."""
+    """One look at a folder: sorts its files by part and role, tells the layout by these, and matches the files."""
 
     def __init__(self, root: Path, held: Inventory, pairing: str, sides: bool, findings: Findings) -> None:
         self.root, self.pairing, self.sides, self.findings = root, pairing, sides, findings
@@ -291,11 +216,11 @@ class _Finder:
 
     def _shelves(self) -> list[_Shelf]:
         """The readable files of each part, sorted by their folders' words; other files are left."""
-        placed: list[tuple[Path, _Place]] = []
+        placed: list[tuple[Path, Place]] = []
         for path in self.files:
             suffix = path.suffix.lower()
             if suffix in (*ANNOTATIONS, ".pts") or path.name.casefold() == _TABLE:
-                placed.append((path, _place(path.relative_to(self.root))))
+                placed.append((path, place_of(path.relative_to(self.root))))
             else:
                 self._leave(path, f"{suffix or 'files without an ending'}, which is not read")
         if not any(place.role for _, place in placed):
@@ -309,16 +234,14 @@ class _Finder:
             )
         shelves = {part: _Shelf(part) for part in parts or [""]}
         outside = {place.role for _, place in placed if parts and not place.part}
-        if "x" in outside and outside & {"masks", "images", "pts"}:
+        if "x" in outside and outside & set(TARGETS):
             raise UserError(
                 f"{self.root}: two layouts fit: {all_of([f'{part}/' for part in parts])}, and folders beside them that "
                 f"belong to no part. Move one of both out of {self.root}."
             )
+        undivided = _Shelf("")
         for path, place in placed:
-            if place.part not in shelves:
-                self._leave(path, f"beside {parts[0]}/, and in no part")
-                continue
-            shelf = shelves[place.part]
+            shelf = shelves.get(place.part, undivided)
             if path.name.casefold() == _TABLE:
                 if "/" in place.name or place.role:
                     self._leave(path, f"{_TABLE} in a folder where it is not looked for")
@@ -328,9 +251,75 @@ class _Finder:
                 shelf.roles.setdefault(place.role, {}).setdefault(place.folder, []).append(File(path, place.name))
             else:
                 shelf.loose.append(File(path, place.name))
-        return list(shelves.values())
+        divided = list(shelves.values())
+        for path in self._share_out(undivided, divided):
+            self._leave(path, f"beside {parts[0]}/, and in no part")
+        return divided
 
-    def _inside_units(self, placed: list[tuple[Path, _Place]]) -> list[tuple[Path, _Place]]:
+    def _share_out(self, undivided: _Shelf, shelves: list[_Shelf]) -> list[Path]:
+        """Gives what lies in no part to the parts of its counterparts, as `masks/` beside `images/train`.
+
+        A folder is shared out by the names of its files, if it is what the parts lack: annotations for their pictures,
+        or pictures for their annotations. A file without a counterpart is given to the first part, which is train.
+
+        Returns:
+            The files that belong to no part.
+
+        Raises:
+            UserError: If a file belongs to several parts.
+        """
+        pictures = [self._pictures(shelf, True) for shelf in shelves]
+        targets = [[f for role in TARGETS for f in shelf.of(role)] for shelf in shelves]
+        left = [f.path for f in undivided.loose]
+        for role, folders in undivided.roles.items():
+            own, others = (pictures, targets) if role == "x" else (targets, pictures)
+            lacking = not self.sides and any(others) and not any(own)
+            for folder, files in folders.items():
+                if not (lacking and self._share_folder(role, folder, files, shelves, others)):
+                    left += [f.path for f in files]
+        if (table := undivided.table) is not None:
+            if self.sides or not any(pictures) or any(targets) or any(shelf.table for shelf in shelves):
+                left.append(table)
+            else:
+                for shelf in shelves:
+                    shelf.table = table
+        return sorted(left)
+
+    def _share_folder(
+        self, role: Role, folder: str, files: list[File], shelves: list[_Shelf], others: list[list[File]]
+    ) -> bool:
+        """Shares a folder's files out; leaves it, and returns `False`, if neither names nor words speak for that."""
+        homes: dict[str, list[_Shelf]] = {}
+        for shelf, some in zip(shelves, others, strict=True):
+            for key in dict.fromkeys(f.key for f in some):
+                homes.setdefault(key, []).append(shelf)
+        keys = [f.key for f in files]
+        sides = (keys, list(homes)) if role == "x" else (list(homes), keys)
+        pairs = pair(*sides, self.pairing, str(self.root))[1]
+        counterpart = pairs if role == "x" else {y: x for x, y in pairs.items()}
+        if not pairs and not any(shelf.roles for shelf in shelves):
+            return False
+        torn = [f for f in files if len(homes.get(counterpart.get(f.key, ""), ())) > 1]
+        if torn:
+            parts = [shelf.part for shelf in homes[counterpart[torn[0].key]]]
+            raise UserError(
+                f"{self.root}: {folder}/ is not divided into parts, and {len(torn)} of its names occur in several "
+                f"({few([f.name for f in torn], 3)} in {all_of([f'{part}/' for part in parts])}), so that a file could "
+                f"belong to either. Divide it alike, into {all_of([f'{folder}/{shelf.part}/' for shelf in shelves])}; "
+                "or give each file a name of its own."
+            )
+        for f in files:
+            shelf = homes[counterpart[f.key]][0] if f.key in counterpart else shelves[0]
+            shelf.roles.setdefault(role, {}).setdefault(folder, []).append(f)
+        alone = sum(f.key not in counterpart for f in files)
+        rest = f"; {alone} of {len(files)} have none, and are trained on" if alone and role != "pts" else ""
+        self.findings.notes.append(
+            f"{self.root}: {folder}/ is not divided into parts: its files belong to the parts of their counterparts, "
+            f"by name{rest}."
+        )
+        return True
+
+    def _inside_units(self, placed: list[tuple[Path, Place]]) -> list[tuple[Path, Place]]:
         """Places by words deeper down: `P01/images/3.png` is the picture `P01/3.png`; left alone without such words."""
         found = []
         for path, place in placed:
@@ -352,14 +341,14 @@ class _Finder:
                 )
             name = "/".join([*folders[:role_at], *place.name.split("/")[role_at + 1 :]])
             folder = "/".join(filter(None, [place.folder, "…", folders[role_at]]))
-            found.append((path, _Place(place.part, role, folder, name, place.depth)))
+            found.append((path, Place(place.part, role, folder, name)))
         return found
 
     # Which layout it is
 
-    def _layout(self, shelves: list[_Shelf]) -> tuple[Kind, str, list[tuple[list[File], list[File]]]]:
+    def _layout(self, shelves: list[_Shelf]) -> tuple[Kind, str, Sides]:
         """The kind, its title, and for each shelf its pictures and its annotations."""
-        targets: list[Role] = [role for role in ("masks", "images", "pts") if any(shelf.of(role) for shelf in shelves)]
+        targets = [role for role in TARGETS if any(shelf.of(role) for shelf in shelves)]
         self._refuse_several(shelves, targets)
         pictures = [self._pictures(shelf, bool(targets)) for shelf in shelves]
         if targets:
@@ -424,8 +413,8 @@ class _Finder:
         return next(folder for shelf in shelves for folder in shelf.roles.get(role, {}))
 
     def _name_of_x(self, shelves: list[_Shelf]) -> str:
-        named = [folder for shelf in shelves for folder in shelf.roles.get("x", {})]
-        return f"{named[0].removeprefix(f'{shelves[0].part}/')}/" if named else "pictures"
+        named = [f"{folder.removeprefix(f'{s.part}/')}/" for s in shelves for folder in s.roles.get("x", {})]
+        return all_of(list(dict.fromkeys(named))) or "pictures"
 
     def _title(self, shelves: list[_Shelf], role: Role, kind: Kind) -> str:
         """`images/ with masks/` where each part has these folders, else the folders of each part."""
@@ -436,9 +425,7 @@ class _Finder:
             titles.append(f"{picture} with {sides[1]}/" if sides[1] else picture)
         return all_of(list(dict.fromkeys(titles)))
 
-    def _in_one_folder(
-        self, shelves: list[_Shelf], pictures: list[list[File]], where: str
-    ) -> tuple[Kind, str, list[tuple[list[File], list[File]]]]:
+    def _in_one_folder(self, shelves: list[_Shelf], pictures: list[list[File]], where: str) -> tuple[Kind, str, Sides]:
         """Pictures only: told apart by an ending, or by JPEG and PNG of one name, or each showing both views."""
         plain = [(files, list[File]()) for files in pictures]
         if self.sides:
@@ -487,7 +474,7 @@ class _Finder:
             f"annotations of others, set pairing to their ending, as in pairing=_mask.{self._not_read()} {ACCEPTED}"
         )
 
-    def _twins(self, pictures: list[list[File]], twins: list[str]) -> list[tuple[list[File], list[File]]]:
+    def _twins(self, pictures: list[list[File]], twins: list[str]) -> Sides:
         """Photos as JPEG, and masks of the same name in a lossless format with one channel."""
         told = []
         for some in pictures:
@@ -512,13 +499,14 @@ class _Finder:
 
     # What belongs together
 
-    def _match(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+    def _match(self, found: Found, shelves: list[_Shelf], sides: Sides) -> None:
         """Pairs the files of each part by one rule; a file without a counterpart is a sample with one view."""
         kept = [(self._unique(pictures), self._unique(annotations)) for pictures, annotations in sides]
         everything = ([key for x, _ in kept for key in x], [key for _, y in kept for key in y])
-        for files, what, role in zip(everything, ("pictures", found.kind), (0, 1), strict=True):
-            if not files:
-                self._say_empty(found, what, shelves, role, sides)
+        if not everything[0]:
+            self._say_empty(found, "pictures")
+        if not everything[1]:
+            self._say_empty(found, found.kind)
         if not all(everything):
             return
         try:
@@ -557,23 +545,17 @@ class _Finder:
                 "differ, as in pairing=img_*,label_*.",
             )
 
-    def _say_empty(
-        self,
-        found: Found,
-        what: str,
-        shelves: list[_Shelf],
-        role: int,
-        sides: list[tuple[list[File], list[File]]],
-    ) -> None:
+    def _say_empty(self, found: Found, what: Kind | Literal["pictures"]) -> None:
+        """One side has no files: `what` they would be."""
         wanted = {
-            "pictures": f"pictures ({', '.join(PICTURES)})",
-            "masks": f"masks ({', '.join(ANNOTATIONS)})",
-            "images": f"pictures ({', '.join(PICTURES)})",
-            "pts": ".pts files",
+            "pictures": f"pictures ({', '.join(PICTURES)}) as x",
+            "masks": f"masks ({', '.join(ANNOTATIONS)}) as y",
+            "images": f"pictures ({', '.join(PICTURES)}) as y",
+            "pts": ".pts files as y",
         }[what]
         self.findings.problems.append(
-            f"{self.root}: {found.title}: expected {wanted} as {'xy'[role]}, found none; there are "
-            f"{few(self.names) or 'no files'}.{self._not_read()}"
+            f"{self.root}: {found.title}: expected {wanted}, found none; there are {few(self.names) or 'no files'}."
+            f"{self._not_read()}"
         )
 
     def _unique(self, files: list[File]) -> dict[str, File]:
@@ -589,18 +571,22 @@ class _Finder:
                 kept[file.key] = file
         return kept
 
-    def _read_tables(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
-        for shelf, (pictures, _) in zip(shelves, sides, strict=True):
-            part, kept = _number(shelf.part, found.parts), self._unique(pictures)
-            rows = _read_csv(shelf.table, kept, self.findings) if shelf.table else {}
-            for key, file in kept.items():
-                points, line = rows.get(key, (None, 0))
-                table = None if points is None else shelf.table
-                found.samples.append(Sample(part, file.path, table, points, file.name, line))
+    def _read_tables(self, found: Found, shelves: list[_Shelf], sides: Sides) -> None:
+        kept = [list(self._unique(pictures).values()) for pictures, _ in sides]
+        rows: dict[Path, tuple[Points, int]] = {}
+        for table in dict.fromkeys(shelf.table for shelf in shelves if shelf.table):
+            those = {s.part: files for s, files in zip(shelves, kept, strict=True) if s.table == table}
+            rows |= read_points(table, those, self.findings)
+        for shelf, files in zip(shelves, kept, strict=True):
+            part = _number(shelf.part, found.parts)
+            for file in files:
+                points, line = rows.get(file.path, (None, 0))
+                annotation = None if points is None else shelf.table
+                found.samples.append(Sample(part, file.path, annotation, points, file.name, line))
         if not any(pictures for pictures, _ in sides):
-            self._say_empty(found, "pictures", shelves, 0, sides)
+            self._say_empty(found, "pictures")
 
-    def _look_through(self, found: Found, shelves: list[_Shelf], sides: list[tuple[list[File], list[File]]]) -> None:
+    def _look_through(self, found: Found, shelves: list[_Shelf], sides: Sides) -> None:
         """Names what lies in folders that are read and was not taken."""
         known = {self.root / name for names in self.unread.values() for name in names}
         known |= {f.path for pictures, annotations in sides for f in (*pictures, *annotations)}
@@ -638,62 +624,3 @@ def _has_one_channel(path: Path) -> bool:
             return path.suffix.lower() in _LOSSLESS and opened.mode[0] in "1LPI" and opened.mode not in ("LA", "PA")
     except (OSError, SyntaxError, ValueError):
         return False
-
-
-def _read_csv(path: Path, pictures: Mapping[str, File], findings: Findings) -> dict[str, tuple[Points, int]]:
-    """Points, in pixels from the top left corner, and line of each picture, by its name; wrong rows are problems."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        findings.problems.append(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.")
-        return {}
-    header = [cell.strip().lower() for cell in rows[0][1]] if rows else []
-    count = (len(header) - 1) // 2
-    if count < 1 or header != ["file", *(f"{axis}{n}" for n in range(1, count + 1) for axis in "xy")]:
-        findings.problems.append(
-            f"{path}: expected the header file,x1,y1,x2,y2,… separated by commas, found {few(header) or 'nothing'}."
-        )
-        return {}
-    keys = {file.name: key for key, file in pictures.items()}
-    named: dict[str, int] = {}
-    points: dict[str, tuple[Points, int]] = {}
-    homeless: list[str] = []
-    for number, row in rows[1:]:
-        with findings.gathering():
-            name = _composed(row[0].strip())
-            key = keys.get(name, name)
-            if key not in pictures:
-                homeless.append(f"line {number} ({name})")
-                continue
-            if key in named:
-                raise UserError(f"{path}: line {number}: {name} has a row already, line {named[key]}. Remove one.")
-            named[key] = number
-            if len(row) != len(header):
-                raise UserError(
-                    f"{path}: line {number}: {name} has {len(row) - 1} numbers, but the header names {2 * count}."
-                )
-            values = _numbers(row[1:], f"{path}: line {number}: {name}").reshape(count, 2) + 0.5
-            points[key] = (values, number)
-    if homeless:
-        findings.notes.append(f"{path}: not read, since there is no picture of that name: {few(homeless)}.")
-    if len(homeless) == len(rows) - 1 > 0:
-        findings.problems.append(f"{path}: none of its rows names a picture; expected names such as {few(list(keys))}.")
-    return points
-
-
-def _numbers(cells: Iterable[str], origin: str) -> Points:
-    values = []
-    for cell in cells:
-        try:
-            values.append(float(cell))
-        except ValueError as error:
-            raise UserError(f"{origin}: expected numbers, found {cell!r}.") from error
-    if not np.isfinite(values).all():
-        raise UserError(f"{origin}: expected finite numbers, found nan or inf.")
-    return np.array(values)
-
-
-def all_of(words: Sequence[str]) -> str:
-    """Words as a list in a sentence: a, b and c."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,22 +13,26 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 
 from lsmbench.data.census import Wanted, labels_of, odd_points, parse_window
-from lsmbench.data.dataset import Arrays, pools_of
-from lsmbench.data.decoding import Decoded, Reading, eyes_of, shown_part
-from lsmbench.data.files import Findings
+from lsmbench.data.dataset import Arrays, Inspection, pools_of
+from lsmbench.data.decoding import Decoded, Reading, eyes_of, flat_targets, percent, shown_part
+from lsmbench.data.files import Findings, few
 from lsmbench.data.folds import few_folds
 from lsmbench.data.layouts import ACCEPTED, Found, Kind
 from lsmbench.data.naming import pattern_of
 from lsmbench.data.pairing import rule_of
+from lsmbench.data.places import meaning
 from lsmbench.data.pools import Stored
 from lsmbench.datasets.pictures import PALETTES, SHOWN, LabelMaps, PictureFolder, alike, named_palette
 from lsmbench.domains import Domain, Image, Landmarks, Mask, in_proportion
 from lsmbench.errors import UserError
 from lsmbench.options import option
-from lsmbench.palettes import IGNORED
+from lsmbench.palettes import IGNORED, palette_text
 
 _IN_PROPORTION = "y_in_proportion"
 """The view, read by evaluations only, that holds landmarks with the sides of their pictures."""
+
+_DARK = 64
+"""Grey pictures whose levels are all below this look black, and may be class numbers."""
 
 _HOW = "Name it by --dataset.root=PATH, or make bench DATASET=folder DATA=PATH."
 
@@ -50,17 +54,21 @@ class Folder(PictureFolder):
       photos are JPEG and masks PNG of the same name.
     * pictures alone, about twice as wide as high: the left half is `x`, the right half `y` (pix2pix' aligned sets).
 
-    `layouts.py` has the other words that folders may be called by, and `pairing.py` the endings. Names are compared in
+    `places.py` has the other words that folders may be called by, and `pairing.py` the endings. Names are compared in
     composed form (NFC), with the sub-folders in front of them and without the last ending; one rule (`pairing`) holds
     for the whole folder. A file without a counterpart is a sample with one view, `x` or `y`, and is trained on as such.
     Points without a picture are left out, since they are shares of its size.
 
     Each layout may also lie in `train/`, `val/` and `test/`, or have these inside (`images/train`): they are then the
-    parts, whatever the split's seed, and nothing outside `train/` is trained on. Without `val/`, an eighth of `train/`
-    is drawn for validation; without `test/`, `val/` is the test part; with `train/` only, or without any of them, the
-    pairs are split 70/10/20. They are drawn at random, since files with successive names often show one class or one
-    place; the draw is always the same unless the split has a seed. Where several files show one patient or one scene,
-    say so by `unit`: drawing else puts such files on both sides. A sample with one view is in the part of its unit.
+    parts, whatever the split's seed, and nothing outside `train/` is trained on. Where one side only is divided, as
+    `images/train` and `images/test` beside `masks/` or `landmarks.csv`, the other follows it by name, and what has no
+    counterpart is trained on; a row of the table may name a picture with its part in front, as `test/3.png`. Without
+    `val/`, an eighth of `train/` is drawn for validation; without `test/`, `val/` is the test part; with `train/` only,
+    or without any of them, the pairs are split 70/10/20. They are drawn at random, since files with successive names
+    often show one class or one place; the draw is always the same unless the split has a seed. Of two pairs one is
+    trained on and one tested, and a single pair is trained on: no pair is then left to validate with. Where several
+    files show one patient or one scene, say so by `unit`: drawing else puts such files on both sides. A sample with one
+    view is in the part of its unit.
 
     Views, all `size`×`size`: `x`, and `y` if it is an image, uint8 (N, C, size, size), or float32 in [0, 1] if any
     picture has more than 8 bits; a mask `y` is uint8 (N, size, size);
@@ -371,6 +379,32 @@ class Folder(PictureFolder):
                     f"there. Leave the option out, or correct the folder. {ACCEPTED}"
                 )
 
+    def _look_for_classes(self, found: Found, decoded: Sequence[Decoded], inspection: Inspection) -> None:
+        if found.kind not in ("images", "sides") or self._label_maps is not None:
+            return
+        paths = [d.sample.annotation for d in decoded if d.sample.annotation is not None]
+        counts = flat_targets(found.kind, paths, self._reading)
+        if counts is None or len(counts) < 2:
+            return
+        shares = {colour: n / counts.total() for colour, n in counts.most_common()}
+        inspection.palette = palette_text(shares)
+        levels = sorted(red for red, green, blue in counts if red == green == blue)
+        numbers = len(levels) == len(counts) and (levels[-1] < _DARK or levels == [0, 255])
+        if numbers:
+            held = few([str(level) for level in levels], 8)
+            said = f"no grey levels but {held}, as masks of class numbers do. If they are masks, {_as_masks(found)}"
+        else:
+            held = few([f"{colour} {percent(share)}" for colour, share in shares.items()], 8)
+            said = (
+                f"{len(counts)} flat colours, with their shares of pixels: {held}. If these stand for classes, "
+                "lsmbench data check folder PATH --write-palette classes.csv writes them to a file; correct the names "
+                "in it, and give palette=classes.csv"
+            )
+        inspection.findings.notes.append(
+            f"{found.root}: {found.title}: the {len(paths)} pictures y hold {said}; else they are translated as "
+            "pictures are."
+        )
+
     def _settle(self, found: Found, decoded: list[Decoded], findings: Findings) -> list[Decoded]:
         decoded = super()._settle(found, decoded, findings)
         if found.kind == "masks" and not self.palette:
@@ -404,13 +438,15 @@ class Folder(PictureFolder):
         first = next((d for d in decoded if d.y is not None), None)
         if first is None or first.y is None:
             return decoded
-        count = len(first.y)
-        set_points = [d for d in decoded if d.points is not None and d.sample.annotation is not None]
+        count, in_table = len(first.y), first.sample.points is not None
+        there = [(d.points, d.sample.annotation, d.sample.file) for d in decoded]
+        given = [(points, path, picture) for points, path, picture in there if points is not None and path is not None]
+        place = given[0][1]
         findings.notes += odd_points(
-            [d.points for d in set_points if d.points is not None],
-            [-0.5 if d.sample.points is None else 0.5 for d in set_points],
-            [d.sample.file.name for d in set_points],
-            first.sample.annotation or first.sample.file,
+            [points for points, _, _ in given],
+            0.5 if in_table else -0.5,
+            [picture.name if in_table else path.name for _, path, picture in given],
+            place if in_table else place.parent,
         )
         with findings.gathering():
             eyes = eyes_of(self.eyes, count, self.name)
@@ -428,6 +464,18 @@ class Folder(PictureFolder):
                     usable.append(d)
             return usable
         return decoded
+
+
+def _as_masks(found: Found) -> str:
+    """How targets that are read as pictures come to be read as masks."""
+    if found.kind == "sides":
+        return "save the halves apart, as images/ and masks/"
+    first = next(sample.annotation for sample in found.samples if sample.annotation is not None)
+    for folder in first.relative_to(found.root).parts[:-1]:
+        part, role = meaning(folder)
+        if role == "images":
+            return f"rename {folder}/ to {part}masks/"
+    return f"let their names have _mask in place of {found.rule.annotation}"
 
 
 def _example(i: int) -> tuple[Picture.Image, Picture.Image]:

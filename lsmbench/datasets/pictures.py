@@ -13,17 +13,18 @@ from typing import ClassVar, Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.census import Labels, Reach, opaque, parse_window, reach_of, shown_reach
+from lsmbench.data.census import Reach, opaque, parse_window, reach_of
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.decoding import FAR, Decoded, Reading, decode, percent, px
-from lsmbench.data.files import Findings, few, same_content, without_limit
+from lsmbench.data.files import Findings, few
 from lsmbench.data.inputs import InputForm, PictureInput
-from lsmbench.data.layouts import PARTS, SIDES, Found, Kind, Sample, all_of, find
+from lsmbench.data.layouts import SIDES, Found, Kind, Sample, find
 from lsmbench.data.naming import note_likely_units, units_of
+from lsmbench.data.overview import describe, label_counts, later_pages, note, note_parts, share_far
 from lsmbench.data.pairing import AUTO
+from lsmbench.data.places import PARTS
 from lsmbench.data.pools import TEST, TRAIN, VAL, Computed, Pool, Stored
 from lsmbench.domains import Absent, Domain, Image, LabelColours, SegmentedPhoto
 from lsmbench.domains.judges import Segmenter
@@ -42,14 +43,6 @@ SHOWN: tuple[Kind, ...] = ("masks", "images", "sides")
 
 _SEED = 0
 _RGB = 3
-_ANNOTATION: dict[Kind, tuple[str, str]] = {
-    "masks": ("a mask", "masks"),
-    "pts": ("points", "points"),
-    "csv": ("points", "points"),
-    "images": ("a counterpart", "counterparts"),
-    "sides": ("a counterpart", "counterparts"),
-}
-"""What a picture may lack, and the word for several of these."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +165,10 @@ class PictureFolder(Dataset):
         """Reports options that do not apply to the folder's data: the option or the folder is wrong."""
         return
 
+    def _look_for_classes(self, found: Found, decoded: Sequence[Decoded], inspection: Inspection) -> None:
+        """Says of pictures `y` that look like maps of classes how they are read as such."""
+        return
+
     # The interface of datasets
 
     @property
@@ -248,26 +245,35 @@ class PictureFolder(Dataset):
     def split(self, count: int, seed: int | None) -> Split:
         """The folder's own parts, or 70/10/20.
 
+        What is too little to be divided in three is trained on first of all, then tested, then validated with: of two
+        pairs one is trained on and one tested; a single one is trained on.
+
         Args:
             count: Number of pairs.
             seed: Seed of the order in which samples are drawn; `None`: a fixed seed.
 
         Raises:
-            UserError: If a part would be empty.
+            UserError: If several pairs are all of one unit.
         """
-        parts = self._facts.parts
-        seed = _SEED if seed is None else seed
+        parts, unit = self._facts.parts, self.units()
+        rng = np.random.default_rng((_SEED if seed is None else seed, 7))
         if parts is None:
-            return super().split(count, seed)
+            units = np.arange(count) if unit is None else np.unique(unit)
+            if len(units) > 2:
+                return super().split(count, _SEED if seed is None else seed)
+            if len(units) == 1 < count:
+                raise UserError(
+                    f"{self._folder()}: all {count} pairs are of one unit, {units[0]}, so that a test would be on what "
+                    f"was trained with. Look whether unit={self._unit} is right; if each file stands for itself, leave "
+                    "it out."
+                )
+            drawn = rng.permutation(units)
+            of = units if unit is None else unit
+            return Split(*(np.flatnonzero(np.isin(of, some)) for some in (drawn[:1], drawn[2:], drawn[1:])))
         train, val, test = (np.flatnonzero(parts == part) for part in range(3))
-        rng = np.random.default_rng((seed, 7))
         if len(val) == 0 and len(train):
-            unit = self.units()
             one_each = train if unit is None else np.unique(unit[train])
-            if len(one_each) < 2:
-                what = "sample" if unit is None else "unit"
-                raise UserError(f"{self._folder()}: train/ holds one {what}, so that none can be drawn for validation.")
-            drawn = rng.permutation(one_each)[: max(1, len(one_each) // 8)]
+            drawn = rng.permutation(one_each)[: max(1, len(one_each) // 8) if len(one_each) > 1 else 0]
             taken = np.isin(train if unit is None else unit[train], drawn)
             val, train = (drawn if unit is None else train[taken]), train[~taken]
         # A run may use only the first validation samples: shuffled, so that these are not neighbours.
@@ -279,17 +285,17 @@ class PictureFolder(Dataset):
         findings = inspection.findings
         with findings.gathering():
             found = self._find(findings)
-            inspection.unread = found.unread | _later_pages(found)
+            inspection.unread = found.unread | later_pages(found)
             decoded = self._decode(found, findings)
             if found.settled.labels is not None and found.settled.labels.shares:
                 inspection.palette = palette_text(found.settled.labels.shares)
-            inspection.facts = _describe(found, decoded, self._label_maps)
+            inspection.facts = describe(found, decoded, self._reading.palette)
             if (unit := self._units_of([d.sample for d in decoded], Findings())) is not None:
                 inspection.facts["units"] = f"{len(np.unique(unit))} in {len(unit)} samples"
             elif self._unit is not None:
                 note_likely_units(found, findings)
-            _note(self._reading, found, decoded, self._label_maps, findings)
-            if decoded:
+            self._look_for_classes(found, decoded, inspection)
+            if all(any(getattr(d, view) is not None for d in decoded) for view in ("x", "y")):
                 arrays = self._stack(found, decoded)
                 # From now on `domains` describes the usable samples, so that they can be drawn.
                 self.__dict__["_facts"] = self._facts_of(found, arrays)
@@ -303,6 +309,10 @@ class PictureFolder(Dataset):
                     for view in ("x", "y")
                     if f"{view}_alone" in arrays
                 }
+            if inspection.counts.get(VAL) != 0:
+                note_parts(found, findings)
+            absent = "" if self._label_maps is None else self._label_maps.absent
+            note(self._reading, found, decoded, absent, findings)
         return inspection
 
     @property
@@ -387,14 +397,20 @@ class PictureFolder(Dataset):
         def build() -> Arrays:
             decoded = self._decode(found, findings)
             findings.stop_if_any(f"dataset {self.name}, {found.root}")
-            return self._stack(found, decoded)
+            used = {d.sample.files for d in decoded}
+            left = [k for k, sample in enumerate(found.samples) if sample.files not in used]
+            return self._stack(found, decoded) | ({"left_out": np.array(left)} if left else {})
 
         if findings.problems:  # decode the files all the same, to name the problems of their contents too
             return found, build()
         key: dict[str, object] = {"version": VERSION, "kind": found.kind} | self._reading.key() | self._labels_key()
         if not found.plain:  # the same files, matched otherwise, are other arrays
             key["rule"] = [str(found.rule.picture), str(found.rule.annotation), self._pairing]
-        return found, cached_arrays(self.name, key, found.sources, build)
+        if self._reading.outside == "skip":  # arrays of earlier versions do not say what they leave out
+            key["left_out"] = True
+        arrays = cached_arrays(self.name, key, found.sources, build)
+        left = set(np.asarray(arrays.get("left_out", ())).tolist())
+        return replace(found, samples=[sample for k, sample in enumerate(found.samples) if k not in left]), arrays
 
     def _find(self, findings: Findings) -> Found:
         """Lists the files of all parts and matches them.
@@ -437,15 +453,13 @@ class PictureFolder(Dataset):
         """Finds the one range of numbers of all pictures of a view, and reads those anew that need it."""
         reading, reach = self._reading, found.settled.reach
         asked = parse_window(reading.window, f"dataset {self.name}")
+        if asked is not None and len(asked) == 2:  # by these numbers everything has been read
+            reach |= {"x": asked, "y": asked}
+            return
         for view in ("x", "y"):
-            levels = [d.levels[view] for d in decoded if view in d.levels]
-            if asked is not None and len(asked) == 2:
-                reach[view] = asked
-            elif levels:
+            if levels := [d.levels[view] for d in decoded if view in d.levels]:
                 with findings.gathering():
                     reach[view] = reach_of(reading.window, levels, f"dataset {self.name}")
-        if asked is not None and len(asked) == 2:
-            return
         usual = {None, (0.0, 65535.0)} if asked is None else {None}
         wanted = {view for view, found_reach in reach.items() if found_reach not in usual}
         reading = replace(reading, x_reach=reach.get("x"), y_reach=reach.get("y"))
@@ -609,21 +623,6 @@ def _refuse_torn(found: Found, units: Sequence[str], findings: Findings) -> None
         findings.problems.append(f"{found.root}: {len(torn) - 8} further units lie in several parts.")
 
 
-def _later_pages(found: Found) -> dict[str, list[str]]:
-    """Files of which only the first page or frame is read."""
-    several = []
-    for path in sorted(found.sources):
-        if path.suffix.lower() in (".tif", ".tiff", ".gif", ".webp", ".png"):
-            try:
-                with without_limit(), Picture.open(path) as opened:
-                    count = getattr(opened, "n_frames", 1)
-            except (OSError, SyntaxError, ValueError, EOFError):
-                continue  # decoding says what is wrong
-            if count > 1:
-                several.append(f"{path.relative_to(found.root).as_posix()} (pages 2 to {count})")
-    return {"pages and frames after the first": several} if several else {}
-
-
 def alike(decoded: list[Decoded], view: Literal["x", "y"], what: str, findings: Findings) -> list[Decoded]:
     """The samples whose view, where they have it, is as long as most are; all others are problems.
 
@@ -648,7 +647,8 @@ def _without_skipped(decoded: list[Decoded], findings: Findings) -> list[Decoded
     skipped = [d for d in decoded if d.x is None and d.y is None]
     if skipped:
         names = few([d.sample.file.name for d in skipped])
-        findings.notes.append(f"{len(skipped)} samples left out, with points outside (outside=skip): {names}.")
+        count = "1 sample" if len(skipped) == 1 else f"{len(skipped)} samples"
+        findings.notes.append(f"{count} left out, with points outside (outside=skip): {names}.")
     return [d for d in decoded if d.x is not None or d.y is not None]
 
 
@@ -697,7 +697,7 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
     if not decoded:
         return
     blurred = [d for d in decoded if d.far is not None]
-    far = _share_far(blurred)
+    far = share_far(blurred)
     if far > 0.6:
         # Any JPEG gets classes, even a photo. Share measured on the CMP facades: maps .34; photos 1.0, by Cityscapes'
         # palette .82.
@@ -707,7 +707,7 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
             "maps"
             + (", or the half that is the photo, side_by_side=x_left or x_right." if found.kind == "sides" else ".")
         )
-    elif not _label_counts(decoded)[:IGNORED].any():
+    elif not label_counts(decoded)[:IGNORED].any():
         findings.problems.append(f"{found.root}: all label maps are void, so that there is nothing to learn.")
     channels = next((len(d.x) for d in decoded if d.x is not None), _RGB)
     if maps.segmenter is not None and channels != _RGB:
@@ -715,119 +715,3 @@ def _settle_colours(maps: LabelMaps, found: Found, decoded: Sequence[Decoded], f
             f"{found.root}: a segmenter takes photos in RGB, but the pictures have {channels} "
             f"{'channel' if channels == 1 else 'channels'}. Give channels=3, or leave segmenter out."
         )
-
-
-def _label_counts(decoded: Sequence[Decoded]) -> NDArray[np.int64]:
-    """Pixels of each label in all label maps, shape (256,)."""
-    counts = np.zeros(256, np.int64)
-    for d in decoded:
-        if d.counts is not None:
-            counts += d.counts
-    return counts
-
-
-def _share_far(blurred: Sequence[Decoded]) -> float:
-    """Share of the pixels of JPEG maps whose colour is far from every class's colour."""
-    return sum(d.far or 0 for d in blurred) / max(1, int(_label_counts(blurred).sum()))
-
-
-# Facts and notes
-
-
-def _describe(found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None) -> dict[str, str]:
-    """Rows for the table of `lsmbench data check`."""
-    inside = found.parts and not any(part in found.title for part in found.parts)
-    facts = {"layout": found.title + (f", in {all_of([f'{part}/' for part in found.parts])}" if inside else "")}
-    if not decoded:
-        return facts
-    pairs = sum(d.x is not None and d.y is not None for d in decoded)
-    if pairs < len(decoded):
-        without = sum(d.y is None for d in decoded)
-        facts["pairs"] = str(pairs)
-        facts[f"pictures without {_ANNOTATION[found.kind][0]}"] = str(without)
-        facts[f"{_ANNOTATION[found.kind][1]} without a picture"] = str(len(decoded) - pairs - without)
-    if found.kind in ("masks", "images", "pts") and pairs:
-        facts["pairing"] = found.rule.told
-    sizes = Counter(d.size for d in decoded if d.x is not None).most_common()
-    shown = ", ".join(f"{px(size)} ({count})" for size, count in sizes[:3])
-    facts["picture sizes"] = shown + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
-    x, y = (next((one for d in decoded if (one := getattr(d, view)) is not None), None) for view in "xy")
-    if x is None or y is None:
-        return facts
-    facts["channels"] = str(len(x))
-    if found.kind in ("images", "sides"):
-        facts["channels"] += f" → {len(y)}"
-    if maps is not None:
-        counts = _label_counts(decoded)
-        named = [*zip(maps.palette.names, counts, strict=False), ("void", counts[IGNORED])]
-        facts["share of pixels"] = ", ".join(f"{name} {percent(n / counts.sum())}" for name, n in named if n)
-    elif found.kind == "masks":
-        seen = Counter(label for d in decoded for label in d.labels)
-        facts["labels"] = few([f"{label} in {seen[label]} masks" for label in sorted(seen)], 12)
-        if (labels := found.settled.labels) is not None and labels.counts.any():
-            facts |= _describe_labels(labels)
-    if found.kind in ("pts", "csv"):
-        facts["points"] = str(len(y))
-    for view, reach in found.settled.reach.items():
-        if reach is not None:
-            facts["range used" if view == "x" else "range used, y"] = shown_reach(reach)
-    return facts
-
-
-def _describe_labels(labels: Labels) -> dict[str, str]:
-    total = labels.counts.sum()
-    shares = [f"{c} {percent(labels.counts[c] / total)}" for c in np.flatnonzero(labels.counts[: len(labels.labels)])]
-    void = [f"not scored {percent(labels.counts[IGNORED] / total)}"] if labels.void else []
-    background = labels.background
-    return {
-        "share of pixels by class": few([*shares, *void], 12),
-        "background": "none: every class is scored"
-        if background is None
-        else f"class {background}, which the IoU leaves out (option background)",
-    }
-
-
-def _note(
-    reading: Reading, found: Found, decoded: Sequence[Decoded], maps: LabelMaps | None, findings: Findings
-) -> None:
-    """Adds notes: harmless facts that the user should know."""
-    notes = findings.notes
-    if found.parts == ["train", "val"]:
-        notes.append(f"{found.root}: has no test/, so that val/ is the test part and an eighth of train/ validates.")
-    elif found.parts == ["train", "test"]:
-        notes.append(f"{found.root}: has no val/, so that an eighth of train/ validates.")
-    elif found.parts == ["train"]:
-        notes.append(f"{found.root}: has train/ only, which is split 70/10/20.")
-    apart = [d for d in decoded if d.sample.part and (d.x is None or d.y is None)]
-    if apart:
-        tested = sum(d.sample.part == 2 and d.x is not None for d in apart)
-        notes.append(
-            f"{len(apart)} files without a counterpart lie outside train/ and are not trained on; {tested} of them "
-            "are pictures of the test part: predicted, not scored."
-        )
-    pictured = [d for d in decoded if d.x is not None]
-    shown = [(d.size[0] // 2, d.size[1]) if found.kind == "sides" else d.size for d in pictured]
-    if oblong := sum(width != height for width, height in shown):
-        does = {"stretch": "change their proportions", "crop": "lose their ends", "pad": "get black borders"}
-        notes.append(f"{oblong} of {len(shown)} pictures are not square and {does[reading.fit]} (fit={reading.fit}).")
-    if small := sum(min(size) < reading.size for size in shown):
-        notes.append(f"{small} of {len(shown)} pictures are smaller than size={reading.size}; they are enlarged.")
-    if len({d.x.dtype for d in decoded if d.x is not None}) > 1:
-        notes.append("Pictures of 8 and of 16 bits are mixed; the full range of each becomes 0 to 1.")
-    for factor, count in sorted(Counter(d.times for d in decoded if d.times != 1).items()):
-        what = f"{factor:g} times smaller" if factor > 1 else f"{1 / factor:g} times larger"
-        notes.append(f"{count} masks are {what} than their pictures, per side; classes go to the nearest pixels.")
-    if blurred := [d for d in decoded if d.far is not None]:
-        notes.append(
-            f"{len(blurred)} label maps are JPEG: compression blurs colours, so that {percent(_share_far(blurred))} of "
-            f"their pixels are more than {FAR} away from any class colour and get the nearest class; use PNG."
-        )
-    if maps is not None and decoded:
-        never = [name for name, n in zip(maps.palette.names, _label_counts(decoded), strict=False) if n == 0]
-        if never:
-            notes.append(f"Classes that never occur: {few(never)}; means over classes follow absent={maps.absent}.")
-    for group in same_content([d.sample.picture for d in decoded if d.sample.picture is not None]):
-        parts = {d.sample.part for d in decoded if d.sample.picture in group}
-        names = few([str(path.relative_to(found.root)) for path in group])
-        leak = " They lie in several parts, so that one sample is trained on and tested on." if len(parts) > 1 else ""
-        notes.append(f"The same picture {len(group)} times: {names}.{leak}")

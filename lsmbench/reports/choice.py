@@ -45,7 +45,7 @@ class _Cell:
 def choose(folder: Path, method: str | None = None, paired: float | None = None, seed: int | None = None) -> Chosen:
     """Chooses the row and N of the best mean over seeds and folds, by the score that methods are compared by.
 
-    Floors are left out unless one is named.
+    Floors are left out unless one is named. Without any score, the arguments have to leave one row and N.
 
     Args:
         folder: The benchmark's folder.
@@ -54,16 +54,15 @@ def choose(folder: Path, method: str | None = None, paired: float | None = None,
         seed: The seed to take; `None`: all of them.
 
     Raises:
-        UserError: If no finished run fits, or none that does has its weights.
+        UserError: If no finished run fits, none that does has its weights, or there is no score to choose by.
     """
     benchmark = read_benchmark(folder)
     runs = benchmark.runs
-    done = runs[(runs["state"] == FINISHED) & (runs["primary"] == True)]  # noqa: E712
+    done = runs[runs["state"] == FINISHED]
+    scored = done[done["primary"] == True]  # noqa: E712
     if not len(done):
-        raise UserError(
-            f"{folder}: holds no finished run that was scored, so that none is the best. Run the benchmark "
-            f"({benchmark.plan.command}), or name the folder of one of its runs."
-        )
+        raise UserError(f"{folder}: holds no finished run. Run the benchmark: {benchmark.plan.command}")
+    done = scored if len(scored) else done.drop_duplicates("run")
     if method is not None and method not in set(done["label"]):
         raise UserError(
             f"{folder}: --method {method}: no finished run of such a row. "
@@ -82,8 +81,15 @@ def choose(folder: Path, method: str | None = None, paired: float | None = None,
             raise UserError(f"{folder}: --seed {seed}: no finished run of it. There are: {_numbers(seeds)}.")
     if not len(done):
         raise UserError(f"{folder}: holds no finished run but floors. Name one by --method, or train methods.")
-    higher = bool(done["higher_is_better"].iloc[0])
-    cells = sorted(_cells(done, benchmark.plan.unit), key=lambda cell: -cell.score if higher else cell.score)
+    cells = _cells(done, benchmark.plan.unit)
+    if len(scored):
+        sign = -1 if done["higher_is_better"].iloc[0] else 1
+        cells = sorted((cell for cell in cells if not math.isnan(cell.score)), key=lambda cell: sign * cell.score)
+    elif len(cells) > 1:
+        raise UserError(
+            f"{folder}: no run was scored, since there was no pair to test on, so that none is the best. Choose one by "
+            f"--method and --paired: {'; '.join(f'{cell.label} at {cell.amount}' for cell in cells)}."
+        )
     best = next((cell for cell in cells if cell.homes), None)
     if best is None:
         raise UserError(
@@ -146,8 +152,8 @@ def _cells(done: pd.DataFrame, unit: Unit) -> list[_Cell]:
         amount = "every N (no pairs)" if math.isnan(paired) else f"N = {unit.amount(paired)}"
         homes = tuple(home for home in runs["folder"] if has_weights(home))
         # As the report's tables have it: the mean over seeds, the folds of a seed joined.
-        if not math.isnan(score := float(folds.pooled(runs)["value"].mean(skipna=False))):
-            cells.append(_Cell(str(label), amount, score, runs, homes))
+        score = float(folds.pooled(runs)["value"].mean(skipna=False)) if runs["value"].notna().any() else math.nan
+        cells.append(_Cell(str(label), amount, score, runs, homes))
     return cells
 
 
@@ -155,7 +161,8 @@ def _text(cell: _Cell) -> str:
     seeds = sorted({int(s) for s in cell.runs["seed"].dropna()})
     said = f", {'seed' if len(seeds) == 1 else 'seeds'} {_numbers(seeds)}" if seeds else ""
     runs = f" ({len(cell.homes)} runs)" if len(cell.homes) > 1 else ""
-    return f"{cell.label}, {cell.amount}{said}{runs}: {cell.runs['metric'].iloc[0]} {cell.score:.4f}"
+    score = "no score" if math.isnan(cell.score) else f"{cell.runs['metric'].iloc[0]} {cell.score:.4f}"
+    return f"{cell.label}, {cell.amount}{said}{runs}: {score}"
 
 
 def _numbers(values: list[Any]) -> str:

@@ -86,10 +86,16 @@ class Distributions:
         return sum(one.undefined for _, line in self.lines for one in line if one)
 
 
+def shown_columns(table: Table) -> list[int]:
+    """Numbers of the columns that there is room for: all, or of many N the first, the middle and the last."""
+    last = len(table.columns) - 1
+    return list(range(last + 1)) if last < SHOWN else [0, math.ceil(last / 2), last]
+
+
 def of(table: Table) -> Distributions | None:
     """Pools the errors of each method's seeds.
 
-    Of many N the first, the middle and the last are taken. Errors are shown up to a percentile of all of them, or of a
+    Errors are shown up to a percentile of all of them, or of a
     floor's if that is smaller: a method that went astray must not press the others together.
 
     Args:
@@ -100,8 +106,7 @@ def of(table: Table) -> Distributions | None:
     """
     if table.higher_is_better:
         return None
-    last = len(table.columns) - 1
-    shown = list(range(last + 1)) if last < SHOWN else [0, math.ceil(last / 2), last]
+    shown = shown_columns(table)
 
     def line(row: Row) -> Line:
         return row, tuple(_pooled(row.cells[i]) for i in shown)

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageFont
@@ -43,6 +44,8 @@ CHOSEN = "-k_medoids"  # what a row with chosen pairs has behind the name of the
 
 LEGEND_COLUMNS = 4  # most entries side by side
 _LABEL_POINTS, _LABEL_LETTERS = 8, 18  # of a sample's name: size, and width of a line
+_LEGEND_LINE, _SWATCH = 0.17, 0.11  # inches of a legend of classes: height of a line, side of a colour's square
+_CLASS_LETTERS = 28  # longer names of classes are cut
 LARGE = 128  # pixels; the size of SIT's images in the papers, of which smaller tiles show everything
 
 # No setting of the user's matplotlibrc may change the report.
@@ -55,6 +58,10 @@ _STYLE: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.09,
     "figure.constrained_layout.h_pad": 0.08,
 }
+
+
+ClassColour = tuple[str, tuple[int, int, int]]
+"""A class's name and the colour that it is drawn in, RGB."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +174,13 @@ def curves(table: Table) -> Figure:
     return figure
 
 
-def panel(columns: Sequence[Translations], samples: Sequence[str]) -> Figure:
+def panel(columns: Sequence[Translations], samples: Sequence[str], classes: Sequence[ClassColour] = ()) -> Figure:
     """Draws translations: a row per test sample, a column per method.
 
     Args:
         columns: Input, truth, then the methods.
         samples: The samples' numbers in the dataset, or their names.
+        classes: What the images' colours mean, for a legend below them.
 
     Returns:
         The figure.
@@ -184,8 +192,11 @@ def panel(columns: Sequence[Translations], samples: Sequence[str]) -> Figure:
     labels = [(_folded(shown), font) for shown, font in map(lettered, samples)]
     left = max(0.62, *(0.2 + _inches(label, font) for label, font in labels))
     below = gap + (0.17 if any(column.scores for column in columns) else 0.0)
-    width, height = left + len(columns) * (size + gap), top + len(samples) * (size + below)
-    grid = {"left": left / width, "right": 1 - gap / width, "top": 1 - top / height, "bottom": below / height}
+    width = left + len(columns) * (size + gap)
+    entries = _entries(classes, left, width)
+    foot = 0.04 + _LEGEND_LINE * (1 + max(place for *_, place in entries)) if entries else 0.0
+    height = top + len(samples) * (size + below) + foot
+    grid = {"left": left / width, "right": 1 - gap / width, "top": 1 - top / height, "bottom": (below + foot) / height}
     grid |= {"wspace": gap / size, "hspace": below / size}
     with settings():
         figure = Figure(figsize=(width, height), facecolor=PAPER)
@@ -213,6 +224,18 @@ def panel(columns: Sequence[Translations], samples: Sequence[str]) -> Figure:
                 fontproperties=FontProperties(fname=font, size=_LABEL_POINTS),
             )  # fmt: skip
         figure.text((left - 0.09) / width, 1 - (top - 0.125) / height, "sample", ha="right", fontsize=8, color=SOFT)
+        for name, font, colour, x, place in entries:
+            middle = foot - _LEGEND_LINE * (place + 0.5)
+            figure.add_artist(
+                Rectangle(
+                    (x / width, (middle - _SWATCH / 2) / height), _SWATCH / width, _SWATCH / height, linewidth=0.8,
+                    transform=figure.transFigure, facecolor=[part / 255 for part in colour], edgecolor=SOFT,
+                )
+            )  # fmt: skip
+            figure.text(
+                (x + _SWATCH + 0.06) / width, middle / height, name, va="center", color=INK,
+                fontproperties=FontProperties(fname=font, size=_LABEL_POINTS),
+            )  # fmt: skip
     return figure
 
 
@@ -398,8 +421,26 @@ def _folded(name: str) -> str:
     return "\n".join(lines if len(lines) <= 3 else ["…" + lines[-3], *lines[-2:]])
 
 
+def _entries(
+    classes: Sequence[ClassColour], left: float, width: float
+) -> list[tuple[str, Path, tuple[int, int, int], float, int]]:
+    """The legend of classes' colours: name, font, colour, place in inches from the left, and line, from the top.
+
+    Entries stand in columns below each other, as many side by side as fit between the left and the figure's width.
+    """
+    if not classes:
+        return []
+    shown = [
+        (lettered(name if len(name) <= _CLASS_LETTERS else name[: _CLASS_LETTERS - 1] + "…"), c) for name, c in classes
+    ]
+    wide = _SWATCH + 0.3 + max(_inches(name, font) for (name, font), _ in shown)
+    across = min(len(shown), max(1, int((width - left) / wide)))
+    down = math.ceil(len(shown) / across)
+    return [(name, font, colour, left + i // down * wide, i % down) for i, ((name, font), colour) in enumerate(shown)]
+
+
 def _inches(text: str, font: Path) -> float:
-    """The width of a sample's label."""
+    """The width of a sample's or a class's label."""
     points = ImageFont.truetype(str(font), 10 * _LABEL_POINTS)
     return max(float(points.getlength(line)) for line in text.split("\n")) / 720
 

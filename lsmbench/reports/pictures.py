@@ -6,7 +6,7 @@ import base64
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
 from lsmbench.benchmarks.plan import Unit
+from lsmbench.errors import UserError
 from lsmbench.reports import figures, markup
 from lsmbench.reports.frame import DAMAGE, RANDOM, RUNS, Benchmark, lines
 from lsmbench.reports.table import Column, Row, Table, finished
@@ -28,6 +29,9 @@ PANEL_DAMAGE = (*DAMAGE, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 _EMBEDDED = 1_000_000  # bytes; larger pictures would make a page that is slow to load and to send
 _LEAST = 480  # pixels; pictures of chosen pairs shrink to this and are scrolled from there on
 _BROAD = 10  # columns of a picture that want more than a page's width
+
+_MOST_CLASSES = 64  # that a legend lists
+_MODEL = "model.json"
 
 Panel = dict[str, NDArray[Any]]
 Problem = tuple[str, str]
@@ -98,6 +102,9 @@ def load_panel(home: Path) -> Panel:
 def translations(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
     """Draws one picture of translations per N: of each method the first run that kept some, all of one fold.
 
+    Where pixels have more than two classes, a legend below the samples tells their colours, if a shown run kept what
+    they mean.
+
     Args:
         benchmark: The benchmark.
         table: Its primary table.
@@ -109,7 +116,7 @@ def translations(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[
     problems: dict[str, str] = {}
     index: NDArray[Any] | None = None
     fold: int | None = None
-    pictures = []
+    sheets = []
     for i, column in enumerate(table.columns):
         shown = []
         for row in table.every_row:
@@ -132,8 +139,11 @@ def translations(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[
             else:
                 problems |= dict.fromkeys(others, "shows other test samples; left out.")
         if shown:
-            pictures.append(_sheet(column, shown, table, benchmark.plan.seeds[:1]))
-    return pictures, [(run, f"{RUNS}/{run}/{PANEL}: {wrong}") for run, wrong in problems.items()]
+            sheets.append((column, shown))
+    told = [(run, f"{RUNS}/{run}/{PANEL}: {wrong}") for run, wrong in problems.items()]
+    legend, damaged = _legend(run for _, shown in sheets for _, run, _ in shown)
+    first = benchmark.plan.seeds[:1]
+    return [_sheet(column, shown, table, first, legend) for column, shown in sheets], [*told, *damaged]
 
 
 def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
@@ -173,7 +183,52 @@ def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
     return found, problems
 
 
-def _sheet(column: Column, shown: Sequence[tuple[Row, Any, Panel]], table: Table, first: tuple[int, ...]) -> Shown:
+def _legend(runs: Iterable[Any]) -> tuple[list[figures.ClassColour], list[Problem]]:
+    """What the colours of more than two classes mean, as the first run tells that kept it.
+
+    Args:
+        runs: Lines of a frame, of runs whose pictures are shown.
+
+    Returns:
+        Names and colours, none where none need to be told; and what is wrong with which file, by run.
+    """
+    problems: dict[str, Problem] = {}
+    for run in runs:
+        path = run.folder / _MODEL
+        if run.run in problems or not any(map(_has_classes, run.facts.views.values())) or not path.exists():
+            continue
+        # These import torch, which a report of other views does without.
+        from lsmbench.domains import from_plain
+        from lsmbench.runs.model import Model
+
+        try:
+            model = Model.load(run.folder)
+            views = [view for view in (model.source, model.target) if view in model.domains]
+            domains = {view: from_plain(model.domains[view]) for view in views}
+        except UserError as error:
+            problems[run.run] = (run.run, f"{RUNS}/{run.run}/{_MODEL}: {str(error).removeprefix(f'{path}: ')}")
+            continue
+        told = {view: domain.legend() for view, domain in domains.items() if domain.label_count not in (None, 2)}
+        if len(told) > 1 and told[model.source] != told[model.target]:
+            told = {view: [(f"{view}: {name}", colour) for name, colour in told[view]] for view in told}
+        entries = dict.fromkeys(entry for entries in told.values() for entry in entries)
+        return [*entries][:_MOST_CLASSES], list(problems.values())
+    return [], list(problems.values())
+
+
+def _has_classes(view: object) -> bool:
+    """Whether pixels of a view, by its domain's words in a result, have more than two classes."""
+    words = str(view)
+    return words.startswith(("Mask(", "LabelColours(")) and not words.startswith("Mask(classes=2,")
+
+
+def _sheet(
+    column: Column,
+    shown: Sequence[tuple[Row, Any, Panel]],
+    table: Table,
+    first: tuple[int, ...],
+    legend: Sequence[figures.ClassColour],
+) -> Shown:
     looks = figures.styles(table.rows)
     digits = min(4, markup.decimals(cell.mean for cell in table.cells if cell.mean is not None))
     panel = shown[0][2]
@@ -192,7 +247,7 @@ def _sheet(column: Column, shown: Sequence[tuple[Row, Any, Panel]], table: Table
                 **({"colour": look.colour, "dash": look.dash} if look else {"colour": figures.FLOOR}),
             )
         )
-    data = figures.png(figures.panel(columns, panel["name"].tolist()), dpi=170)
+    data = figures.png(figures.panel(columns, panel["name"].tolist(), legend), dpi=170)
     about = "" if pd.isna(fold) else f"fold {fold}"
     large = figures.is_large(columns)
     least, broad = len(columns) * (130 if large else 75), large or len(columns) > _BROAD

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lsmbench import __version__
-from lsmbench.reports import distributions, figures, markup, pictures, tuning
+from lsmbench.reports import classes, distributions, figures, markup, pictures, tuning
 from lsmbench.reports.frame import (
     DAMAGED,
     FAILED,
@@ -75,6 +75,7 @@ def write_report(folder: Path) -> list[Path]:
         "drawings": {"curves": ""} | {name: _inline(drawing, name) for name, drawing in drawings.items()},
         "distributions": shown,
         "percentile": distributions.PERCENTILE,
+        "classes": classes.of(tables),
         "tuning": tuning.outcomes(primary),
         "panels": panels,
         "chosen": {one.label: [c for c in chosen if c.label == one.label] for one in chosen},

@@ -156,7 +156,9 @@ def add_options(parser: ArgumentParser, prefix: str, config: type[Any]) -> None:
         if o.choices:
             parser.add_argument(f"--{prefix}{o.name}", choices=o.choices, default=o.default, help=help)
         else:
-            parser.add_argument(f"--{prefix}{o.name}", type=o.type, default=o.default, help=help)
+            # YAML reads a text such as 255, in dataset.ignore=255, as a number: `_config` makes it a text again.
+            kind = str | int | float if o.type is str else o.type
+            parser.add_argument(f"--{prefix}{o.name}", type=kind, default=o.default, help=help)
 
 
 def run_parser(dataset: str, method: str, **kwargs: Any) -> ArgumentParser:
@@ -242,7 +244,11 @@ def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tu
 def _config(namespace: Namespace) -> RunConfig:
     values = namespace.as_dict()
     kinds = sections(values["dataset"]["name"], values["method"]["name"])
-    made = {s: kind(**{k: v for k, v in values[s].items() if k != "name"}) for s, kind in kinds.items()}
+    made = {}
+    for section, kind in kinds.items():
+        texts = {o.name for o in options_of(kind) if o.type is str}
+        given = {k: str(v) if k in texts else v for k, v in values[section].items() if k != "name"}
+        made[section] = kind(**given)
     training: TrainingConfig = made["training"]
     for name in ("epochs", "patience", "batch_size", "devices"):
         if getattr(training, name) < 1:

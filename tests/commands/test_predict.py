@@ -391,15 +391,15 @@ def test_deleted_weights_leave_results_that_are_not_repeated(keep: str, results:
         assert {home.name for home in choose(own).homes} == best
 
 
-def test_the_ten_lines_of_the_docs_run_as_written(
+def test_the_ten_lines_of_the_readme_run_as_written(
     results: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "predict.md").read_text(), re.DOTALL)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "mine").symlink_to(results)
-    (tmp_path / "new_photos").symlink_to(photos)
+    (tmp_path / "results" / "folder-mine").symlink_to(results)
+    assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "docs/predict.md", "exec"), {})
+    exec(compile(block, "README.md", "exec"), {})
     assert (tmp_path / "masks" / "a.png").exists()
 
 

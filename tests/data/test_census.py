@@ -221,7 +221,7 @@ def test_points_that_nobody_set():
     points = np.random.default_rng(0).uniform(5, 30, (4, 3, 2))
     points[1, 2] = points[3, 2] = -0.5
     points[:, 0] = 9
-    notes = odd_points(list(points), [-0.5] * 4, list("abcd"), Path("landmarks"))
+    notes = odd_points(list(points), -0.5, list("abcd"), Path("landmarks"))
     assert "stored as 0,0, which often marks points that nobody set, in 2 of 4 files (b, d)" in notes[0]
     assert "2 in 2" in notes[0]
     assert "the points 0 (counted from 0) have the same position in all 4 files" in notes[1]

@@ -84,6 +84,15 @@ def test_further_test_sets_stay_and_other_views_train() -> None:
     assert number_of_folds(pools, "leave_one_out", XY) == 16
 
 
+def test_of_two_pairs_one_trains_and_the_other_is_tested_without_validation() -> None:
+    pools = Pools([pool("pairs", "xy", 2), pool("photos", "x", 3)])
+    both = [folded(pools, "leave_one_out", fold, XY).pools for fold in (0, 1)]
+    assert sorted(one.part(TEST).item() for one in both) == [0, 1]
+    for one in both:
+        assert len(one.part(VAL)) == 0
+        assert sorted([*one.part(TEST), *one.part(TRAIN)]) == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("folds", "fold", "message"),
     [
@@ -99,10 +108,13 @@ def test_folds_that_cannot_be_are_refused(folds: Any, fold: int, message: str) -
 
 
 def test_too_few_pairs_are_refused() -> None:
-    with pytest.raises(UserError, match=r"has 3 pairs; with 2 folds fewer than two are left .* ask for leave_one_out"):
-        number_of_folds(Pools([pool("pairs", "xy", 3)]), 2, XY)
-    with pytest.raises(UserError, match=r"has 2 pairs; with 2 folds fewer than two are left to train and to validate"):
-        number_of_folds(Pools([pool("pairs", "xy", 2)]), "leave_one_out", XY)
+    with pytest.raises(UserError, match=r"dataset has 1 pair, of which none is left to train with .*folds: null"):
+        number_of_folds(Pools([pool("pairs", "xy", 1)]), "leave_one_out", XY)
+    with pytest.raises(
+        UserError,
+        match=r"dataset has 3 pairs of 1 unit, of which none is left .* Add pairs of other units",
+    ):
+        number_of_folds(Pools([pool("pairs", "xy", 3, list("aaa"))]), "leave_one_out", XY)
     with pytest.raises(UserError, match=r"4 folds were asked for, and dataset has 6 pairs of 3 units"):
         number_of_folds(Pools([pool("pairs", "xy", 6, list("aabbcc"))]), 4, XY)
     with pytest.raises(UserError, match="no sample with both x and y, hence no pair to deal"):

@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image as Picture
 
+from lsmbench.benchmarks.grid import possible_amounts
 from lsmbench.data import decoding
+from lsmbench.data.dataset import pools_of
 from lsmbench.data.module import DataModule
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
@@ -760,12 +762,51 @@ def test_ordinary_pictures_are_not_cut_in_halves(root):
     assert Folder(str(root), size=32, side_by_side="x_left").load()["x"].shape == (10, 1, 32, 32)
 
 
-def test_too_few_samples(root):
+def test_two_pairs_are_one_to_train_with_and_one_to_test(root):
     masks_in(root, 2)
+    for i in range(10, 15):
+        save(root / "images" / f"{i}.png", grey(i))
     dataset = Folder(str(root), size=32)
-    with pytest.raises(UserError, match="2 samples are too few to split; give at least 3"):
-        dataset.split(2, None)
-    assert "2 samples are too few" in dataset.inspect().findings.problems[0]
+    inspection = dataset.inspect()
+    assert inspection.findings.problems == []
+    assert inspection.counts == {"train": 1, "val": 0, "test": 1}
+    assert dataset.default_folds() == 2
+    assert len(pools_of(dataset).part("train")) == 6
+    assert possible_amounts(dataset) == [
+        "A benchmark cross-validates the pairs in 2 folds.",
+        "No pair is left to validate with, so that the last weights are used.",
+        "Possible N: 100 % (1 pair; protocol disjoint, in each fold), or 0.",
+    ]
+
+
+def test_a_single_pair_is_trained_on(root):
+    masks_in(root, 1)
+    for i in range(10, 15):
+        save(root / "images" / f"{i}.png", grey(i))
+    dataset = Folder(str(root), size=32)
+    assert dataset.inspect().counts == {"train": 1, "val": 0, "test": 0}
+    assert dataset.default_folds() is None
+    assert possible_amounts(dataset) == [
+        "No test sample has both x and y: nothing can be scored. The report shows translations alone.",
+        "No pair is left to validate with, so that the last weights are used.",
+        "Possible N: 100 % (1 pair; protocol disjoint), or 0.",
+    ]
+
+
+def test_a_part_with_one_pair_validates_with_none(root):
+    masks_in(root / "train", 1)
+    masks_in(root / "test", 3)
+    dataset = Folder(str(root), size=32)
+    assert dataset.inspect().counts == {"train": 1, "val": 0, "test": 3}
+    assert possible_amounts(dataset)[0] == "No pair is left to validate with, so that the last weights are used."
+
+
+def test_pairs_that_are_all_of_one_unit_are_refused(root):
+    masks_in(root, 6)
+    dataset = Folder(str(root), size=32, unit="^(.)")
+    with pytest.raises(UserError, match=r"all 6 pairs are of one unit, 0, .* Look whether unit="):
+        dataset.split(6, None)
+    assert "all 6 pairs are of one unit" in dataset.inspect().findings.problems[0]
 
 
 def test_few_pairs_take_folds_of_their_own_accord_unless_they_lie_in_parts(root):

@@ -89,6 +89,52 @@ def test_flat_colours_get_a_ready_palette(root, tmp_path, monkeypatch, capsys):
         check.run(["folder", str(root), "--dataset.size", "32", "--write-palette", "classes.csv"])
 
 
+@pytest.mark.parametrize("sides", [False, True])
+def test_flat_colours_of_pictures_get_a_ready_palette_too(root, tmp_path, monkeypatch, capsys, sides):
+    monkeypatch.chdir(tmp_path)
+    colours = np.array([(0, 0, 0), (255, 0, 0), (9, 9, 200)], np.uint8)
+    for i in range(10):
+        photo, flat = np.stack([grey(i, 36, 36)] * 3, -1), colours[labels(3, 36, 36)]
+        if sides:
+            save(root / f"{i}.png", np.concatenate([photo, flat], 1))
+        else:
+            save(root / "A" / f"{i}.png", photo)
+            save(root / "B" / f"{i}.png", flat)
+    assert "the 10 pictures y hold 3 flat colours, with their shares of pixels: (0, 0, 0) 3" in notes(Folder(str(root)))
+    assert check.run(["folder", str(root), "--dataset.size", "32", "--write-palette"]) == 0
+    assert "classes.csv, 3 colours" in capsys.readouterr().out
+    dataset = Folder(str(root), size=32, palette="classes.csv")
+    assert isinstance(dataset.domains["y"], LabelColours)
+    assert "flat colours" not in notes(dataset)
+    assert dataset.inspect().palette == ""
+
+
+@pytest.mark.parametrize(
+    ("picture", "target", "remedy"),
+    [
+        ("A/{}.png", "B/{}.png", "rename B/ to masks/"),
+        ("trainA/{}.png", "trainB/{}.png", "rename trainB/ to trainmasks/"),
+        ("{}_A.png", "{}_B.png", "let their names have _mask in place of *_b"),
+    ],
+)
+def test_class_numbers_in_a_folder_of_pictures(root, picture, target, remedy):
+    for i in range(10):
+        save(root / picture.format(i), grey(i))
+        save(root / target.format(i), labels())
+    text = notes(Folder(str(root), size=32))
+    assert f"hold no grey levels but 0, 1, 2, as masks of class numbers do. If they are masks, {remedy};" in text
+    for i in range(10):
+        save(root / target.format(i), grey(i + 20))
+    assert "grey levels" not in notes(Folder(str(root), size=32))
+
+
+def test_renamed_to_masks_class_numbers_are_classes(root):
+    for i in range(10):
+        save(root / "trainA" / f"{i}.png", grey(i))
+        save(root / "trainmasks" / f"{i}.png", labels())
+    assert Folder(str(root), size=32).domains["y"] == Mask(3, 32)
+
+
 def test_masks_of_another_size_by_a_whole_factor(root):
     masks_in(root, 12)
     small = labels(3, 20, 18)
@@ -266,9 +312,44 @@ def test_points_outside(root):
     assert len(kept) == 12
     skipping = Folder(str(root), size=32, outside="skip")
     assert len(skipping.load()["y"]) == 11
-    assert "1 samples left out, with points outside (outside=skip): 04.png" in notes(skipping)
+    assert "1 sample left out, with points outside (outside=skip): 04.png" in notes(skipping)
+    for dataset in (skipping, Folder(str(root), size=32, outside="skip")):  # decoded now, and from the cache
+        (pool,) = dataset.pools()
+        assert list(pool.names) == [f"images/{i:02}.png" for i in range(12) if i != 4]
     write_csv(root / "landmarks.csv", [f"{i:02}.png,5,5,30,{399 if i == 4 else 20}" for i in range(12)])
     refused(root, "of the box around its points lies outside its picture", outside="keep")
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_points_that_nobody_set_are_named_with_their_files(root, table):
+    rows = []
+    for i in range(12):
+        save(root / "images" / f"{i:02}.png", grey(i))
+        points = [(5, 5 + i % 3), (30 - i % 2, 20), (0, 0) if i in (3, 7) else (20, 9 + i % 5)]
+        rows.append(f"{i:02},{','.join(f'{x},{y}' for x, y in points)}")
+        if not table:
+            write_pts(root / "landmarks" / f"{i:02}.pts", points)
+    if table:
+        write_csv(root / "landmarks.csv", rows, 3)
+    where, names = ("landmarks.csv", "03.png, 07.png") if table else ("landmarks", "03.pts, 07.pts")
+    text = notes(Folder(str(root), size=32, outside="refuse" if table else "keep"))
+    assert f"/{where}: points stored as 0,0, which often marks points that nobody set, in 2 of 12 files ({names})" in (
+        text
+    )
+    assert "point (counted from 0) in so many files: 2 in 2. They are trained on and scored as positions" in text
+    if not table:
+        refused(root, "2 problems", "03.pts: point 2", "07.pts: point 2", "0,0 often marks a point that nobody set")
+        assert len(Folder(str(root), size=32, outside="skip").pools()[0]) == 10
+
+
+def test_where_all_annotations_are_broken_problems_are_named_all_the_same(root):
+    for i in range(5):
+        save(root / "images" / f"{i}.png", grey(i))
+    (root / "masks").mkdir()
+    (root / "masks" / "0.png").write_text("no picture")
+    inspection = Folder(str(root), size=32).inspect()
+    assert "masks/0.png: cannot be read as a picture" in inspection.findings.problems[0]
+    assert inspection.counts == {}
 
 
 # Huge pictures

@@ -189,6 +189,50 @@ def test_side_by_side_needs_evidence(root):
     refused(root, "two layouts fit", "(a3, a3_mask; 1 such pairs). Set side_by_side=x_left or pairing=*_mask")
 
 
+@pytest.mark.parametrize(
+    ("picture", "mask", "title"),
+    [
+        ("images/{part}/{{}}.png", "masks/{{}}.png", "images/train/ with masks/ and images/test/ with masks/"),
+        ("images/{part}/{{}}.png", "masks/{{}}_mask.png", "images/train/ with masks/ and images/test/ with masks/"),
+        ("{part}/{{}}.png", "labels/{{}}.png", "train/ with labels/ and test/ with labels/"),
+        ("images/{{}}.png", "masks/{part}/{{}}.png", "images/ with masks/train/ and images/ with masks/test/"),
+    ],
+)
+def test_a_folder_that_is_not_divided_follows_the_parts_of_its_counterparts(root, picture, mask, title):
+    for part, first, count in (("train", 0, 8), ("test", 8, 3)):
+        both(root, picture.format(part=part), mask.format(part=part), count, first)
+    _, inspection, pools = looked_at(root)
+    assert pools == {"samples": {"train": 7, "val": 1, "test": 3}}
+    assert inspection.facts["layout"] == title
+    assert (
+        "is not divided into parts: its files belong to the parts of their counterparts"
+        in (inspection.findings.notes[0])
+    )
+    assert inspection.unread == {}
+    (alone,) = {"picture", "mask"} - {"picture" if "{part}" in picture else "mask"}
+    save(root / {"picture": picture, "mask": mask}[alone].format(90), grey(0) if alone == "picture" else labels())
+    _, inspection, pools = looked_at(root)
+    assert pools == {"samples": {"train": 7, "val": 1, "test": 3}, "xy"[alone == "mask"]: {"train": 1}}
+    assert "1 of 12 have none, and are trained on" in inspection.findings.notes[0]
+
+
+def test_names_of_several_parts_cannot_share_a_folder(root):
+    for part in ("train", "test"):
+        both(root, f"images/{part}/{{}}.png", "masks/{}.png", 5)
+    refused(root, "masks/ is not divided into parts, and 5 of its names occur in several (0.png, 1.png, 2.png and 2 mo",
+            "Divide it alike, into masks/train/ and masks/test/")  # fmt: skip
+
+
+def test_folders_beside_the_parts_that_match_nothing_are_not_read(root):
+    for part, count in (("train", 10), ("test", 3)):
+        for i in range(count):
+            save(root / part / f"{part}{i}.jpg", grey(i, 72, 36))
+    save(root / "labels" / "legend.png", labels())
+    _, inspection, pools = looked_at(root)
+    assert pools == {"samples": {"train": 9, "val": 1, "test": 3}}
+    assert inspection.unread == {"beside train/, and in no part": ["labels/legend.png"]}
+
+
 def test_names_that_occur_in_several_parts_are_no_copies(root):
     for part, count in (("train", 10), ("test", 3)):
         for i in range(count):
@@ -340,6 +384,32 @@ def test_tables_and_points_beside_the_pictures(root, tmp_path):
         write_pts(tmp_path / "b" / "train" / f"{i}.pts", [(1, 1), (9, 9)])
     assert looked_at(tmp_path / "b")[2] == SPLIT
     assert np.isfinite(Folder(str(tmp_path / "b"), size=32).load()["y"]).all()
+
+
+def test_one_table_of_points_for_all_parts(root):
+    for part, first in (("train", 0), ("test", 8)):
+        for i in range(first, 10):
+            save(root / "images" / part / f"{i}.png", grey(i))
+    rows = [f"{i}.png,1,2,30,4" for i in range(8)]
+    write_csv(
+        root / "landmarks.csv", [*rows, *(f"{part}/{i},{i},2,30,4" for part in ("train", "test") for i in (8, 9))]
+    )
+    dataset, inspection, pools = looked_at(root)
+    assert pools == {"samples": {"train": 9, "val": 1, "test": 2}}
+    assert inspection.facts["layout"] == "images/train/ and images/test/ with landmarks.csv"
+    assert np.allclose(dataset.load()["y"][-2:, 0, 0], [8.5 / 40, 9.5 / 40])
+    write_csv(root / "landmarks.csv", [*rows, "9.png,1,2,30,4"])
+    refused(root, "landmarks.csv: line 10: 9.png is in train/ and test/. Say which is meant, as in train/9.png")
+
+
+def test_what_lies_beside_complete_parts_is_not_read(root):
+    for part in ("train", "test"):
+        both(root, f"images/{part}/{part}{{}}.png", f"masks/{part}/{part}{{}}.png", 5)
+    write_csv(root / "landmarks.csv", ["train1,1,2,30,4"])
+    save(root / "labels" / "train1.png", labels())
+    _, inspection, pools = looked_at(root)
+    assert pools == {"samples": {"train": 4, "val": 1, "test": 5}}
+    assert inspection.unread == {"beside train/, and in no part": ["labels/train1.png", "landmarks.csv"]}
 
 
 def test_splits_are_those_of_earlier_versions(tmp_path):

@@ -12,9 +12,11 @@ import pytest
 import torch
 from rich.text import Text
 
+from lsmbench.errors import UserError
 from lsmbench.metrics import ClassAccuracy, MeanIoU, PixelAccuracy
 from lsmbench.reports import markup
 from lsmbench.reports.board import boards
+from lsmbench.reports.choice import choose
 from lsmbench.reports.folds import merged
 from lsmbench.reports.frame import read, read_benchmark
 from lsmbench.reports.report import console_table, write_report
@@ -204,3 +206,17 @@ def test_without_any_pair_the_report_says_so_and_shows_translations(tmp_path: Pa
     assert said.plain.startswith("No pair to score: no test sample has both x and y")
     assert len(read_benchmark(bench.folder).runs) == 1
     assert read([bench.folder]).problems == ()
+
+
+def test_without_any_score_predict_takes_the_row_that_is_named(tmp_path: Path) -> None:
+    bench = Benchmark(tmp_path / "none")
+    for method, n in (("lsm", 0.0), ("cyclegan", None)):
+        bench.add(method, method, n, 0, [], lacks="no test sample has both x and y")
+        weights = bench.folder / "runs" / method / "checkpoints" / "0-train"
+        weights.mkdir(parents=True)
+        (weights / "best.ckpt").touch()
+    bench.more["paired"] = [0]
+    bench.write()
+    with pytest.raises(UserError, match="by --method and --paired: lsm at N = 0 %; cyclegan at every N"):
+        choose(bench.folder)
+    assert choose(bench.folder, method="lsm").homes == (bench.folder / "runs" / "lsm",)

@@ -6,6 +6,8 @@ After a wanted change: LSMBENCH_GOLDEN=write pytest tests/reports/test_golden.py
 import os
 from pathlib import Path
 
+import numpy as np
+
 from lsmbench import __version__
 from lsmbench.benchmarks.tuning import DIVERGED, PRUNED, Use
 from tests.reports.made import ENVIRONMENT, Benchmark, dumped, score, use
@@ -39,7 +41,9 @@ def fill(folder):
     dataset["in_training"] = {"night": [1]}
 
     def add(run, method, n, seed, values, **more):
-        iou = more.pop("iou", [score(values, "iou", "y", "x", pooled=0.5)])
+        counts = np.tile([[6, 2, 0], [1, 3, 0], [0, 0, 0]], (len(values), 1, 1))
+        classes = {"counts": counts, "classes": ["sky", "tree", "cat"]}
+        iou = more.pop("iou", [score(values, "iou", "y", "x", pooled=0.5, **classes)])
         night = [score([v + 0.1 for v in values], "nrmse", test_set="night")]
         made.add(run, method, n, seed, values, metric="nrmse", scores=[*night, *iou], **{"dataset": dataset, **more})
 

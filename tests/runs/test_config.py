@@ -75,6 +75,18 @@ def test_mistakes_in_a_file_are_named_too(tmp_path: Path) -> None:
         parse("--config", str(file))
 
 
+def test_a_text_may_look_like_a_number(tmp_path: Path) -> None:
+    for value in (255, "255"):
+        values = {"dataset": {"name": "folder", "ignore": value, "root": str(tmp_path)}, "method": {"name": "sop"}}
+        assert config_from_dict(values).to_dict()["dataset"]["ignore"] == "255"
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+        assert parse("--config", str(tmp_path / "c.yaml"))["dataset"]["ignore"] == "255"  # type: ignore[index]
+    typed = parse("--dataset=folder", "--dataset.root", str(tmp_path), "--dataset.ignore", "255")
+    assert typed["dataset"]["ignore"] == "255"  # type: ignore[index]
+    with pytest.raises(UserError, match=r"dataset\.ignore"):
+        config_from_dict({"dataset": {"name": "folder", "ignore": [255]}, "method": {"name": "sop"}})
+
+
 def test_help_documents_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(run_parser("sit", "lsm").format_help().split())
     for section, config in sections("sit", "lsm").items():

@@ -101,6 +101,7 @@ def test_a_benchmark_of_few_pairs_or_none_from_data_to_report(
     pairs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lsmbench.benchmarks import compute
+    from lsmbench.reports.choice import choose
     from tests.benchmarks.test_grid import FEW, SMALL
 
     class Here:
@@ -139,3 +140,4 @@ def test_a_benchmark_of_few_pairs_or_none_from_data_to_report(
         assert "baseline is left out: it learns to translate from pairs alone" in shown
         assert "**No pair to score:**" in text
         assert "panel-N0.png" in text
+        assert choose(tmp_path / "small").text == "cyclegan, every N (no pairs), seed 0: no score"
