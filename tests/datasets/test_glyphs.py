@@ -212,7 +212,8 @@ def test_more_samples_than_there_are_is_a_mistake() -> None:
         Glyphs(samples=9999).load()
 
 
-def test_the_benchmark_says_how_its_fonts_were_chosen() -> None:
-    benchmark = grid.load("glyphs")
-    assert benchmark.dataset == {"name": "glyphs", "fonts": "sans,serif_italic", "size": 32}
-    assert "fonts were chosen by single runs on these very test letters" in benchmark.description
+def test_the_default_benchmark_tests_on_letters_that_nothing_was_chosen_on() -> None:
+    default = grid.load("quick")
+    assert default.dataset == {"name": "glyphs", "fonts": "sans,serif_italic", "data_seed": 1, "size": 32}
+    assert default.methods == grid.load("glyphs").methods
+    assert "in a shuffle that nothing was chosen on" in default.description
