@@ -268,7 +268,8 @@ def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
                         without[label] = "learns to translate from pairs alone, and N = 0 leaves none"
                     else:
                         identity = config.identity(data.contents(config))
-                        holds_for = (paired if kind.uses_pairs else None, None if kind.deterministic else seed)
+                        amount = paired if kind.learns_from_pairs(config.method) else None
+                        holds_for = (amount, None if kind.deterministic else seed)
                         runs.setdefault(identity, GridRun(identity, label, *holds_for, config, fold))
     trained = {run.label for run in runs.values()}
     skipped |= {label: reason for label, reason in without.items() if label not in trained}
@@ -388,7 +389,7 @@ def _with_possible(benchmark: Benchmark, data: _Data, asked: bool) -> tuple[Benc
     Raises:
         UserError: As `expand`.
     """
-    rows = [label for label, o in benchmark.methods.items() if _kind(benchmark, label).uses_pairs]
+    rows = [label for label in benchmark.methods if learns_from_pairs(benchmark, label)]
     left_out: dict[float, NoPairError] = {}
     for paired in benchmark.amounts:
         for label in rows:
@@ -490,7 +491,7 @@ def with_selections(benchmark: Benchmark) -> Benchmark:
     for label, options in benchmark.methods.items():
         own = "selection" in (options.get("supervision") or {})
         kind = METHODS.get(options.get("name", label))
-        several = len(benchmark.selection) > 1 and not own and kind is not None and kind.uses_pairs
+        several = len(benchmark.selection) > 1 and not own and kind is not None and learns_from_pairs(benchmark, label)
         for selection in benchmark.selection if several else benchmark.selection[:1]:
             name = f"{label}-{selection}" if several and selection != "random" else label
             base = {"name": options.get("name", label), "supervision": {"selection": selection}}
@@ -524,16 +525,14 @@ def run_config(
     fields = kind.Config.__dataclass_fields__
     common = {key: value for key, value in benchmark.method.items() if key in fields}
     own = {key: value for key, value in options.items() if key not in ("supervision", "training")}
-    # A method that uses no pairs is trained once, on all samples as view-only.
-    amount = paired if kind.uses_pairs else 0
-    return config_from_dict(
+    config = config_from_dict(
         {
             "dataset": benchmark.dataset,
             "method": {**common, **own, **(parameters or {}), "name": name},
             "supervision": {
                 **benchmark.supervision,
                 **(options.get("supervision") or {}),
-                **({"paired": float(amount)} if benchmark.paired_count is None else {"paired_count": amount}),
+                **_of_pairs(benchmark, paired),
                 "supervision_seed": 0 if kind.deterministic else seed,
                 **({} if fold is None else {"fold": fold}),
             },
@@ -544,6 +543,21 @@ def run_config(
             },
         }
     )
+    if not kind.learns_from_pairs(config.method):
+        # It is trained once, on all samples as view-only.
+        config.supervision = replace(config.supervision, **_of_pairs(benchmark, 0))
+    return config
+
+
+def learns_from_pairs(benchmark: Benchmark, label: str) -> bool:
+    """Whether a row's results depend on which samples are paired; if not, they are the same at every N."""
+    config = run_config(benchmark, label, 0, benchmark.seeds[0])
+    return METHODS[config.method_name].learns_from_pairs(config.method)
+
+
+def _of_pairs(benchmark: Benchmark, amount: float) -> dict[str, Any]:
+    """The options of supervision that say how many pairs are seen."""
+    return {"paired": float(amount)} if benchmark.paired_count is None else {"paired_count": amount}
 
 
 def best_folders() -> list[Path]:

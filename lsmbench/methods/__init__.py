@@ -8,6 +8,7 @@ from lsmbench.methods.floor import Floor
 from lsmbench.methods.hybrid import Hybrid
 from lsmbench.methods.ioda import IODA
 from lsmbench.methods.lsm import LSM
+from lsmbench.methods.lstnet import LSTNet
 from lsmbench.methods.pix2pix import Pix2Pix
 from lsmbench.methods.ridge import Ridge
 from lsmbench.methods.sop import SOP
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
     "unit": UNIT,
     "hybrid": Hybrid,
     "tripathy": Tripathy,
+    "lstnet": LSTNet,
     "unet": UNet,
     "fcn8s": FCN8s,
 }

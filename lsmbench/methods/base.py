@@ -93,7 +93,7 @@ class Method(L.LightningModule):
     """Groups of networks whose parameters are averaged over the updates, each with the average's decay (EMA). The
     average is part of the checkpoint, and predicts in place of the networks themselves."""
     uses_pairs: ClassVar[bool] = True
-    """Whether the result depends on which samples are paired; if not, it is trained once and shown at every N."""
+    """Whether the result depends on which samples are paired; where that is an option's, see `learns_from_pairs`."""
     needs_pairs: ClassVar[bool] = False
     """Whether translation is learnt from pairs alone; a benchmark leaves the method out where there are none."""
     trained: ClassVar[bool] = True
@@ -144,6 +144,11 @@ class Method(L.LightningModule):
         if cls.needs_pairs and not dataset.paired:
             return False, f"learns to translate from pairs alone, and {dataset.name} has none"
         return cls.supports(dataset, config)
+
+    @classmethod
+    def learns_from_pairs(cls, config: MethodConfig) -> bool:
+        """Whether the result depends on which samples are paired; if not, it is trained once and shown at every N."""
+        return cls.uses_pairs
 
     @property
     def stages(self) -> tuple[Stage, ...]:

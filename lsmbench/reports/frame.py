@@ -414,8 +414,11 @@ def _alone(home: Path, result: Result, benchmarks: Sequence[Benchmark]) -> list[
 
     facts = Facts.of(result)
     unit, paired = facts.amount
-    kind = METHODS.get(result.method)
-    no_pairs = is_floor(result.config) or (kind is not None and not kind.uses_pairs and paired == 0)
+    no_pairs = is_floor(result.config)
+    if paired == 0 and (kind := METHODS.get(result.method)):
+        known = kind.Config.__dataclass_fields__  # the run may be of a version with other options
+        options = {name: value for name, value in result.config["method"].items() if name in known}
+        no_pairs |= not kind.learns_from_pairs(kind.Config(**options))
     # A run in a benchmark's folder may be of an earlier plan, or of one that is damaged.
     earlier = [one.plan.name for one in benchmarks if home.parent == one.folder / RUNS]
     inside = home.parent.name == RUNS and (home.parent.parent / BENCHMARK).exists()

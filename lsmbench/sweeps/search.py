@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from lsmbench.arguments import nearest
-from lsmbench.benchmarks.grid import Benchmark, run_config
+from lsmbench.benchmarks.grid import Benchmark, learns_from_pairs, run_config
 from lsmbench.data.pools import Pools
 from lsmbench.data.supervision import check_amount
 from lsmbench.errors import UserError
@@ -161,8 +161,7 @@ def searches(benchmark: Benchmark, rows: list[str], spaces: Mapping[str, Space])
             raise UserError(
                 f"benchmark {benchmark.name} has no row {row!r}{nearest(row, known)} Rows: {', '.join(known)}."
             )
-        uses_pairs = METHODS[benchmark.methods[row].get("name", row)].uses_pairs
-        for amount in benchmark.amounts if uses_pairs else [None]:
+        for amount in benchmark.amounts if learns_from_pairs(benchmark, row) else [None]:
             found.append(_search(benchmark, row, amount, spaces, prints))
     return found
 

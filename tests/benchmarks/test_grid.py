@@ -80,7 +80,7 @@ def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": {"lsn": None}}, r"unknown method 'lsn'; did you mean lsm"),
+        ({"methods": {"lsmm": None}}, r"unknown method 'lsmm'; did you mean lsm"),
         (
             {"methods": {"lsm": {"w_confusio": 1}}},
             r"method\.w_confusio; did you mean method\.w_confusion",

@@ -176,6 +176,17 @@ def test_runs_without_pairs_stand_at_every_n_and_equal_floors_once(disk):
     assert floors[0].cells[0].sd is None
 
 
+def test_a_run_without_pairs_stands_at_every_n_unless_its_options_learn_from_pairs(disk):
+    for n in (5, 100):
+        disk.run("lsm", n, 0, [0.5, 0.5])
+    disk.run("lstnet", 0, 0, [0.4, 0.4], **{"method.w_pairs": 0.0})
+    disk.run("lstnet", 0, 0, [0.6, 0.6], **{"method.w_pairs": 10.0})
+    (board,) = read(disk, "runs")
+    means = [[cell.mean for cell in row.cells] for row in board.rows]
+    assert [column.paired for column in board.table.columns] == [100, 5, 0]
+    assert sorted(means, key=str) == [[0.4, 0.4, 0.4], [0.5, 0.5, None], [None, None, 0.6]]
+
+
 def test_failed_and_open_runs_are_counted(disk):
     disk.run("lsm", 5, 0, [0.4], "quick")
     disk.run("lsm", 5, 1, [], "quick", failure="a loss is not finite")

@@ -51,7 +51,7 @@ def test_a_file_is_read_and_the_command_line_takes_precedence(tmp_path: Path) ->
         (["--method.w_confusio", "1"], r"unknown option --method\.w_confusio; did you mean --method\.w_confusion\?"),
         (["--supervision.epochs", "1"], r"did you mean --training\.epochs\?"),
         (["--pared", "1"], r"did you mean --paired\?"),
-        (["--method", "lsn"], r"unknown method 'lsn'; did you mean lsm\? Known: .*baseline"),
+        (["--method", "lsmm"], r"unknown method 'lsmm'; did you mean lsm\? Known: .*baseline"),
         (["--dataset", "sitt"], r"unknown dataset 'sitt'; did you mean sit\?"),
         (["--training.epochs", "many"], r"training\.epochs.*many"),
         (["--training.epochs", "0"], r"training\.epochs: expected at least 1"),

@@ -188,8 +188,8 @@ def test_mistakes_are_said_with_the_file(tmp_path: Path, changes: dict[str, Any]
 def test_methods_without_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"floor has nothing to tune.* Methods with a sweep: .*lsm"):
         load("floor", written(tmp_path))
-    with pytest.raises(UserError, match="unknown method 'lsn'; did you mean lsm"):
-        load("lsn")
+    with pytest.raises(UserError, match="unknown method 'lsmm'; did you mean lsm"):
+        load("lsmm")
     with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         load("lsm", tmp_path / "none.yaml")
     monkeypatch.setattr(spaces, "available", lambda: {"sop": ROOT / "sweeps" / "sop.yaml"})
