@@ -78,7 +78,7 @@ def read_usps(path: Path, side: int = 16) -> tuple[Bytes, Bytes]:
         (N,).
 
     Raises:
-        UserError: If it cannot be read, a line holds another number of values, or something else than greys and a label.
+        UserError: If it cannot be read, or a line holds another number of values, or others than greys and a label.
     """
     text = _content(path).decode(errors="replace")
     lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]

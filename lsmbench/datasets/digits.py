@@ -170,8 +170,8 @@ class Digits(Dataset):
         val = min(500, count // 10) if self.val is None else self.val
         if val > count - _FEWEST:
             raise UserError(
-                f"dataset digits: val={val} of {count} training images of {_SETS[source]} leaves fewer than {_FEWEST} to "
-                "train with."
+                f"dataset digits: val={val} of {count} training images of {_SETS[source]} leaves fewer than {_FEWEST} "
+                "to train with."
             )
         images = self._images()
         rows = np.arange(len(images))

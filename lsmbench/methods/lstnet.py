@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from lsmbench.data.dataset import Dataset
@@ -189,11 +188,10 @@ class LSTNet(Method):
 
     def prepare(self, batch: Batch) -> LSTNetViews:
         """Encodes and generates once, for both teams; pairs come first."""
-        views = LSTNetViews(pairs=len(batch[self.pair][self.source]) if self.pair in batch else 0)
+        pairs = len(batch[self.pair][self.source]) if self.pair in batch else 0
+        views = LSTNetViews(self.inputs(batch), pairs=pairs)
         for view in (self.first, self.second):
-            shown = [batch[s][view] for s in sorted(batch, key=len, reverse=True) if view in s]
-            if shown:
-                views.real[view] = self.domains[view].to_input(torch.cat(shown))
+            if view in views.real:
                 views.codes[view] = self.translators.encode(views.real[view], view)
                 there = self.other(view)
                 views.own[view], views.fake[there] = self.made(views.codes[view], view, there)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 
 class ConvClassifier(nn.Module):
-    """Conv5 · Pool2 · (Conv3 ×2 · Pool2) · Conv3 ×2, then two linear layers; batch norm and ReLU after each convolution.
+    """Conv5 · Pool2 · Conv3 · Conv3 · Pool2 · Conv3 · Conv3, then two linear layers.
 
-    The side is halved twice, rounded down. With 16 filters, 1 → 10 classes at 28 px have 479 578 parameters.
+    Batch norm and ReLU follow each convolution. The side is halved twice, rounded down. With 16 filters and 1 channel,
+    10 classes, images of 28 px take 472 762 parameters, of 16 px 202 426.
 
     Args:
         channels: Channels of the images.
