@@ -63,7 +63,9 @@ def test_the_readme_links_every_guide() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text().split()) < 1200
+    # Tables have a row for each method and dataset, however many there are.
+    prose = re.sub(r"^\|.*$", "", README.read_text(), flags=re.MULTILINE)
+    assert len(prose.split()) < 800
 
 
 def test_the_readmes_tables_hold_every_method_and_every_dataset() -> None:

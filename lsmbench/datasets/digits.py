@@ -205,9 +205,8 @@ class Digits(Dataset):
     def _judge(self) -> Classifier:
         """The classifier of target images; trained when it is first asked, and then kept in the cache."""
         arrays, target = self._sets(), self.target
-        (images, labels), tests = (
-            (arrays[f"{target}_{part}"][:, None], arrays[f"{target}_{part}_class"]) for part in (TRAIN, TEST)
-        )
+        images, labels = arrays[f"{target}_{TRAIN}"][:, None], arrays[f"{target}_{TRAIN}_class"]
+        tests = (arrays[f"{target}_{TEST}"][:, None], arrays[f"{target}_{TEST}_class"])
         updates = updates_for(len(images)) if self.judge_updates is None else self.judge_updates
         digest = recipe(images, labels, updates, len(_CLASSES), *tests)
         name = f"judge-{_SETS[target]}"
@@ -282,7 +281,7 @@ def _files_of(folder: Path) -> dict[str, tuple[Path, ...]]:
 def _read(files: dict[str, tuple[Path, ...]]) -> Arrays:
     arrays: Arrays = {}
     for name, paths in files.items():
-        images, labels = read_usps(paths[0]) if name.startswith("x") else read_mnist(*paths)
+        images, labels = read_usps(paths[0]) if name.startswith("x") else read_mnist(paths[0], paths[1])
         arrays |= {name: images, f"{name}_class": labels}
     return arrays
 
@@ -348,7 +347,7 @@ def _transformed(greys: torch.Tensor) -> torch.Tensor:
 
 def _resized(images: NDArray[np.generic], side: int) -> Bytes:
     """Images (N, 1, S, S) at another side, bilinearly."""
-    parts = torch.from_numpy(np.array(images)).split(4096)
+    parts = torch.split(torch.from_numpy(np.array(images)), 4096)
     made = [F.interpolate(p.float(), side, mode="bilinear", align_corners=False, antialias=True) for p in parts]
     return torch.cat([p.round().clamp(0, 255).to(torch.uint8) for p in made]).numpy()
 

@@ -195,9 +195,7 @@ def updates_for(samples: int) -> int:
     return min(_MOST, _EPOCHS * math.ceil(samples / _BATCH) + _MORE)
 
 
-def recipe(
-    images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], updates: int, classes: int, *tests: NDArray[Any]
-) -> str:
+def recipe(images: NDArray[Any], labels: NDArray[Any], updates: int, classes: int, *tests: NDArray[Any]) -> str:
     """The digest of what a classifier learns from, how, and what it is tested on."""
     digest = hashlib.sha256(repr((_RECIPE, classes, updates, images.shape)).encode())
     for array in (images, np.asarray(labels, np.int64), *tests):
@@ -206,10 +204,10 @@ def recipe(
 
 
 def trained(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.integer[Any]],
-    test_images: NDArray[np.uint8],
-    test_labels: NDArray[np.integer[Any]],
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    test_images: NDArray[Any],
+    test_labels: NDArray[Any],
     updates: int,
     classes: int,
     tell: Callable[[int, int], None] = lambda done, of: None,
@@ -220,9 +218,9 @@ def trained(
     scaled by .9 to 1.1 and shifted by at most 2 of 28 px.
 
     Args:
-        images: (N, C, S, S).
+        images: uint8 (N, C, S, S).
         labels: (N,).
-        test_images: (M, C, S, S).
+        test_images: uint8 (M, C, S, S).
         test_labels: (M,).
         updates: As `updates_for`, or fewer.
         classes: Number of classes.
@@ -250,7 +248,7 @@ def trained(
                 tell(update + 1, updates)
         network.eval()
         with torch.no_grad():
-            parts = torch.from_numpy(np.array(test_images)).split(500)
+            parts = torch.split(torch.from_numpy(np.array(test_images)), 500)
             said = torch.cat([network(part.float() / 255).argmax(1) for part in parts])
     weights: dict[str, NDArray[np.generic]] = {k: v.numpy() for k, v in network.state_dict().items() if v.ndim}
     return {**weights, "side": np.array([side]), CORRECT: said.numpy() == np.asarray(test_labels, np.int64)}

@@ -87,7 +87,7 @@ class PatchGAN(nn.Module):
 
 def least_side(layers: int) -> int:
     """The least side in pixels on which a PatchGAN of so many layers leaves a logit."""
-    return 3 * 2**layers
+    return 3 << layers
 
 
 def latent_discriminator(channels: int, side: int, filters: int = 64, norm: Norm = "instance") -> PatchGAN:
