@@ -137,8 +137,7 @@ def _plain(text: str) -> str:
 
 def _table(inspection: Inspection) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
-    # Where some samples have one view only, what is split and counted here are the pairs.
-    what = "pairs" if inspection.alone else "samples"
+    what = inspection.counted
     parts = {f"{what} of {part}": str(count) for part, count in inspection.counts.items()}
     total = {what: str(sum(inspection.counts.values()))}
     for title, value in {**parts, **total, **inspection.facts}.items():

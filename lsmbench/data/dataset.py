@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class Inspection:
 
     Attributes:
         counts: Usable samples of each part, by the part's name.
+        counted: What is counted: `samples`, or `pairs` where those with one view are not among them.
         facts: Further rows of the table, by their title, e.g. the pictures' sizes.
         findings: What has to be mended, and what is worth knowing.
         samples: The usable samples as `Dataset.load` gives them; empty if there are none.
@@ -54,6 +55,7 @@ class Inspection:
     """
 
     counts: dict[str, int] = field(default_factory=dict)
+    counted: Literal["samples", "pairs"] = "samples"
     facts: dict[str, str] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     samples: Arrays = field(default_factory=dict)

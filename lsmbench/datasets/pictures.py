@@ -309,6 +309,7 @@ class PictureFolder(Dataset):
                     for view in ("x", "y")
                     if f"{view}_alone" in arrays
                 }
+                inspection.counted = "pairs" if inspection.alone else "samples"
             if inspection.counts.get(VAL) != 0:
                 note_parts(found, findings)
             absent = "" if self._label_maps is None else self._label_maps.absent

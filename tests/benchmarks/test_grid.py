@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,12 @@ def test_every_benchmark_of_the_package_expands_at_every_size(
     if "root" in kind.__dataclass_fields__ and kind.name != "sss":
         with pytest.raises(UserError, match=r"LSMBENCH_DATA|root"):
             grids.expand(benchmark)
-        monkeypatch.setitem(benchmark.dataset, "root", vars(kind.example(tmp_path))["root"])
-        if benchmark.paired_count is None:
+        options = dataclasses.asdict(kind.example(tmp_path))
+        for option in ["root"] if kind.paired else options:
+            monkeypatch.setitem(benchmark.dataset, option, options[option])
+        if not kind.paired:
+            assert benchmark.paired == [0]
+        elif benchmark.paired_count is None:
             benchmark.paired = [100]  # 1 % of 40 samples is no pair
         else:
             benchmark.paired_count = [1]

@@ -101,7 +101,7 @@ def test_k_medoids_sees_the_photos_of_the_training_set_only(tmp_path: Path) -> N
 
 
 def test_every_dataset_can_be_selected_from_by_pixels(tmp_path: Path) -> None:
-    for name in DATASETS:
+    for name in (name for name, kind in DATASETS.items() if kind.paired):
         data = module(example(name, tmp_path), selection="k_medoids", features="pixels")
         assert len(data.supervision.pairs) == 4, name
 
