@@ -374,3 +374,19 @@ def test_a_full_size_step_costs_no_more_than_its_losses_need(kind: type[Method],
     with FlopCounterMode(display=False) as counter:
         fit(method, [batch])
     assert counter.get_total_flops() / 1e9 <= limit
+
+
+def test_views_of_different_sides_are_translated_at_the_greater_one() -> None:
+    domains: dict[str, Domain] = {"x": Image(1, 16), "y": Image(1, 28)}
+    method = CycleGAN(domains, CycleGANConfig(network="tiny", w_identity=0.0))
+    assert [d.layers for d in method.discriminators.values()] == [3, 2], "24 px are too many for a small view"
+    seen: list[int] = []
+    for generator in method.generators.values():
+        generator.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    fit(method, [unpaired(domains)])
+    assert set(seen) == {28}
+    assert method.predict({"x": torch.rand(2, 1, 16, 16)}, "x", "y").shape == (2, 1, 28, 28)
+    assert method.predict({"y": torch.rand(2, 1, 28, 28)}, "y", "x").shape == (2, 1, 16, 16)
+    for kind, options in ((CycleGAN, {"generator": "latent", "w_identity": 0.0}), (Pix2Pix, {"generator": "resnet6"})):
+        with pytest.raises(UserError, match="needs views of one side"):
+            kind(domains, kind.Config(network="tiny", **options))  # type: ignore[call-arg,arg-type]

@@ -456,3 +456,30 @@ def test_a_run_whose_score_is_undefined_is_told(tmp_path):
     made = Benchmark(tmp_path / "bench")
     made.add("a", "lsm", 5.0, 0, [math.nan])
     assert "| undefined |" in made.write()["report.md"].read_text()
+
+
+def test_the_ceiling_of_a_judge_stands_below_the_floors(tmp_path):
+    bench = Benchmark(tmp_path / "judged")
+    judge = {"kind": "classifier", "digest": "c0de", "metric": "iou", "value": 0.98765, "samples": 1234}
+    for seed in (0, 1):
+        bench.add(f"l{seed}", "lsm", 5.0, seed, [0.5, 0.6], judge=judge)
+        bench.add(f"s{seed}", "sop", 5.0, seed, [0.5, 0.7], judge=judge)
+    bench.add("f", "floor", None, None, [0.2, 0.3], kind="constant", judge=judge)
+    bench.more["paired"] = [5]
+    files = bench.write()
+    read = read_benchmark(bench.folder)
+    assert tabulate(read.plan, read.runs)[0].ceiling == ("classifier", 0.98765, 1234, "c0de")
+    markdown = files["report.md"].read_text()
+    assert "| *ceiling* | 0.988 |" in markdown
+    assert "a classifier (c0de), on 1,234 real test samples of y." in markdown
+    assert "<span>ceiling</span>" in files["report.html"].read_text()
+    assert not Page(files["report.html"].read_text()).wrong
+    assert "ceiling & $0.988$" in files["table.tex"].read_text()
+    console = Console(file=io.StringIO(), width=100)
+    for table in console_table(bench.folder):
+        console.print(table)
+    assert re.search(r"ceiling +│ +0\.988", console.file.getvalue())
+    plain = Benchmark(tmp_path / "plain")
+    plain.add("l", "lsm", 5.0, 0, [0.5, 0.6], judge={"kind": "segmenter", "digest": "c0de"})
+    plain.more["paired"] = [5]
+    assert "eiling" not in plain.write()["report.md"].read_text()
