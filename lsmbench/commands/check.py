@@ -137,7 +137,7 @@ def _plain(text: str) -> str:
 
 def _table(inspection: Inspection) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
-    what = inspection.counted
+    what: str = inspection.counted
     parts = {f"{what} of {part}": str(count) for part, count in inspection.counts.items()}
     total = {what: str(sum(inspection.counts.values()))}
     for title, value in {**parts, **total, **inspection.facts}.items():
