@@ -247,6 +247,7 @@ def test_a_term_without_a_weight_is_refused(name: str, make: Make) -> None:
 
 def test_no_file_of_the_package_calls_backward_itself() -> None:
     root = Path(inspect.getfile(Method)).parents[1]
-    for path in root.rglob("*.py"):
+    # A judge is no method: it is trained once, on one processor, before any run.
+    for path in set(root.rglob("*.py")) - {root / "domains" / "judges.py"}:
         source = path.read_text().replace("manual_backward(", "")
         assert ".backward(" not in source, path
