@@ -21,7 +21,7 @@ from lsmbench.data.dataset import COPY, Arrays, Dataset, data_root
 from lsmbench.data.decoding import Reading
 from lsmbench.data.digit_files import read_mnist, read_usps
 from lsmbench.data.inputs import PictureInput
-from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Stored
+from lsmbench.data.pools import TEST, TRAIN, VAL, Computed, Pool, Stored
 from lsmbench.domains import Category, Domain, Image, JudgedImage
 from lsmbench.domains.judges import Classifier, Weights, recipe, trained, updates_for
 from lsmbench.errors import UserError
@@ -186,9 +186,9 @@ class Digits(Dataset):
 
     def evaluation_views(self) -> dict[str, Stored]:
         """Of the source's images: their classes, and `copy`, the images at the target's side."""
-        arrays, source = self._sets(), self.source
+        arrays, source, images = self._sets(), self.source, self._images()
         classes = np.concatenate([arrays[f"{source}_{part}_class"] for part in (TRAIN, TEST)])
-        return {TRUTH: classes, COPY: _resized(self._images(), _SIDES[self.target])}
+        return {TRUTH: classes, COPY: Computed(len(images), lambda rows: _resized(images[rows], _SIDES[self.target]))}
 
     def _images(self) -> Bytes:
         """The source's images, training ones first, (N, 1, side, side)."""
@@ -297,6 +297,7 @@ def _download(folder: Path) -> None:
     from torchvision.datasets import MNIST, USPS  # type: ignore[import-untyped]
 
     try:
+        (folder / "usps").mkdir(exist_ok=True)
         MNIST(str(folder), download=True)
         for part in (TRAIN, TEST):
             path = folder / "usps" / f"zip.{part}.gz"

@@ -255,6 +255,16 @@ class Method(L.LightningModule):
                 fed[view] = self.domains[view].to_input(torch.cat(shown))
         return fed
 
+    def veiled(self, fakes: Tensor, real: Views, view: str) -> Tensor:
+        """Fakes of a view as its discriminator sees them: where real ones have pixels without a class, so have they.
+
+        Args:
+            fakes: Generated network inputs.
+            real: Network inputs of the batch, by view; the view may be absent.
+            view: Which view.
+        """
+        return self.domains[view].veil(fakes, real[view]) if view in real else fakes
+
     def prepare(self, batch: Batch) -> Any:
         """Brings a batch, which may be empty, to the form that the losses take; phases share what is computed here."""
         return batch

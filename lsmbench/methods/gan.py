@@ -332,22 +332,18 @@ class TwoWayGAN(GAN):
         pool, fakes = cast(ImagePool, self.pools[view]), self.gathered(views.fake[view].detach())
         return self.own(pool(fakes, self.drawn(pool.draw(len(fakes)))))
 
-    def shown(self, views: TwoWayViews, view: str, fakes: Tensor) -> Tensor:
-        """Fakes as a view's discriminator sees them: where real ones have pixels without a class, so have they."""
-        return self.domains[view].veil(fakes, views.real[view]) if view in views.real else fakes
-
     def judge(self, views: TwoWayViews, view: str) -> Tensor:
         """½ [ℓ(D(real), 1) + ℓ(D(pooled fake), 0)] (CycleGAN, eq. 1)."""
         if view not in views.fake or view not in views.real:
             return self.nothing("discriminators")
-        fakes = self.shown(views, view, self.pooled(views, view))
+        fakes = self.veiled(self.pooled(views, view), views.real, view)
         return self.discriminator_loss(self.verdict(view, views.real[view]), self.verdict(view, fakes))
 
     def adversarial(self, views: TwoWayViews, view: str) -> Tensor:
         """The loss of a view's generator for fooling its discriminator (CycleGAN, eq. 1)."""
         if view not in views.fake:
             return self.nothing("generators")
-        return self.generator_loss(self.verdict(view, self.shown(views, view, views.fake[view])))
+        return self.generator_loss(self.verdict(view, self.veiled(views.fake[view], views.real, view)))
 
     def cycle(self, views: TwoWayViews, view: str, through: str) -> Tensor:
         """L1 between a view and its translation there and back (CycleGAN, eq. 2); teaches both generators."""

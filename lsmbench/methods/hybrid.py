@@ -90,7 +90,7 @@ class Hybrid(TwoWayGAN):
         """Eq. 1: reals should look more real than (pooled) fakes."""
         if view not in views.fake or view not in views.real:
             return self.nothing("discriminators")
-        fakes = self.shown(views, view, self.pooled(views, view))
+        fakes = self.veiled(self.pooled(views, view), views.real, view)
         real, fake = self.verdict(view, views.real[view]), self.verdict(view, fakes)
         return relativistic(real, self.gathered(fake))
 
@@ -98,7 +98,7 @@ class Hybrid(TwoWayGAN):
         """Eq. 2: fakes should look more real than reals."""
         if view not in views.fake or view not in views.real:
             return self.nothing("generators")
-        fakes = self.shown(views, view, views.fake[view])
+        fakes = self.veiled(views.fake[view], views.real, view)
         fake, real = self.verdict(view, fakes), self.verdict(view, views.real[view])
         return relativistic(fake, self.gathered(real))
 

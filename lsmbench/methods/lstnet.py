@@ -237,7 +237,7 @@ class LSTNet(Method):
         """−J_AN1 = −E log D_1(x_1) − E log(1 − D_1(G_1(E_2(x_2)))), and the same for domain 2."""
         if view not in views.real or view not in views.fake:
             return self.nothing("discriminators")
-        judge, fake = self.discriminators[view], self.shown(views, view).detach()
+        judge, fake = self.discriminators[view], self.veiled(views.fake[view], views.real, view).detach()
         return bce_to(judge(views.real[view]), 1.0) + bce_to(judge(fake), 0.0)
 
     def judge_latents(self, views: LSTNetViews) -> Tensor:
@@ -251,7 +251,7 @@ class LSTNet(Method):
         """−E log D_1(G_1(E_2(x_2))), saturating E log(1 − D_1(G_1(E_2(x_2)))), and the same for domain 2."""
         if view not in views.fake:
             return self.nothing("translators")
-        return self.fooling(self.discriminators[view](self.shown(views, view)), 0.0)
+        return self.fooling(self.discriminators[view](self.veiled(views.fake[view], views.real, view)), 0.0)
 
     def adversarial_latents(self, views: LSTNetViews) -> Tensor:
         """−E log(1 − D_l(E_1(x_1))) − E log D_l(E_2(x_2)), saturating J_ANl; reaches both encoders, no generator."""
@@ -283,7 +283,3 @@ class LSTNet(Method):
         if not views.pairs:
             return self.nothing("translators")
         return self.domains[view].l1(views.fake[view][: views.pairs], views.real[view][: views.pairs])
-
-    def shown(self, views: LSTNetViews, view: str) -> Tensor:
-        """Translations as a discriminator sees them: where real ones have pixels without a class, so have they."""
-        return self.domains[view].veil(views.fake[view], views.real[view]) if view in views.real else views.fake[view]

@@ -214,7 +214,8 @@ class UNIT(Method):
         """ℓ(D(real), 1) + ℓ(D(fake), 0), added up over the scales."""
         if view not in views.fake or view not in views.real:
             return self.nothing("discriminators")
-        real, fake = self.verdict(views.real[view], view), self.verdict(self.shown(views, view).detach(), view)
+        fakes = self.veiled(views.fake[view], views.real, view).detach()
+        real, fake = self.verdict(views.real[view], view), self.verdict(fakes, view)
         loss = (
             judged_as(r, True, self.config.gan) + judged_as(f, False, self.config.gan)
             for r, f in zip(real, fake, strict=True)
@@ -225,14 +226,10 @@ class UNIT(Method):
         """ℓ(D(fake), 1), added up over the scales and over the views."""
         if not views.fake:
             return self.nothing("vaes")
-        logits = (scale for view in views.fake for scale in self.verdict(self.shown(views, view), view))
+        shown = {view: self.veiled(fakes, views.real, view) for view, fakes in views.fake.items()}
+        logits = (scale for view, fakes in shown.items() for scale in self.verdict(fakes, view))
         return cast(Tensor, sum(fooling(scale, self.config.gan) for scale in logits))
 
     def verdict(self, seen: Tensor, view: str) -> list[Tensor]:
         """The logits of a view's discriminator on each scale."""
         return cast(list[Tensor], self.discriminators[view](seen))
-
-    def shown(self, views: UNITViews, view: str) -> Tensor:
-        """Translations as a discriminator sees them: where real views have pixels without a class, so have they."""
-        fakes = views.fake[view]
-        return self.domains[view].veil(fakes, views.real[view]) if view in views.real else fakes

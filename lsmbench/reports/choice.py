@@ -85,6 +85,8 @@ def choose(folder: Path, method: str | None = None, paired: float | None = None,
     if len(scored):
         sign = -1 if done["higher_is_better"].iloc[0] else 1
         cells = sorted((cell for cell in cells if not math.isnan(cell.score)), key=lambda cell: sign * cell.score)
+        if not cells:
+            raise UserError(f"{folder}: the scores of all runs that fit are undefined, so that none is the best.")
     elif len(cells) > 1:
         raise UserError(
             f"{folder}: no run was scored, since there was no pair to test on, so that none is the best. Choose one by "

@@ -122,6 +122,36 @@ def test_missing_files_and_digits_are_named(files: Path) -> None:
         pools_of(Digits(root=str(files), val=5))
 
 
+def test_what_is_missing_is_fetched_if_asked(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets  # type: ignore[import-untyped]
+
+    known = {part: read_usps(files / f"usps/zip.{part}.gz") for part in ("train", "test")}
+    for part in known:
+        (files / f"usps/zip.{part}.gz").unlink()
+
+    class Fetched:
+        """As torchvision gives USPS."""
+
+        def __init__(self, root: str, train: bool, download: bool) -> None:
+            self.data, self.targets = known["train" if train else "test"]
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", lambda root, download: None)
+    monkeypatch.setattr(torchvision.datasets, "USPS", Fetched)
+    assert len(pools_of(Digits(root=str(files), val=5, download=True, judge_updates=1))) == 140
+    for part, (images, labels) in known.items():
+        again = read_usps(files / f"usps/zip.{part}.gz")
+        assert np.array_equal(again[0], images)
+        assert np.array_equal(again[1], labels)
+
+    def offline(root: str, download: bool) -> None:
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", offline)
+    (files / "usps/zip.test.gz").unlink()
+    with pytest.raises(UserError, match=r"cannot be fetched into .*no route to host"):
+        pools_of(Digits(root=str(files), val=5, download=True))
+
+
 @pytest.mark.parametrize("direction", ["x_to_y", "y_to_x"])
 def test_labels_are_shown_beside_the_target_alone(direction: str, files: Path) -> None:
     dataset = Digits(root=str(files), val=5, direction=direction, judge_updates=1)
@@ -213,7 +243,8 @@ def test_the_judge_is_trained_once_and_tested_on_real_targets(monkeypatch: pytes
         kept.judged()
 
 
-def test_a_damaged_judge_is_trained_anew_and_the_same() -> None:
+def test_a_damaged_judge_is_trained_anew_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSMBENCH_CACHE", str(tmp_path))
     first = Digits(files="sklearn", samples=40, judge_updates=3).domains["y"].judged()
     entries = [path for path in cache_root().glob("judge-mnist-*") if path.is_dir()]
     for entry in entries:

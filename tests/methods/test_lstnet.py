@@ -143,7 +143,7 @@ def test_masks_are_probabilities_and_void_neither_counts_nor_tells_fakes_apart()
     prepared = method.prepare(batch)
     torch.testing.assert_close(prepared.fake["y"].sum(1), torch.ones(2, 32, 32))
     assert prepared.fake["x"].min() < 0
-    seen = method.shown(prepared, "y")
+    seen = method.veiled(prepared.fake["y"], prepared.real, "y")
     assert (seen[:, :, :16] == 1 / 3).all()
     assert torch.equal(seen[:, :, 16:], prepared.fake["y"][:, :, 16:])
     own = (prepared.own["y"] - prepared.real["y"]).abs()[:, :, 16:].mean()

@@ -225,7 +225,7 @@ def test_void_pixels_do_not_tell_translations_from_masks() -> None:
     method, batch = unit(domains), unpaired(domains)
     batch[("y",)]["y"][:, :8] = 255
     views = method.prepare(batch)
-    shown = method.shown(views, "y")
+    shown = method.veiled(views.fake["y"], views.real, "y")
     assert torch.equal(shown[:, :, :8], views.real["y"][:, :, :8])
     assert torch.equal(shown[:, :, 8:], views.fake["y"][:, :, 8:])
 
