@@ -86,7 +86,7 @@ def _without_truth(method: Method, data: DataModule) -> dict[str, NDArray[Any]] 
         "index": numbers,
         **({} if names is None else {"name": np.array(names)}),
         "source": pictures,
-        "prediction": data.domains[method.target].overlay(predicted, pictures),
+        "prediction": method.answer.overlay(predicted, pictures),
     }
 
 
