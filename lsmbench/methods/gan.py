@@ -119,7 +119,7 @@ class GAN(Method):
                 return f"needs sides of {least} px for its discriminators, and {view} has {domain.shape[-1]}"
         sides = sorted({domain.shape[-1] for domain in domains.values() if not domain.is_vector})
         if len(sides) > 1 and not cls.any_sides:
-            return f"needs views of one side, and these have {sides} px"
+            return f"needs views of one side, and these have {' and '.join(map(str, sides))} px"
         if kind == "latent":
             return encoder_misfit(shapes, LatentTranslator.image_encoder_for(config, shapes))
         for view, domain in domains.items():
