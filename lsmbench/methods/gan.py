@@ -118,8 +118,8 @@ class GAN(Method):
                 least = least_side(_FEWEST_LAYERS)
                 return f"needs sides of {least} px for its discriminators, and {view} has {domain.shape[-1]}"
         sides = sorted({domain.shape[-1] for domain in domains.values() if not domain.is_vector})
-        if len(sides) > 1 and (kind == "latent" or not cls.any_sides):
-            return f"needs views of one side{' with generator=latent' * cls.any_sides}, and these have {sides} px"
+        if len(sides) > 1 and not cls.any_sides:
+            return f"needs views of one side, and these have {' and '.join(map(str, sides))} px"
         if kind == "latent":
             return encoder_misfit(shapes, LatentTranslator.image_encoder_for(config, shapes))
         for view, domain in domains.items():

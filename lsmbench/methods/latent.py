@@ -43,7 +43,7 @@ class LatentMethod(Method):
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
-        """Needs sides that its image encoder can halve often enough."""
+        """Needs a greatest side that its image encoder can halve often enough."""
         shapes = shapes_of(dataset)
         reason = encoder_misfit(shapes, LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes))
         return not reason, reason

@@ -18,7 +18,8 @@ from lsmbench.methods.base import Method, MethodConfig, Terms
 from lsmbench.methods.phases import Stage
 from lsmbench.networks.multiscale import LEAST, MultiScaleDiscriminator, scales_for
 from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.vae import BLOCKS, CoupledVAEs, vaes_misfit
+from lsmbench.networks.translators import encoder_misfit
+from lsmbench.networks.vae import BLOCKS, CoupledVAEs
 from lsmbench.options import option
 
 
@@ -126,7 +127,7 @@ class UNIT(Method):
                 return f"cannot make or read {domain.kind} ({view})"
             if domain.shape[-1] < LEAST:
                 return f"needs sides of {LEAST} px for its discriminators, and {view} has {domain.shape[-1]}"
-        return vaes_misfit({view: domain.shape for view, domain in domains.items()})
+        return encoder_misfit({view: domain.shape for view, domain in domains.items()}, "resnet")
 
     def build(self) -> None:
         """Makes both autoencoders, and a discriminator of each view.
