@@ -20,7 +20,6 @@ from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods.base import Method, MethodConfig
-from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.norm import Norm
 from lsmbench.networks.patchgan import PatchGAN, least_side
@@ -80,13 +79,9 @@ class GAN(Method):
 
     Config: ClassVar[type[MethodConfig]] = GANConfig
     config: GANConfig
+    full_budget = True
     any_sides: ClassVar[bool] = False
     """Whether views may have different sides; a discriminator that sees both views needs one."""
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage of the full budget."""
-        return (Stage("train", self.groups, full_budget=True),)
 
     @classmethod
     def own_generator(cls, side: int) -> GeneratorWord:
@@ -272,6 +267,7 @@ class TwoWayGAN(GAN):
 
     Config: ClassVar[type[MethodConfig]] = TwoWayConfig
     config: TwoWayConfig
+    both_ways = True
 
     @classmethod
     def identity_weight(cls, config: MethodConfig) -> float:
@@ -288,11 +284,6 @@ class TwoWayGAN(GAN):
             f"has an identity loss, which needs views of one shape, and the views' are {x} and {y}; switch it off by "
             "method.w_identity=0"
         )
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """There and back."""
-        return ((self.source, self.target), (self.target, self.source))
 
     def build(self) -> None:
         """Generators, discriminators, and a pool of fakes of each view.

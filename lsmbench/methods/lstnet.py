@@ -15,7 +15,6 @@ from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import bce_to
 from lsmbench.methods.base import Method, MethodConfig, Terms
-from lsmbench.methods.phases import Stage
 from lsmbench.networks.lstnet import (
     SharedTranslator,
     find_plans,
@@ -102,6 +101,7 @@ class LSTNet(Method):
     Config = LSTNetConfig
     config: LSTNetConfig
     groups = ("discriminators", "translators")
+    both_ways = full_budget = True
     weights: ClassVar = dict.fromkeys(("an1_judged", "an2_judged", "anl_judged"), 1.0)
     """Besides the weight of the term of eq. 1."""
 
@@ -134,16 +134,6 @@ class LSTNet(Method):
             f"has no strides by which latents of {x} ({first} px) and {y} ({second} px) have one side; the nearest "
             f"sides that work are {nearest} px"
         )
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage of the full budget."""
-        return (Stage("train", self.groups, full_budget=True),)
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """There and back."""
-        return ((self.source, self.target), (self.target, self.source))
 
     # Networks ---------------------------------------------------------------------------------------------------------
 

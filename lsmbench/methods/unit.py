@@ -15,7 +15,6 @@ from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods.base import Method, MethodConfig, Terms
-from lsmbench.methods.phases import Stage
 from lsmbench.networks.multiscale import LEAST, MultiScaleDiscriminator, scales_for
 from lsmbench.networks.presets import FILTERS
 from lsmbench.networks.translators import encoder_misfit
@@ -100,18 +99,9 @@ class UNIT(Method):
     Config = UNITConfig
     config: UNITConfig
     groups = ("discriminators", "vaes")
+    both_ways = full_budget = True
     weights: ClassVar = {"judge_x": 1.0, "judge_y": 1.0}
     uses_pairs = False
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage of the full budget, as of all GANs."""
-        return (Stage("train", self.groups, full_budget=True),)
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """There and back."""
-        return ((self.source, self.target), (self.target, self.source))
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:

@@ -56,6 +56,18 @@ def test_a_failing_run_does_not_stop_the_grid_and_is_tried_again(
     assert code_of(["report", str(results)]) == 0
 
 
+def test_a_benchmark_that_belongs_to_another_is_run_after_it(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({**SMALL, **CHANGES, "name": "other", "methods": {"floor": None}}))
+    written(tmp_path, methods={"floor": None}, then=[str(other)])
+    assert code_of(bench(tmp_path, "--seeds", "3")) == 0
+    for name in ("small", "other"):
+        results = tmp_path / "results" / name
+        assert len(list(results.glob("runs/*/result.json"))) == 1
+        assert yaml.safe_load((results / "benchmark.yaml").read_text())["seeds"] == [3], "options are for both"
+        assert (results / "report.html").exists()
+
+
 def test_an_interrupted_bench_leaves_a_report_of_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
