@@ -20,6 +20,7 @@ from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods.base import Method, MethodConfig
+from lsmbench.methods.phases import linear_decay
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.norm import Norm
 from lsmbench.networks.patchgan import PatchGAN, least_side
@@ -230,12 +231,10 @@ class GAN(Method):
         return fooling(fake, self.config.gan)
 
     def learning_rate_factor(self, epoch: int, epochs: int) -> float:
-        """`linear`: 1 in the first half, then down by equal steps; the last epoch still trains."""
+        """By the option `schedule`."""
         if self.config.schedule == "constant":
             return 1.0
-        constant = epochs // 2
-        ahead = 1 if self.config.schedule == "linear_released" else 0
-        return 1.0 - max(0, epoch + 1 + ahead - constant) / (epochs - constant + 1)
+        return linear_decay(epoch + 1 if self.config.schedule == "linear_released" else epoch, epochs)
 
 
 @dataclass

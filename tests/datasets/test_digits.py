@@ -179,6 +179,7 @@ def test_labels_are_shown_beside_the_target_alone(direction: str, files: Path) -
         views = tuple(sorted((source, target, LABEL)))
         uses = ((source,), tuple(sorted((target, LABEL))), (target,))
         turns = None
+        balanced = None
 
     assert data.groups().keys() == {(source,), (target,)}, "who does not ask is not told"
     data.learner = Asks()  # type: ignore[assignment]
