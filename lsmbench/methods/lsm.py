@@ -59,6 +59,8 @@ class LSM(LatentMethod):
     The released code's `confusing` flag is not eq. 9: it pushes the classifiers' logits away from 0 without bound.
     Here the confusion loss is the paper's. Both groups of a step share one forward pass through encoders and links,
     which the classifiers' update does not change.
+
+    Without any pair, reconstructions and confusion remain, and nothing ties a translation to its source.
     """
 
     Config = LSMConfig
