@@ -37,8 +37,12 @@ PALETTE = (
     "#9b1b30",
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")  # as many as not to repeat with the colours
-# A method looks the same in every report. Rows of other words take what is left.
-PLACES = ("baseline", "ioda", "sop", "lsm", "pix2pix", "cyclegan", "hybrid", "tripathy", "unet", "fcn8s", "ridge")
+# A method looks the same in every report. Rows of other words take what is left. From the twelfth on, colours come
+# again with other markers.
+PLACES = (
+    "baseline", "ioda", "sop", "lsm", "pix2pix", "cyclegan", "hybrid", "tripathy", "unet", "fcn8s", "ridge",
+    "lstnet", "unit", "cogan", "deepjdot",
+)  # fmt: skip
 DASHES: tuple[Any, ...] = ((0, (5, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))
 CHOSEN = "-k_medoids"  # what a row with chosen pairs has behind the name of the row without
 
