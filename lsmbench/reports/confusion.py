@@ -11,8 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 
+from lsmbench.lettering import lettered
 from lsmbench.reports import figures, markup
 from lsmbench.reports.distributions import shown_columns
 from lsmbench.reports.pictures import Shown
@@ -20,7 +22,8 @@ from lsmbench.reports.table import Column, Row, Table
 
 _ACROSS = 4
 _WRITTEN = 12  # classes; of more, the cells' shares are not legible
-_TICKS = 30  # classes whose names have room
+_TICKS = 24  # classes whose names have room
+_LETTERS, _SMALL = 12, 6.5  # of a class's name: the most, and their size in points
 _SIDE, _HEAD, _FOOT, _GAP = 2.35, 0.47, 0.3, 0.2  # inches of a matrix, above, below and between
 _COLOURS = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#9ecae1", "#2171b5", "#08306b"])
 
@@ -94,10 +97,11 @@ def figure(matrices: Sequence[Matrix], names: Sequence[str], table: Table) -> Fi
     Returns:
         The figure.
     """
-    across = min(_ACROSS, len(matrices))
+    across = _across(len(matrices))
     down = math.ceil(len(matrices) / across)
-    left = 0.42 + 0.055 * max(0, max(map(len, _short(names))) - 1)
-    foot = _FOOT + 0.055 * (max(map(len, _short(names))) - 1 if _upright(names) else 0)
+    names = [figures.cut(name, _LETTERS) for name in names]
+    longest = max(figures.inches(*lettered(name)) for name in names)
+    left, foot = 0.3 + longest, _FOOT + (longest if _upright(names) else 0.08)
     width, height = across * (left + _SIDE) + _GAP, down * (_HEAD + _SIDE + foot)
     looks = figures.styles(table.rows)
     with figures.settings():
@@ -127,7 +131,7 @@ def _picture(table: Table, i: int) -> Shown | None:
     if len(names) != count:
         names = [str(number) for number in range(count)]
     data = figures.png(figure(matrices, names, table), dpi=170)
-    across = min(_ACROSS, len(matrices))
+    across = _across(len(matrices))
     return Shown(_name(table, column), column.amount, "", data, 200 * across, broad=False)
 
 
@@ -137,17 +141,26 @@ def _name(table: Table, column: Column) -> str:
     return f"confusion-{column.unit.word(column.paired)}{key}.png"
 
 
+def _across(count: int) -> int:
+    """How many matrices stand side by side: lines are about equally long."""
+    return math.ceil(count / math.ceil(count / _ACROSS))
+
+
 def _draw(axes: Axes, one: Matrix, names: Sequence[str], colour: str, first: bool) -> None:
     shares, count = one.shares, len(names)
     axes.imshow(np.nan_to_num(shares), cmap=_COLOURS, vmin=0, vmax=1, interpolation="nearest")
     axes.spines[:].set(color=figures.GRID, linewidth=0.8)
-    axes.tick_params(length=0, pad=2, labelsize=6.5 if count <= _WRITTEN else 4.5, colors=figures.INK)
+    axes.tick_params(length=0, pad=2, colors=figures.INK)
     shown = range(count) if count <= _TICKS else ()
-    axes.set_xticks(shown, [_short(names)[k] for k in shown], rotation=90 if _upright(names) else 0)
-    axes.set_yticks(shown, [_short(names)[k] for k in shown])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(shown)
+        axis.set_ticklabels([lettered(names[k])[0] for k in shown])
+        for k, label in zip(shown, axis.get_ticklabels(), strict=True):
+            label.set_fontproperties(FontProperties(fname=lettered(names[k])[1], size=_SMALL))
+    axes.tick_params(axis="x", rotation=90 if _upright(names) else 0)
     axes.set_xlabel("said class", fontsize=7, color=figures.SOFT, labelpad=2)
     if first:
-        axes.set_ylabel("true class", fontsize=7, color=figures.SOFT, labelpad=2)
+        axes.set_ylabel("true class", fontsize=7, color=figures.SOFT, labelpad=3)
     total = int(one.counts.sum())
     right = one.counts.diagonal().sum() / max(1, total)
     seeds = markup.plural(one.seeds, "seed")
@@ -165,10 +178,6 @@ def _draw(axes: Axes, one: Matrix, names: Sequence[str], colour: str, first: boo
                 axes.text(said, true, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=ink)
 
 
-def _short(names: Sequence[str]) -> list[str]:
-    return [name if len(name) <= 10 else name[:9] + "…" for name in names]
-
-
 def _upright(names: Sequence[str]) -> bool:
     """Whether names below a matrix are turned, because they would touch side by side."""
-    return max(map(len, _short(names))) * len(names) > 34
+    return max(map(len, names)) * len(names) > 34

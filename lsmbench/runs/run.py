@@ -280,9 +280,7 @@ def _test_once(run: Run, trainer: L.Trainer) -> list[Score]:
     if scores and not math.isfinite(scores[0].value):
         raise DivergedError(f"the test score {scores[0].metric} is not a number")
     run.ranks.first(lambda: pictures.save_panel(run.method, run.data, run.folder.path))
-    run.ranks.first(
-        lambda: latents.save_latents(run.method, lambda: method_of(run.config), run.data, run.folder.path)
-    )
+    run.ranks.first(lambda: latents.save_latents(run.method, lambda: method_of(run.config), run.data, run.folder.path))
     return scores
 
 
