@@ -82,7 +82,8 @@ def some_with(view: str, data: DataModule, most: int) -> Numbers:
     for part in (*data.pools.test_sets, VAL, TRAIN):
         numbers = data.pools.part(part)
         if len(numbers := numbers[data.pools.has(view, numbers)]):
-            return numbers[np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round().astype(int)]
+            at = np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round().astype(int)
+            return np.asarray(numbers[at], np.int64)
     return np.zeros(0, np.int64)
 
 
