@@ -15,7 +15,7 @@ from lsmbench.data.module import DataModule
 from lsmbench.data.pools import Numbers
 from lsmbench.domains import Category
 from lsmbench.methods.base import Method
-from lsmbench.runs.pictures import some_with
+from lsmbench.runs.pictures import aside, some_with
 from lsmbench.runs.results import LATENTS, write_bytes
 
 SAMPLES = 250
@@ -75,7 +75,7 @@ def _codes(method: Method, data: DataModule, numbers: list[Numbers]) -> NDArray[
     """Latents of source and target samples, (n, d), maps of more than 8 × 8 averaged to that; `None` without any."""
     method.eval()
     codes = []
-    with method.averages_in_use():
+    with aside(method), method.averages_in_use():
         for view, some in zip((method.source, method.target), numbers, strict=True):
             for at in range(0, len(some), _BATCH):
                 given = data.domains[view].unpack(data.compact(view, some[at : at + _BATCH])).to(method.device)

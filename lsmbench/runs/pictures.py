@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,22 @@ def _without_truth(method: Method, data: DataModule) -> dict[str, torch.Tensor] 
 
 def _predicted(method: Method, views: Mapping[str, torch.Tensor], direction: tuple[str, str]) -> torch.Tensor:
     """What the method predicts in one direction, on its device; uses up no random number."""
-    here = [method.device] if method.device.type == "cuda" else []
-    with torch.random.fork_rng(here):
+    with aside(method):
         batch = {name: view.to(method.device) for name, view in views.items()}
         batch = {name: view.to(method.dtype) if view.is_floating_point() else view for name, view in batch.items()}
         return method.predictions(batch, *direction)
+
+
+@contextmanager
+def aside(method: Method) -> Iterator[None]:
+    """Lets a method compute in its own arithmetic, and gives back the random numbers that it uses up."""
+    default = torch.get_default_dtype()
+    with torch.random.fork_rng([method.device] if method.device.type == "cuda" else []):
+        torch.set_default_dtype(method.dtype)  # which one-hot classes have, as in training
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(default)
 
 
 def _drawn(
