@@ -103,10 +103,12 @@ class Category(Domain):
         return in_words([self.names[number] for number in views.tolist()], right)
 
 
-def in_words(words: Sequence[str], right: Sequence[bool], side: int = _SIDE) -> NDArray[np.uint8]:
-    """Pictures of words, in red where they are wrong, (B, side, side, 3)."""
+def in_words(
+    words: Sequence[str], right: Sequence[bool], side: int = _SIDE, letters: int = _LETTERS
+) -> NDArray[np.uint8]:
+    """Pictures of words, in red where they are wrong, (B, side, side, 3); letters have a size in pixels."""
     drawn = np.empty((len(words), side, side, 3), np.uint8)
-    font = ImageFont.load_default(_LETTERS * side // _SIDE)
+    font = ImageFont.load_default(letters)
     for one, word, is_right in zip(drawn, words, right, strict=True):
         picture = Picture.new("RGB", (side, side), _PAPER)
         ink = _INK if is_right else _WRONG
