@@ -18,6 +18,7 @@ from lsmbench.data.module import Batch
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
 from lsmbench.methods import METHODS
+from lsmbench.methods.classifying import ClassifyingMethod
 from lsmbench.runs.config import RunConfig, TrainingConfig
 
 pytest_plugins = ("tests.postgres",)
@@ -39,6 +40,11 @@ def truth_of(dataset: Dataset, view: str, rows: NDArray[np.int64]) -> Any:
 def fingerprint(dataset: Dataset) -> str:
     """The fingerprint of a dataset's pools."""
     return pools_of(dataset).fingerprint(dataset.domains)
+
+
+def home(method: str) -> str:
+    """A dataset that the method can be trained on."""
+    return "digits" if issubclass(METHODS[method], ClassifyingMethod) else "sit"
 
 
 def each_form(methods: Iterable[str]) -> list[tuple[str, str]]:
@@ -72,7 +78,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def make(tmp_path: Path) -> Make:
     """Makes a small run: tiny networks, few samples, two epochs of three updates."""
 
-    def made(method: str, dataset: str = "sit", paired: float = 50, seed: int = 0, **options: Any) -> RunConfig:
+    def made(method: str, dataset: str | None = None, paired: float = 50, seed: int = 0, **options: Any) -> RunConfig:
+        dataset = dataset or home(method)
         training = {"epochs": 2, "batch_size": 6, "steps_per_epoch": 3, **options.pop("training", {})}
         supervision = options.pop("supervision", {})
         files = tmp_path / f"files-{dataset}"

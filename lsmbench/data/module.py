@@ -56,6 +56,10 @@ class Learner(Protocol):
     def turns(self) -> Turns | None:
         """The groups that updates take in turn; `None`: every update takes from all."""
 
+    @property
+    def balanced(self) -> str | None:
+        """The view whose classes every batch shows equally often."""
+
 
 class TrainingViews(TorchDataset[Batch]):
     """The visible views of the training samples, in memory; hidden views are not in it at all.
@@ -374,8 +378,10 @@ class DataModule(L.LightningDataModule):
         Raises:
             UserError: If the batch is too small, or cannot be divided over the processes.
         """
+        groups = self.groups()
+        view = self.learner.balanced if self.learner else None
         return SupervisionSampler(
-            {shown: len(numbers) for shown, numbers in self.groups().items()},
+            {shown: len(numbers) for shown, numbers in groups.items()},
             self.batch_size,
             self.steps,
             self.config.supervision_seed,
@@ -383,6 +389,9 @@ class DataModule(L.LightningDataModule):
             rank,
             ranks,
             self.learner.turns if self.learner else None,
+            {shown: self.pools.take(view, numbers) for shown, numbers in groups.items() if view in shown}
+            if view
+            else {},
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

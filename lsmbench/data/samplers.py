@@ -104,6 +104,8 @@ class SupervisionSampler:
     sampling each epoch takes every sample once, spread evenly over the steps; a step may then hold no pair. With
     several ranks it takes up to `ranks` - 1 samples of a group more, so that a step gives every rank as many.
 
+    A group with `classes` gives one sample of each class in turn, every class being an endless stream of its own.
+
     With `turns`, a step takes from the groups of one turn only. In `balanced` sampling all turns have as many steps; in
     `unbalanced` sampling their steps are as their numbers of samples.
 
@@ -119,6 +121,7 @@ class SupervisionSampler:
         rank: This process.
         ranks: Number of processes.
         turns: Which groups are taken in turn; `None`: all at once.
+        classes: Of groups whose batches show all classes equally often, the class of each sample.
     """
 
     def __init__(
@@ -131,8 +134,13 @@ class SupervisionSampler:
         rank: int = 0,
         ranks: int = 1,
         turns: Turns | None = None,
+        classes: Mapping[ViewSet, NDArray[np.generic]] | None = None,
     ) -> None:
         self.sizes = dict(sizes)
+        self.members = {
+            shown: [np.flatnonzero(numbers == one) for one in np.unique(numbers)]
+            for shown, numbers in (classes or {}).items()
+        }
         self.steps = steps
         self.seed = seed
         self.rank, self.ranks = rank, ranks
@@ -186,12 +194,26 @@ class SupervisionSampler:
         Passes are counted from the start of training, not of the epoch, so that every sample is seen equally often
         however short an epoch is.
         """
-        size, first = self.sizes[shown], self.epoch * needed
-        if not needed:
-            return first, np.array([], np.int64)
-        passes = range(first // size, (first + needed - 1) // size + 1)
-        drawn = [np.random.default_rng((self.seed, 13, number, p)).permutation(size) for p in passes]
-        return first, np.concatenate(drawn)[first - passes[0] * size :][:needed]
+        first = self.epoch * needed
+        if shown not in self.members:
+            return first, _endless((self.seed, 13, number), self.sizes[shown], first, needed)
+        classes, draws = self.members[shown], first + np.arange(needed)
+        positions = np.zeros(needed, np.int64)
+        for k, samples in enumerate(classes):
+            at = draws % len(classes) == k
+            if at.any():
+                own = draws[at] // len(classes)
+                positions[at] = samples[_endless((self.seed, 13, number, k), len(samples), own[0], len(own))]
+        return first, positions
+
+
+def _endless(seed: tuple[int, ...], size: int, first: int, count: int) -> NDArray[np.int64]:
+    """Draws `first` to `first` + `count` − 1 of an endless stream of whole passes over numbers below `size`."""
+    if not count:
+        return np.array([], np.int64)
+    passes = range(first // size, (first + count - 1) // size + 1)
+    drawn = [np.random.default_rng((*seed, p)).permutation(size) for p in passes]
+    return np.concatenate(drawn)[first - passes[0] * size :][:count]
 
 
 def _plan(

@@ -2,7 +2,9 @@
 
 from lsmbench.methods.base import Method
 from lsmbench.methods.baseline import Baseline
+from lsmbench.methods.cogan import CoGAN
 from lsmbench.methods.cyclegan import CycleGAN
+from lsmbench.methods.deepjdot import DeepJDOT
 from lsmbench.methods.fcn8s import FCN8s
 from lsmbench.methods.floor import Floor
 from lsmbench.methods.hybrid import Hybrid
@@ -29,6 +31,8 @@ METHODS: dict[str, type[Method]] = {
     "hybrid": Hybrid,
     "tripathy": Tripathy,
     "lstnet": LSTNet,
+    "cogan": CoGAN,
+    "deepjdot": DeepJDOT,
     "unet": UNet,
     "fcn8s": FCN8s,
 }

@@ -179,6 +179,16 @@ class Method(L.LightningModule):
         return None
 
     @property
+    def balanced(self) -> str | None:
+        """The view whose classes every batch shows equally often; `None`: samples are drawn whatever their class."""
+        return None
+
+    @property
+    def answer(self) -> Domain:
+        """The domain of what `predict` gives."""
+        return self.domains[self.target]
+
+    @property
     def pair(self) -> ViewSet:
         """The group of samples that show source and target."""
         return tuple(sorted((self.source, self.target)))

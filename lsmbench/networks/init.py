@@ -63,3 +63,25 @@ def init_kaiming(module: M) -> M:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return module
+
+
+def init_xavier(module: M, gain: float = 1.0, bias: float = 0.0) -> M:
+    """Draw all weights of ``module`` in place from a uniform distribution (Glorot and Bengio 2010), Keras's default.
+
+    Linear, convolution and transposed-convolution weights come from U(-a, a), a = ``gain`` · √(6 / (fan-in + fan-out)).
+    Other layers keep their weights. Uses torch's global generator.
+
+    Args:
+        module: A network or a single layer.
+        gain: What the weights are multiplied by.
+        bias: All biases.
+
+    Returns:
+        ``module`` itself.
+    """
+    for layer in module.modules():
+        if isinstance(layer, _WEIGHTED):
+            nn.init.xavier_uniform_(layer.weight, gain)
+            if layer.bias is not None:
+                nn.init.constant_(layer.bias, bias)
+    return module

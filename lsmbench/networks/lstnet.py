@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lsmbench.networks.init import init_xavier
+
 SLOPE, MOMENTUM, EPSILON = 0.3, 0.01, 1e-3
 
 LEAST = 7
@@ -142,15 +144,6 @@ def _up(narrow: int, wide: int, kernel: int, stride: int = 1, valid: bool = Fals
     return _Block(nn.ConvTranspose2d(narrow, wide, size, stride, padding, stride - 1))
 
 
-def _initialised(network: nn.Module) -> nn.Module:
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return network
-
-
 class _Pooling(nn.Module):
     """MaxPooling-(K2) with "same" padding: out = ⌈in / stride⌉. What is padded is never the greatest."""
 
@@ -175,7 +168,7 @@ def _judging(narrow: int, wide: int, kernel: int, pool: int, valid: bool = False
 def own_encoder(channels: int, filters: int, plan: Plan) -> nn.Module:
     """E_i*, the encoder's layers 1 to 4: (B, channels, side, side) to (B, 8 · filters, latent, latent)."""
     f, (one, two) = filters, plan.strides
-    return _initialised(
+    return init_xavier(
         nn.Sequential(
             _down(channels, f, 7),
             _down(f, 2 * f, 5, one),
@@ -187,12 +180,12 @@ def own_encoder(channels: int, filters: int, plan: Plan) -> nn.Module:
 
 def shared_encoder(filters: int) -> nn.Module:
     """E_s, layers 5 and 6: (B, 8 · filters, h, w) to latents (B, 2 · filters, h, w)."""
-    return _initialised(nn.Sequential(_down(8 * filters, 4 * filters, 3), _down(4 * filters, 2 * filters, 3)))
+    return init_xavier(nn.Sequential(_down(8 * filters, 4 * filters, 3), _down(4 * filters, 2 * filters, 3)))
 
 
 def shared_generator(filters: int) -> nn.Module:
     """G_s, the generator's layers 1 and 2: latents (B, 2 · filters, h, w) to (B, 4 · filters, h, w)."""
-    return _initialised(nn.Sequential(_up(2 * filters, 2 * filters, 3), _up(2 * filters, 4 * filters, 3)))
+    return init_xavier(nn.Sequential(_up(2 * filters, 2 * filters, 3), _up(2 * filters, 4 * filters, 3)))
 
 
 def own_generator(channels: int, filters: int, plan: Plan) -> nn.Module:
@@ -201,7 +194,7 @@ def own_generator(channels: int, filters: int, plan: Plan) -> nn.Module:
     The table's tanh is left to the domain.
     """
     f, (one, two) = filters, plan.strides
-    return _initialised(
+    return init_xavier(
         nn.Sequential(
             _up(4 * f, 8 * f, 3, valid=plan.valid),
             _up(8 * f, 4 * f, 3, one),
@@ -218,7 +211,7 @@ def image_discriminator(channels: int, filters: int, plan: Plan) -> nn.Module:
     The stride of the second pooling is that of the encoder's third layer.
     """
     f = filters
-    return _initialised(
+    return init_xavier(
         nn.Sequential(
             _judging(channels, f, 3, 1),
             _judging(f, 2 * f, 3, plan.strides[1]),
@@ -233,7 +226,7 @@ def image_discriminator(channels: int, filters: int, plan: Plan) -> nn.Module:
 def latent_discriminator(filters: int, side: int) -> nn.Module:
     """D_l: latents (B, 2 · filters, side, side) to logits (B, 1), above 0 for latents of domain 1."""
     f = filters
-    return _initialised(
+    return init_xavier(
         nn.Sequential(
             _judging(2 * f, 4 * f, 3, 1),
             _judging(4 * f, 8 * f, 3, 2),

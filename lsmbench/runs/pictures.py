@@ -135,7 +135,7 @@ def _drawn(
     target, truth = data.domains[method.target], views.get(method.target)
     pictures = data.domains[method.source].draw(views[method.source])
     if _tells_classes(target, predicted):
-        called = target.categories or [str(number) for number in range(int(predicted.max()) + 1)]
+        called = method.answer.categories or [str(number) for number in range(int(predicted.max()) + 1)]
         words = [called[number] for number in predicted.tolist()]
         letters = min(_WORDS // 2, int(1.3 * _WORDS / max(1, *map(len, called))))
         prediction = in_words(words, [True] * len(words), _WORDS, letters)

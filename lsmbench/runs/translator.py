@@ -141,7 +141,7 @@ class Translator:
     @property
     def target(self) -> Domain:
         """What is predicted."""
-        return self.domains[self.method.target]
+        return self.method.answer
 
     @property
     def inputs(self) -> InputForm:
