@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -164,10 +163,8 @@ def _draw(axes: Axes, one: Matrix, names: Sequence[str], colour: str, first: boo
     total = int(one.counts.sum())
     right = one.counts.diagonal().sum() / max(1, total)
     seeds = markup.plural(one.seeds, "seed")
-    axes.text(
-        0, 1.105, textwrap.shorten(one.row.label, 34, placeholder="…"), transform=axes.transAxes, fontsize=8.5,
-        fontweight="bold", color=figures.INK,
-    )  # fmt: skip
+    called = figures.cut(one.row.label, 34)
+    axes.text(0, 1.105, called, transform=axes.transAxes, fontsize=8.5, fontweight="bold", color=figures.INK)
     told = f"{100 * right:.1f} % of {total:,} right" + ("" if one.row.floor else f", {seeds}")
     axes.text(0, 1.035, told, transform=axes.transAxes, fontsize=7, color=figures.SOFT)
     axes.plot([0, 1], [1.012, 1.012], transform=axes.transAxes, color=colour, linewidth=2, clip_on=False)

@@ -51,7 +51,7 @@ def test_each_row_has_a_matrix_summed_over_its_seeds(tmp_path, monkeypatch):
     assert text.count("data:image/png") == 2
     markdown = files["report.md"].read_text()
     assert "](confusion-N5.png)" in markdown
-    assert "- Rows: the true class; columns: the class that is said. Numbers" in markdown
+    assert "- Rows: the true class; columns: the class that is said. Colours" in markdown
     before = files["confusion-N5.png"].read_bytes()
     assert made.write()["confusion-N5.png"].read_bytes() == before
     for home in (made.folder / "runs").iterdir():
