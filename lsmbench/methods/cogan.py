@@ -112,7 +112,7 @@ class CoGAN(ClassifyingMethod):
 
     def latents(self, view: Tensor, name: str) -> Tensor:
         """The features that tell the class, (B, 500)."""
-        return cast(Tensor, self.discriminators.features(self.feed(view, name), name))
+        return self.discriminators.features(self.feed(view, name), name)
 
     def prepare(self, batch: Batch) -> CoGANViews:
         """Brings images to 28 px and draws as many noise vectors for each update as the target has images."""

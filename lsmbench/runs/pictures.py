@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -114,7 +114,7 @@ def aside(method: Method) -> Iterator[None]:
     """Lets a method compute in its own arithmetic, and gives back the random numbers that it uses up."""
     default = torch.get_default_dtype()
     with torch.random.fork_rng([method.device] if method.device.type == "cuda" else []):
-        torch.set_default_dtype(method.dtype)  # which one-hot classes have, as in training
+        torch.set_default_dtype(cast(torch.dtype, method.dtype))  # which one-hot classes have, as in training
         try:
             yield
         finally:
