@@ -50,8 +50,10 @@ class Benchmark:
         seeds: Each is both the seed of the supervision and of the initial weights.
         supervision: Further options of the supervision.
         training: Options of the training.
-        sizes: Named variations, each with any of the sections above.
-        size: The variation that is used when none is named.
+        sizes: Named variations, each with any of the sections above; and `when`, sections that the options have to
+            agree with for the variation to be used when none is named.
+        size: The variation that is used when none is named and no `when` holds.
+        then: Benchmarks that `bench` runs after this one, with the same options.
         published: Values printed in a paper: `source`, `metric`, `note`, `values` by row and N; or several of them.
         tuned: Whether each row has the parameters that a sweep found best for the nearest N; those without a sweep
             keep their own.
@@ -71,6 +73,7 @@ class Benchmark:
     training: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
     size: str | None = None
+    then: list[str] = field(default_factory=list)
     published: dict[str, Any] | list[dict[str, Any]] | None = None
     tuned: bool = False
 
@@ -177,7 +180,7 @@ def load(name_or_path: str, size: str | None = None, overrides: Mapping[str, Any
 
     Args:
         name_or_path: A name as `lsmbench list` shows it, or the path of a YAML file.
-        size: A variation of the file's `sizes`; the file's `size` if `None`.
+        size: A variation of the file's `sizes`; if `None` the first whose `when` holds, else the file's `size`.
         overrides: Sections that take precedence over the file.
 
     Raises:
@@ -191,10 +194,12 @@ def load(name_or_path: str, size: str | None = None, overrides: Mapping[str, Any
         path = known[name_or_path]
     values = _with_base(path)
     sizes = values.get("sizes") or {}
-    size = size or values.get("size")
+    asked = merge(values, overrides or {})
+    fitting = [name for name, options in sizes.items() if (when := (options or {}).get("when")) and _holds(when, asked)]
+    size = size or next(iter(fitting), values.get("size"))
     if size is not None and size not in sizes:
         raise UserError(f"{path}: has no size {size!r}; it has {_list(sizes)}.")
-    merged = merge(values, sizes.get(size, {}))
+    merged = merge(values, {key: value for key, value in sizes.get(size, {}).items() if key != "when"})
     merged = merge(merged, overrides or {})
     known_keys = list(Benchmark.__dataclass_fields__)
     for key in merged:
@@ -220,7 +225,16 @@ def _with_base(path: Path) -> dict[str, Any]:
     # A user's file may extend one of the package's by its name alone, wherever it lies.
     inherited = _with_base(beside if beside.exists() else available().get(beside.stem, beside))
     # Sizes and methods are lists of choices: a file that names its own means only those.
-    return merge({k: v for k, v in inherited.items() if k not in {"sizes", "methods"} & values.keys()}, values)
+    own = {"sizes", "methods"} & values.keys()
+    return merge({key: value for key, value in inherited.items() if key not in {*own, "then"}}, values)
+
+
+def _holds(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether values, which may be more, are as nested options say."""
+    return all(
+        _holds(value, values.get(key) or {}) if isinstance(value, Mapping) else values.get(key) == value
+        for key, value in when.items()
+    )
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
+from lsmbench.benchmarks.grid import Benchmark
 from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
@@ -28,7 +29,11 @@ KEEP = ("all", "best-row", "none")
 
 
 def run(words: list[str]) -> int:
-    """Computes what is missing of a benchmark and writes its report; exits with 1 or 2 if runs have no result."""
+    """Computes what is missing of a benchmark, and of those that belong to it, and writes its report.
+
+    Returns:
+        0, or 1 or 2 if runs have no result.
+    """
     parser = parser_of(
         "bench", "Runs a benchmark and writes its report. Finished runs are kept, broken ones continued."
     )
@@ -55,12 +60,27 @@ def run(words: list[str]) -> int:
     add_options(parser, "", Machine)
     add_options(parser, "", Tracking)
     values = parse_arguments(parser, words)
+    benchmark = _asked(values)
+    others = []
+    for name in benchmark.then:
+        values.benchmark = name
+        others.append(_asked(values))
+    return max(_compute(one, values, "lsmbench bench " + shlex.join(words)) for one in (benchmark, *others))
+
+
+def _asked(values: Any) -> Benchmark:
+    """The benchmark that parsed options name."""
     sections: dict[str, Any] = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
     if values.tuned:
         sections["tuned"] = True
     benchmark = requested(values, values.methods, **sections)
     if values.folds is not None:
         benchmark.supervision = {**benchmark.supervision, "folds": _folds(values.folds)}
+    return benchmark
+
+
+def _compute(benchmark: Benchmark, values: Any, command: str) -> int:
+    """Computes what is missing of one benchmark and writes its report."""
     devices = int(benchmark.training.get("devices", 1))
     jobs = values.jobs if values.jobs is not None else _default_jobs(values.accelerator, devices)
     if jobs < 1:
@@ -71,7 +91,7 @@ def run(words: list[str]) -> int:
     # N of the benchmark's own that its data is too small for are left out; those that a person typed are refused.
     grid = grids.expand(benchmark, asked=bool(values.paired or values.paired_count))
     folder = Path(values.output) / benchmark.results
-    write_json(folder / grids.MANIFEST, grid.manifest("lsmbench bench " + shlex.join(words)))
+    write_json(folder / grids.MANIFEST, grid.manifest(command))
     write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
     console.print(
         f"[bold]{escape(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",

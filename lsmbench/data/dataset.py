@@ -80,6 +80,11 @@ class Dataset(ABC):
     paired: ClassVar[bool] = True
 
     @property
+    def labels_hidden(self) -> bool:
+        """Whether validation scores need labels that no method may know, as in unsupervised domain adaptation."""
+        return not self.paired and bool(self.truths)
+
+    @property
     def source(self) -> str:
         """The view that methods are given; override where that is an option."""
         return "x"

@@ -92,6 +92,10 @@ class Method(L.LightningModule):
     averaged: ClassVar[Mapping[str, float]] = {}
     """Groups of networks whose parameters are averaged over the updates, each with the average's decay (EMA). The
     average is part of the checkpoint, and predicts in place of the networks themselves."""
+    both_ways: ClassVar[bool] = False
+    """Whether it learns to translate the target back to the source, too."""
+    full_budget: ClassVar[bool] = False
+    """Whether all epochs are trained, without stopping early, as GANs are."""
     uses_pairs: ClassVar[bool] = True
     """Whether the result depends on which samples are paired; where that is an option's, see `learns_from_pairs`."""
     needs_pairs: ClassVar[bool] = False
@@ -153,12 +157,13 @@ class Method(L.LightningModule):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The trainings that follow each other: one for most methods."""
-        return (Stage("train", self.groups),)
+        return (Stage("train", self.groups, full_budget=self.full_budget),)
 
     @property
     def directions(self) -> tuple[tuple[str, str], ...]:
         """The translations that the method learns; the first is the one that is asked for."""
-        return ((self.source, self.target),)
+        there, back = (self.source, self.target), (self.target, self.source)
+        return (there, back) if self.both_ways else (there,)
 
     @property
     def views(self) -> ViewSet:

@@ -16,7 +16,6 @@ from lsmbench.errors import UserError
 from lsmbench.losses import bce_to
 from lsmbench.methods.base import MethodConfig, Terms
 from lsmbench.methods.classifying import ClassifyingMethod, Labelled
-from lsmbench.methods.phases import Stage
 from lsmbench.networks.cogan import SIDE, CoupledDiscriminators, CoupledGenerators
 from lsmbench.networks.presets import FILTERS
 from lsmbench.options import option
@@ -75,12 +74,8 @@ class CoGAN(ClassifyingMethod):
     Config = CoGANConfig
     config: CoGANConfig
     groups = ("discriminators", "generators")
+    full_budget = True
     weights: ClassVar = {"real": 1.0, "fake": 1.0, "gan": 1.0}
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage of the full budget, as of all GANs."""
-        return (Stage("train", self.groups, full_budget=True),)
 
     @property
     def side(self) -> int:

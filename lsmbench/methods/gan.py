@@ -20,7 +20,7 @@ from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods.base import Method, MethodConfig
-from lsmbench.methods.phases import Stage
+from lsmbench.methods.phases import linear_decay
 from lsmbench.networks.mlp import VectorDiscriminator
 from lsmbench.networks.norm import Norm
 from lsmbench.networks.patchgan import PatchGAN, least_side
@@ -80,13 +80,9 @@ class GAN(Method):
 
     Config: ClassVar[type[MethodConfig]] = GANConfig
     config: GANConfig
+    full_budget = True
     any_sides: ClassVar[bool] = False
     """Whether views may have different sides; a discriminator that sees both views needs one."""
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage of the full budget."""
-        return (Stage("train", self.groups, full_budget=True),)
 
     @classmethod
     def own_generator(cls, side: int) -> GeneratorWord:
@@ -118,8 +114,8 @@ class GAN(Method):
                 least = least_side(_FEWEST_LAYERS)
                 return f"needs sides of {least} px for its discriminators, and {view} has {domain.shape[-1]}"
         sides = sorted({domain.shape[-1] for domain in domains.values() if not domain.is_vector})
-        if len(sides) > 1 and (kind == "latent" or not cls.any_sides):
-            return f"needs views of one side{' with generator=latent' * cls.any_sides}, and these have {sides} px"
+        if len(sides) > 1 and not cls.any_sides:
+            return f"needs views of one side, and these have {' and '.join(map(str, sides))} px"
         if kind == "latent":
             return encoder_misfit(shapes, LatentTranslator.image_encoder_for(config, shapes))
         for view, domain in domains.items():
@@ -235,12 +231,10 @@ class GAN(Method):
         return fooling(fake, self.config.gan)
 
     def learning_rate_factor(self, epoch: int, epochs: int) -> float:
-        """`linear`: 1 in the first half, then down by equal steps; the last epoch still trains."""
+        """By the option `schedule`."""
         if self.config.schedule == "constant":
             return 1.0
-        constant = epochs // 2
-        ahead = 1 if self.config.schedule == "linear_released" else 0
-        return 1.0 - max(0, epoch + 1 + ahead - constant) / (epochs - constant + 1)
+        return linear_decay(epoch + 1 if self.config.schedule == "linear_released" else epoch, epochs)
 
 
 @dataclass
@@ -272,6 +266,7 @@ class TwoWayGAN(GAN):
 
     Config: ClassVar[type[MethodConfig]] = TwoWayConfig
     config: TwoWayConfig
+    both_ways = True
 
     @classmethod
     def identity_weight(cls, config: MethodConfig) -> float:
@@ -288,11 +283,6 @@ class TwoWayGAN(GAN):
             f"has an identity loss, which needs views of one shape, and the views' are {x} and {y}; switch it off by "
             "method.w_identity=0"
         )
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """There and back."""
-        return ((self.source, self.target), (self.target, self.source))
 
     def build(self) -> None:
         """Generators, discriminators, and a pool of fakes of each view.

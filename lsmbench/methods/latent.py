@@ -38,21 +38,13 @@ class LatentMethod(Method):
     groups: ClassVar[tuple[str, ...]] = ("mappers",)
     reconstructs: ClassVar[bool] = False
     """Whether both domains have an encoder and a decoder."""
-    both_ways: ClassVar[bool] = False
-    """Whether target to source is learnt as well."""
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
-        """Needs sides that its image encoder can halve often enough."""
+        """Needs a greatest side that its image encoder can halve often enough."""
         shapes = shapes_of(dataset)
         reason = encoder_misfit(shapes, LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes))
         return not reason, reason
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """Source to target, and back if the method learns it."""
-        there, back = (self.source, self.target), (self.target, self.source)
-        return (there, back) if self.both_ways else (there,)
 
     def build(self) -> None:
         """Makes encoders, decoders and links."""

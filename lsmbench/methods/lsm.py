@@ -19,9 +19,9 @@ from lsmbench.methods.base import MethodConfig, Terms
 from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews, shapes_of
 from lsmbench.methods.phases import Stage
 from lsmbench.networks.mlp import VectorDiscriminator
-from lsmbench.networks.patchgan import latent_discriminator
+from lsmbench.networks.patchgan import latent_discriminator, least_side
 from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.translators import LatentTranslator
+from lsmbench.networks.translators import LatentTranslator, greatest_side
 from lsmbench.options import option
 
 
@@ -59,6 +59,8 @@ class LSM(LatentMethod):
     The released code's `confusing` flag is not eq. 9: it pushes the classifiers' logits away from 0 without bound.
     Here the confusion loss is the paper's. Both groups of a step share one forward pass through encoders and links,
     which the classifiers' update does not change.
+
+    Without any pair, reconstructions and confusion remain, and nothing ties a translation to its source.
     """
 
     Config = LSMConfig
@@ -96,12 +98,13 @@ class LSM(LatentMethod):
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
-        """What the family needs, and images of 32 px for the classifiers of a ResNet's codes."""
-        shapes = shapes_of(dataset)
+        """What the family needs, and a greatest side of 24 px for the classifiers of a ResNet's codes."""
+        shapes, least = shapes_of(dataset), 4 * least_side(1)
         encoder = LatentTranslator.image_encoder_for(cast(LatentConfig, config), shapes)
-        for view, shape in shapes.items():
-            if encoder == "resnet" and len(shape) > 1 and shape[-1] < 32:
-                return False, f"needs sides of 32 px for its domain classifiers, and {view} has {shape[-1]}"
+        view, side = greatest_side(shapes)
+        if view and encoder == "resnet" and side < least:
+            reason = f"needs a greatest side of {least} px or more for its domain classifiers, and {view} has {side} px"
+            return False, reason
         return super().supports(dataset, config)
 
     def build(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import bce_to
 from lsmbench.methods.base import Method, MethodConfig, Terms
-from lsmbench.methods.phases import Stage
+from lsmbench.methods.phases import linear_decay
 from lsmbench.networks.lstnet import (
     SharedTranslator,
     find_plans,
@@ -36,6 +36,12 @@ class LSTNetConfig(MethodConfig):
     learning_rate: float = option(1e-4, "Adam's learning rate", low=1e-6, high=1e-1, source=PAPER)
     beta1: float = option(0.8, "Adam's decay of the mean gradient", source=PAPER)
     beta2: float = option(0.999, "Adam's decay of the mean squared gradient", source=PAPER)
+    schedule: Literal["constant", "linear"] = option(
+        "constant",
+        "Of the learning rate. linear: constant for half of the epochs, then towards zero",
+        source="the paper names one rate",
+        counts="if_changed",
+    )
     w_an1: float = option(
         20.0, "w1, of J_AN1: real images of domain 1 and translated ones", low=0.1, high=1e3, source=PAPER
     )
@@ -102,6 +108,7 @@ class LSTNet(Method):
     Config = LSTNetConfig
     config: LSTNetConfig
     groups = ("discriminators", "translators")
+    both_ways = full_budget = True
     weights: ClassVar = dict.fromkeys(("an1_judged", "an2_judged", "anl_judged"), 1.0)
     """Besides the weight of the term of eq. 1."""
 
@@ -135,16 +142,6 @@ class LSTNet(Method):
             f"sides that work are {nearest} px"
         )
 
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage of the full budget."""
-        return (Stage("train", self.groups, full_budget=True),)
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """There and back."""
-        return ((self.source, self.target), (self.target, self.source))
-
     # Networks ---------------------------------------------------------------------------------------------------------
 
     def build(self) -> None:
@@ -177,6 +174,10 @@ class LSTNet(Method):
         if group == "translators":
             return (self.translators,)
         return (self.discriminators, self.latent_discriminator)
+
+    def learning_rate_factor(self, epoch: int, epochs: int) -> float:
+        """By the option `schedule`."""
+        return linear_decay(epoch, epochs) if self.config.schedule == "linear" else 1.0
 
     def encode(self, view: Tensor, name: str) -> Tensor:
         """The latents of views, (B, C, h, w): E_i(x_i)."""

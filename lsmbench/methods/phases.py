@@ -171,6 +171,15 @@ class Stage:
         return max(1, round(budget * self.share))
 
 
+def linear_decay(epoch: int, epochs: int) -> float:
+    """What a learning rate is multiplied by in an epoch (from 0), as CycleGAN's (Zhu et al. 2017, §4).
+
+    1 in the first half of the epochs, then down by equal steps; the last epoch still trains.
+    """
+    constant = epochs // 2
+    return 1.0 - max(0, epoch + 1 - constant) / (epochs - constant + 1)
+
+
 @contextmanager
 def only(parameters: Iterable[nn.Parameter], of: Iterable[nn.Parameter]) -> Iterator[None]:
     """Freezes all parameters of `of` but some, so that a loss leaves no gradient in the others."""

@@ -15,10 +15,10 @@ from lsmbench.domains import Domain, signed
 from lsmbench.errors import UserError
 from lsmbench.losses import fooling, judged_as
 from lsmbench.methods.base import Method, MethodConfig, Terms
-from lsmbench.methods.phases import Stage
 from lsmbench.networks.multiscale import LEAST, MultiScaleDiscriminator, scales_for
 from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.vae import BLOCKS, CoupledVAEs, vaes_misfit
+from lsmbench.networks.translators import encoder_misfit
+from lsmbench.networks.vae import BLOCKS, CoupledVAEs
 from lsmbench.options import option
 
 
@@ -99,18 +99,9 @@ class UNIT(Method):
     Config = UNITConfig
     config: UNITConfig
     groups = ("discriminators", "vaes")
+    both_ways = full_budget = True
     weights: ClassVar = {"judge_x": 1.0, "judge_y": 1.0}
     uses_pairs = False
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage of the full budget, as of all GANs."""
-        return (Stage("train", self.groups, full_budget=True),)
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """There and back."""
-        return ((self.source, self.target), (self.target, self.source))
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
@@ -126,7 +117,7 @@ class UNIT(Method):
                 return f"cannot make or read {domain.kind} ({view})"
             if domain.shape[-1] < LEAST:
                 return f"needs sides of {LEAST} px for its discriminators, and {view} has {domain.shape[-1]}"
-        return vaes_misfit({view: domain.shape for view, domain in domains.items()})
+        return encoder_misfit({view: domain.shape for view, domain in domains.items()}, "resnet")
 
     def build(self) -> None:
         """Makes both autoencoders, and a discriminator of each view.

@@ -94,22 +94,23 @@ def latent_discriminator(channels: int, side: int, filters: int = 64, norm: Norm
     """Make LSM's discriminator of latent maps (Mayet et al. 2022): a PatchGAN as deep as the map allows.
 
     A side of 32 (images of 128) gives 3 layers, 16 gives 2 as in the released face configuration, 8 gives 1; each
-    leaves 2×2 logits. Larger maps keep 3 layers and leave more logits, and sides in between leave up to 5×5.
+    leaves 2×2 logits. Larger maps keep 3 layers and leave more logits, and sides in between leave up to 5×5. Sides of 6
+    and 7 (images of 24 and 28) give 1 layer and leave one logit.
 
     Args:
         channels: Channels of the latent map (256 in the paper).
-        side: The shorter side of the latent map, at least 8.
+        side: The shorter side of the latent map, at least 6.
         filters: Filters of the first convolution.
         norm: Normalisation of the hidden layers but the first.
 
     Raises:
-        ValueError: If ``side`` is below 8.
+        ValueError: If ``side`` is below 6.
     """
-    if side < 8:
+    if side < (least := least_side(1)):
         raise ValueError(
-            f"a latent map of side {side} is too small for a latent discriminator, which needs at least 8: "
-            "with the ResNet encoder, images must be at least 32 pixels high and wide"
+            f"a latent map of side {side} is too small for a latent discriminator, which needs at least {least}: "
+            f"with the ResNet encoder, images must be at least {4 * least} pixels high and wide"
         )
     # The whole part of log2(side / 4), in integers.
-    layers = min((side // 4).bit_length() - 1, 3)
+    layers = min(max((side // 4).bit_length() - 1, 1), 3)
     return PatchGAN(channels, filters, layers, norm)

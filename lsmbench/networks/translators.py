@@ -39,13 +39,19 @@ def at_side(pictures: Tensor, side: int) -> Tensor:
     return F.interpolate(precise, (side, side), mode="bilinear", antialias=True)
 
 
+def greatest_side(shapes: Shapes) -> tuple[str, int]:
+    """The first view of the greatest side, and that side in pixels; `""` and 0 where no view is a map."""
+    return max(((v, shape[-1]) for v, shape in shapes.items() if len(shape) > 1), key=lambda s: s[1], default=("", 0))
+
+
 def encoder_misfit(shapes: Shapes, image_encoder: ImageEncoder) -> str:
-    """Why views do not fit the encoder of images, which halves their sides several times; empty if they do."""
+    """Why views do not fit the encoder of images, which halves the greatest side several times; empty if they do."""
     multiple = {"resnet": 4, "native": 2**BLOCKS}[image_encoder]
-    for view, shape in shapes.items():
-        if len(shape) > 1 and shape[-1] % multiple:
-            return f"needs sides that are multiples of {multiple} px, and {view} has {shape[-1]} px"
-    return ""
+    view, side = greatest_side(shapes)
+    if not (rest := side % multiple):
+        return ""
+    near = " or ".join(str(n) for n in (side - rest, side - rest + multiple) if n >= max(multiple, 8))
+    return f"needs a greatest side that is a multiple of {multiple} px, such as {near}, and {view} has {side} px"
 
 
 class DirectTranslator(nn.ModuleDict):
@@ -94,6 +100,10 @@ class LatentTranslator(nn.Module):
     linear layer as the link; images are then encoded by the released code's `native` network, since the ResNet's code
     is too large for that link.
 
+    Images and masks of different sides are brought to the greatest one before they are encoded, and back after they are
+    decoded, bilinearly: all codes of images then have one shape, which the residual block needs. This is ours: the
+    papers' views have one side.
+
     Args:
         shapes: Shapes of network inputs by view.
         directions: The translations that have a link, in order.
@@ -114,6 +124,7 @@ class LatentTranslator(nn.Module):
     ) -> None:
         super().__init__()
         self.shapes, self.filters, self.norm = dict(shapes), filters, options.norm
+        self.side = greatest_side(shapes)[1]
         self.image_encoder = self.image_encoder_for(options, shapes)
         views = dict.fromkeys(view for direction in directions for view in direction)
         encoded = [v for v in views if autoencodes or any(v == source for source, _ in directions)]
@@ -134,16 +145,14 @@ class LatentTranslator(nn.Module):
 
     def code_shape(self, view: str) -> Shape:
         """Shape of a view's code without the batch: (C, h, w), or (F,) for a vector."""
-        _, *sides = self.shapes[view]
-        if not sides:
+        if len(self.shapes[view]) == 1:
             return (VECTOR_WIDTHS[-1],)
-        if self.image_encoder == "native":
-            return (16 * self.filters, *(side // 2**BLOCKS for side in sides))
-        return (4 * self.filters, *(side // 4 for side in sides))
+        width, times = (16, 2**BLOCKS) if self.image_encoder == "native" else (4, 4)
+        return (width * self.filters, self.side // times, self.side // times)
 
     def encode(self, fed: Tensor, view: str) -> Tensor:
         """Map network inputs of a view to its codes: E_x."""
-        return cast(Tensor, self.encoders[view](fed))
+        return cast(Tensor, self.encoders[view](at_side(fed, self.side) if len(self.shapes[view]) > 1 else fed))
 
     def link(self, code: Tensor, source: str, target: str) -> Tensor:
         """Map codes of the source to codes of the target: L_xy."""
@@ -151,7 +160,8 @@ class LatentTranslator(nn.Module):
 
     def decode(self, code: Tensor, view: str) -> Tensor:
         """Map codes of a view to its network outputs: D_y."""
-        return cast(Tensor, self.decoders[view](code))
+        made, shape = cast(Tensor, self.decoders[view](code)), self.shapes[view]
+        return at_side(made, shape[-1]) if len(shape) > 1 else made
 
     def forward(self, fed: Tensor, source: str, target: str) -> Tensor:
         """Map network inputs of the source to network outputs of the target: D_y ∘ L_xy ∘ E_x."""

@@ -104,15 +104,6 @@ class CoupledVAEs(nn.Module):
         return at_side(self.generators[view](self.shared_generator(code)), self.sides[view])
 
 
-def vaes_misfit(shapes: Mapping[str, Shape]) -> str:
-    """Why pictures of the views do not fit the autoencoders, which halve the greatest side twice; else empty."""
-    view = max(shapes, key=lambda view: shapes[view][-1])
-    if not (rest := (side := shapes[view][-1]) % 4):
-        return ""
-    near = f"{side - rest} or {side - rest + 4}"
-    return f"needs a greatest side that is a multiple of 4 px, such as {near}, and {view} has {side} px"
-
-
 def residual_blocks(channels: int, count: int) -> list[nn.Module]:
     """Residual blocks (B, channels, h, w), with instance normalisation."""
     return [ResnetBlock(channels) for _ in range(count)]

@@ -46,10 +46,11 @@ class TrainingConfig:
         "Updates in an epoch; null is the size of the training split divided by batch_size, for every method and N",
         unit="updates",
     )
-    selection: Literal["best_validation", "last"] = option(
+    selection: Literal["best_validation", "last", "oracle"] = option(
         "best_validation",
         "Which weights are tested: those of the best validation value, or the last (early stopping then never ends a "
-        "stage)",
+        "stage). Where validation samples are scored by labels that no method may know, as in unsupervised domain "
+        "adaptation, the first is called oracle",
         source="LSM, App. C",
     )
     init_seed: int = option(0, "Seed of initial weights and of random numbers in training", counts="within_row")
@@ -84,6 +85,23 @@ class RunConfig:
     method: MethodConfig
     supervision: SupervisionConfig
     training: TrainingConfig
+
+    def __post_init__(self) -> None:
+        """Checks that a choice by labels that no method may know is called so.
+
+        Raises:
+            UserError: If it is not, or if something else is called so.
+        """
+        chosen, hidden = self.training.selection, self.dataset.labels_hidden
+        if hidden and chosen == "best_validation":
+            raise UserError(
+                f"training.selection=best_validation: validation samples of {self.dataset.name} are scored by labels "
+                "that no method may know. Choose last, or choose by them all the same with oracle."
+            )
+        if chosen == "oracle" and not hidden:
+            raise UserError(
+                f"training.selection=oracle: {self.dataset.name} hides no labels; expected best_validation or last."
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the plain values only, not what a dataset keeps in memory."""

@@ -76,7 +76,7 @@ def selected(run: Run, number: int) -> Path:
 
 def _by_validation(run: Run, stage: Stage) -> bool:
     """Whether the weights of the best validation value are selected; if not, the last ones are."""
-    return stage.validated and run.config.training.selection == "best_validation"
+    return stage.validated and run.config.training.selection != "last"
 
 
 def _fit(run: Run, number: int) -> None:

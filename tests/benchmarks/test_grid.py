@@ -69,6 +69,25 @@ def test_sizes_and_overrides_take_precedence_in_order(tmp_path: Path) -> None:
     assert (b.name, b.seeds, b.size) == ("small-b", [4], "b")
 
 
+def test_a_size_holds_where_the_options_agree_and_none_is_named(tmp_path: Path) -> None:
+    sizes = {"a": {"training": {"epochs": 5}}, "b": {"when": {"dataset": {"size": 64}}, "training": {"epochs": 7}}}
+    path = written(tmp_path, sizes=sizes, size="a")
+    assert grids.load(path).size == "a"
+    fits = {"dataset": {"size": 64, "samples": 40}}
+    b = grids.load(path, overrides=fits)
+    assert (b.size, b.name, b.training["epochs"], b.dataset["size"]) == ("b", "small-b", 7, 64)
+    assert grids.load(path, "a", fits).training["epochs"] == 5
+    assert grids.load(path, overrides={"dataset": {"size": 48}}).size == "a"
+
+
+def test_what_runs_after_a_benchmark_is_not_inherited(tmp_path: Path) -> None:
+    written(tmp_path, "base.yaml", then=["quick"])
+    path = tmp_path / "more.yaml"
+    path.write_text(yaml.safe_dump({"extends": "base.yaml", "name": "more"}))
+    assert grids.load(str(tmp_path / "base.yaml")).then == ["quick"]
+    assert grids.load(str(path)).then == []
+
+
 def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
     written(tmp_path, "base.yaml", published={"source": "s", "values": {}})
     path = tmp_path / "more.yaml"

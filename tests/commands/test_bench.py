@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lsmbench import cli
+from lsmbench.benchmarks.compute import Outcome
 from tests.benchmarks.test_grid import SMALL
 
 CHANGES: dict[str, Any] = {"methods": {"floor": None, "baseline": None}, "paired": [50], "seeds": [0]}
@@ -54,6 +55,26 @@ def test_a_failing_run_does_not_stop_the_grid_and_is_tried_again(
     assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished run was repeated"
     assert "2 of 3 runs are finished already" in capsys.readouterr().out
     assert code_of(["report", str(results)]) == 0
+
+
+def test_a_benchmark_that_belongs_to_another_is_run_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[tuple[Path, list[str]]] = []
+
+    def launched(runs: Any, folder: Path, *_: Any) -> Outcome:
+        computed.append((folder, sorted(f"{run.label} {run.seed}" for run in runs)))
+        return Outcome()
+
+    monkeypatch.setattr("lsmbench.commands.bench.launch", launched)
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({**SMALL, **CHANGES, "name": "other"}))
+    written(tmp_path, then=[str(other)], methods={"baseline": None})
+    assert code_of(bench(tmp_path, "--seeds", "3")) == 0
+    results = tmp_path / "results"
+    assert computed == [
+        (results / "small" / "runs", ["baseline 3"]),
+        (results / "other" / "runs", ["baseline 3", "floor None"]),
+    ]
+    assert (results / "other" / "report.html").exists()
 
 
 def test_an_interrupted_bench_leaves_a_report_of_what_is_there(

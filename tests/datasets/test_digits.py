@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import gzip
 import os
@@ -178,6 +179,7 @@ def test_labels_are_shown_beside_the_target_alone(direction: str, files: Path) -
         views = tuple(sorted((source, target, LABEL)))
         uses = ((source,), tuple(sorted((target, LABEL))), (target,))
         turns = None
+        balanced = None
 
     assert data.groups().keys() == {(source,), (target,)}, "who does not ask is not told"
     data.learner = Asks()  # type: ignore[assignment]
@@ -214,6 +216,19 @@ def test_wrong_labels_on_the_source_side_change_nothing_that_is_trained(
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     assert wrong.judge == right.judge
     assert wrong.scores[0].values != right.scores[0].values
+
+
+def test_a_choice_by_the_sources_labels_is_called_an_oracle(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"scored by labels that no method may know. Choose last, or .* oracle"):
+        make("lstnet", "digits", training={"selection": "best_validation"})
+    with pytest.raises(UserError, match=r"training.selection=oracle: sit hides no labels"):
+        make("lsm", "sit", training={"selection": "oracle"})
+    result = execute(make("deepjdot", training={"selection": "oracle"}), tmp_path, CPU)
+    assert result.selection["rule"] == "oracle"
+    chosen = result.selection["stages"][-1]
+    rows = list(csv.DictReader((tmp_path / result.id / "log.csv").open()))
+    values = [float(row["val/x->y/accuracy"]) for row in rows if row["stage"] == "adapt"]
+    assert chosen["value"] == max(values)
 
 
 def test_the_judge_is_trained_once_and_tested_on_real_targets(monkeypatch: pytest.MonkeyPatch) -> None:

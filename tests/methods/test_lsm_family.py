@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,13 +12,15 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
 
 from lsmbench.data.module import Batch
-from lsmbench.domains import Image, Landmarks, Mask
+from lsmbench.datasets.digits import Digits
+from lsmbench.domains import Domain, Image, Landmarks, Mask
 from lsmbench.methods import IODA, LSM, SOP, Baseline, Method
 from lsmbench.methods.latent import LatentConfig, LatentMethod, LatentViews
 from lsmbench.methods.lsm import LSMConfig
 from lsmbench.methods.phases import only
 from lsmbench.methods.sop import SOPConfig
 from lsmbench.networks.convnet import ConvEncoder
+from lsmbench.networks.links import ResnetLink
 from lsmbench.networks.mlp import VectorDiscriminator
 from tests.conftest import loader
 
@@ -314,3 +316,102 @@ def test_a_step_on_faces_costs_no_more_than_its_losses_need() -> None:
         ("y",): {"y": shown["y"][11:22]},
     }
     assert counted(LSM(FACES, LSMConfig()), faces) / 1e9 <= 236
+
+
+# Views of different sides
+
+DIGITS: dict[str, Domain] = {"x": Image(1, 16), "y": Mask(2, 28)}
+
+
+def digits(kind: type[LatentMethod] = LSM, domains: dict[str, Domain] = DIGITS, **options: Any) -> Any:
+    return kind(domains, kind.Config(network="tiny", **options))
+
+
+def shown(counts: dict[tuple[str, ...], int]) -> Batch:
+    g = torch.Generator().manual_seed(0)
+    made = {
+        "x": lambda n: torch.rand(n, 1, 16, 16, generator=g),
+        "y": lambda n: torch.randint(2, (n, 28, 28), generator=g),
+    }
+    return {views: {view: made[view](n) for view in views} for views, n in counts.items()}
+
+
+def test_terms_of_views_of_different_sides_by_an_independent_formula() -> None:
+    method, data = digits(), shown({("x",): 3, ("y",): 2, ("x", "y"): 2})
+    x = torch.cat([data["x", "y"]["x"], data["x",]["x"]])
+    hot = torch.cat([data["x", "y"]["y"], data["y",]["y"]])[:, None].float()
+
+    def resized(pictures: Tensor, side: int) -> Tensor:
+        return F.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
+
+    made = method.translator
+    cx, cy = made.encoders["x"](resized(x, 28)), made.encoders["y"](hot)
+    mxy, myx = made.links["xy"](cx), made.links["yx"](cy)
+    assert cx.shape == mxy.shape == (5, 32, 7, 7)
+    assert myx.shape[1:] == cx.shape[1:] == made.code_shape("x") == made.code_shape("y")
+    assert method.classifiers["y"](mxy).shape == (5, 1, 1, 1)
+    decoded_x = {name: torch.sigmoid(resized(made.decoders["x"](code), 16)) for name, code in (("x", cx), ("y", myx))}
+    expected = {
+        "xx": (decoded_x["x"] - x).square().mean(),
+        "yx": (decoded_x["y"][:2] - x[:2]).square().mean(),
+        "yy": F.binary_cross_entropy_with_logits(made.decoders["y"](cy), hot),
+        "xy": F.binary_cross_entropy_with_logits(made.decoders["y"](mxy[:2]), hot[:2]),
+        "distance": (mxy[:2] - cy[:2]).abs().mean() + (myx[:2] - cx[:2]).abs().mean(),
+    }
+    found = method.losses_mappers(method.prepare(data))
+    for term, value in expected.items():
+        assert found[term]().item() == pytest.approx(value.item(), rel=1e-4), term
+
+
+@pytest.mark.parametrize("kind", [LSM, SOP, IODA, Baseline])
+def test_networks_for_views_of_different_sides_are_those_for_the_greater_one(kind: type[LatentMethod]) -> None:
+    method, alike = digits(kind), digits(kind, {"x": Image(1, 28), "y": Mask(2, 28)})
+    mine, other = method.state_dict(), alike.state_dict()
+    assert mine.keys() == other.keys()
+    assert all(torch.equal(mine[name], other[name]) for name in mine)
+    assert {type(link) for link in method.translator.links.values()} == {ResnetLink}
+    data = shown({("x",): 2, ("y",): 2})
+    for source, target in method.directions:
+        predicted = method.predict(data[source,], source, target)
+        assert predicted.shape == data[target,][target].shape
+        logits = method.logits(data[source,], source, target)
+        assert target == "x" or (logits is not None and logits.shape == (2, 2, 28, 28))
+
+
+@pytest.mark.parametrize("direction", ["x_to_y", "y_to_x"])
+def test_digits_are_translated_without_a_pair(direction: Any) -> None:
+    dataset = Digits(files="sklearn", samples=40, val=8, direction=direction)
+    assert LSM.fits(dataset, LSMConfig()) == (True, "")
+    assert not SOP.fits(dataset, SOPConfig())[0], "learns from pairs alone"
+    method = LSM(DIGITS, LSMConfig(network="tiny"), source=dataset.source, target=dataset.target)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    after = steps(method, [shown({("x",): 3, ("y",): 2})])
+    moved = {".".join(name.split(".")[:3]) for name in before if not torch.equal(before[name], after[name])}
+    mappers = {f"translator.{part}.{view}" for part in ("encoders", "decoders") for view in "xy"}
+    links, classifiers = {f"translator.links.{way}" for way in ("xy", "yx")}, {f"classifiers.{v}.body" for v in "xy"}
+    assert moved == mappers | links | classifiers, "reconstruction and confusion teach all networks"
+
+
+@pytest.mark.parametrize(
+    ("sides", "options", "reason"),
+    [
+        ((16, 20), {}, "needs a greatest side of 24 px or more for its domain classifiers, and y has 20 px"),
+        ((30, 16), {}, "needs a greatest side that is a multiple of 4 px, such as 28 or 32, and x has 30 px"),
+        ((16, 28), {"image_encoder": "native"}, "that is a multiple of 32 px, such as 32, and y has 28 px"),
+        ((17, 24), {}, ""),
+        ((48, 64), {"image_encoder": "native"}, ""),
+    ],
+)
+def test_sides_that_do_not_fit_are_refused_with_the_nearest_that_do(
+    sides: tuple[int, int], options: dict[str, Any], reason: str
+) -> None:
+    class Views:
+        source, target = "x", "y"
+        domains: ClassVar[dict[str, Domain]] = {v: Image(1, side) for v, side in zip("xy", sides, strict=True)}
+
+    supported, said = LSM.supports(Views(), LSMConfig(**options))  # type: ignore[arg-type]
+    assert supported == (not reason)
+    assert said.endswith(reason)
+    if supported:
+        method = digits(LSM, Views.domains, **options)
+        assert method.predict({"x": torch.rand(2, 1, sides[0], sides[0])}, "x", "y").shape == (2, 1, sides[1], sides[1])

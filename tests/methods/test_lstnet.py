@@ -373,3 +373,11 @@ def test_views_of_different_sides_and_numbers_are_trained_tested_and_drawn(
     with np.load(tmp_path / result.id / "panel.npz") as panel:
         assert panel["source"].shape[1:3] == ((16, 16) if turned else (28, 28))
         assert panel["prediction"].shape[1:3] == ((28, 28) if turned else (16, 16))
+
+
+def test_the_rate_is_one_as_in_the_paper_or_decays() -> None:
+    rates = {
+        word: [LSTNet(DIGITS, LSTNetConfig(network="tiny", schedule=word)).learning_rate_factor(e, 4) for e in range(4)]
+        for word in ("constant", "linear")
+    }
+    assert rates == {"constant": [1.0] * 4, "linear": pytest.approx([1.0, 1.0, 2 / 3, 1 / 3])}

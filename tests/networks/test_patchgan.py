@@ -79,9 +79,14 @@ def test_a_latent_discriminator_takes_sides_that_are_no_powers_of_two(side):
     assert 2 <= left <= 5
 
 
-@pytest.mark.parametrize("side", [7, 4, 0])
+@pytest.mark.parametrize("side", [6, 7])
+def test_a_latent_discriminator_of_a_small_map_leaves_one_logit(side):
+    assert latent_discriminator(4, side, filters=1)(torch.randn(2, 4, side, side)).shape == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("side", [5, 4, 0])
 def test_a_latent_map_that_is_too_small_is_refused(side):
-    with pytest.raises(ValueError, match=f"side {side} .*at least 32 pixels"):
+    with pytest.raises(ValueError, match=f"side {side} .*at least 24 pixels"):
         latent_discriminator(256, side)
 
 
