@@ -87,8 +87,11 @@ class Predict(Evaluation):
             for direction, metric in method.all_metrics():
                 source, target = direction.split("->")
                 indices, values, counts = metric.per_sample()
+                confusion = metric.confusion()
                 if not indices:
                     continue
+                domain = method.domains[target]
+                classes = domain.class_names if confusion is None else domain.categories
                 scores.append(
                     Score(
                         metric=metric.name,
@@ -102,8 +105,9 @@ class Predict(Evaluation):
                         test_set=name,
                         units=data.pools.units(np.array(indices)),
                         counts=counts,
-                        classes=None if counts is None else list(method.domains[target].class_names) or None,
+                        classes=None if counts is None and confusion is None else list(classes) or None,
                         names=data.pools.names(np.array(indices)),
+                        confusion=confusion,
                     )
                 )
         data.test_set = ""

@@ -75,6 +75,13 @@ class SampleMetric(Metric):
             counts = self._counts()
         return indices.tolist(), values.tolist(), counts
 
+    def confusion(self) -> list[list[int]] | None:
+        """How many samples of each true class (row) are said to be of each class (column), (K, K).
+
+        `None` for a metric of something else than classes of whole samples. Every process has to call this.
+        """
+        return None
+
     def _counts(self) -> NDArray[np.int64] | None:
         return None
 
@@ -240,15 +247,38 @@ class MeanIoU(ConfusionMetric):
 
 
 class CategoryAccuracy(SampleMetric):
-    """Whether a sample gets its true class; the mean is the share of the samples that do."""
+    """Whether a sample gets its true class; the mean is the share of the samples that do.
+
+    Args:
+        classes: Number of classes.
+    """
 
     name = "accuracy"
     unit = "share of samples, 0 to 1"
     higher_is_better = True
+    told: Tensor
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = classes
+        self.add_state("told", default=torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def score(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scores class numbers of shape (B,): 1 or 0."""
         return (prediction == target).float()
+
+    def update(self, prediction: Tensor, target: Tensor, indices: Tensor) -> None:
+        """Adds a batch of class numbers."""
+        super().update(prediction, target, indices)
+        k = self.classes
+        counts = torch.bincount(target.long() * k + prediction.long(), minlength=k * k).reshape(k, k)
+        self.told = self.told + counts  # in place it might be a tensor of inference mode
+
+    def confusion(self) -> list[list[int]]:
+        """Rows true, columns said."""
+        with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
+            told: list[list[int]] = self.told.tolist()
+        return told
 
 
 class ColourAccuracy(SampleMetric):

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    NonNegativeInt,
     PlainSerializer,
     PlainValidator,
     SerializerFunctionWrapHandler,
@@ -63,7 +64,9 @@ class Score(BaseModel):
         test_set: Name of the test set.
         units: The patient, person or scene that each sample belongs to; `None` if samples belong to none.
         counts: A confusion matrix per sample, shape (n, K, K), of a metric that is computed from their sum.
-        classes: What the K classes are called; `None` without counts, or where they have no names.
+        classes: What the K classes are called; `None` without counts and `confusion`, or where they have no names.
+        confusion: How many samples of each true class (row) are said to be of each class (column), (K, K), of a metric
+            of the class of whole samples.
         names: What people call each sample, such as its file; `None` if samples have no names.
     """
 
@@ -82,6 +85,7 @@ class Score(BaseModel):
     counts: Counts | None = None
     classes: list[str] | None = None
     names: list[str] | None = None
+    confusion: list[list[NonNegativeInt]] | None = None
 
     @model_validator(mode="after")
     def _one_per_sample(self) -> Score:
@@ -96,11 +100,18 @@ class Score(BaseModel):
                 raise ValueError(f"{self.metric} has {len(entries)} {name} for {n} samples, expected one per sample")
         return self
 
+    @model_validator(mode="after")
+    def _square(self) -> Score:
+        if (rows := self.confusion) is not None and (not rows or any(len(row) != len(rows) for row in rows)):
+            raise ValueError(f"{self.metric} has a confusion matrix that is not square")
+        return self
+
     @model_serializer(mode="wrap")
-    def _without_absent_names(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         plain: dict[str, Any] = dump(self)
-        if self.names is None:
-            del plain["names"]
+        for name in ("names", "confusion"):
+            if plain[name] is None:
+                del plain[name]
         return plain
 
     @property

@@ -35,6 +35,12 @@ def test_names_stand_in_json_only_where_there_are_some():
     assert Score.model_validate(bare.model_dump()).names is None
 
 
+def test_a_confusion_matrix_stands_in_json_only_where_there_is_one():
+    made = Score(**PLAIN, indices=[3], values=[1.0], confusion=[[0, 0], [0, 1]], classes=["a", "b"])
+    assert Score.model_validate_json(made.model_dump_json()) == made
+    assert "confusion" not in json.loads(Score(**PLAIN, indices=[3], values=[0.5]).model_dump_json())
+
+
 def test_the_mean_is_the_sum_in_order_over_the_defined_samples():
     values = np.random.default_rng(0).random(1000).tolist()
     made = Score(**PLAIN, indices=list(range(1001)), values=[*values, math.nan])
@@ -53,6 +59,8 @@ def test_the_mean_is_the_sum_in_order_over_the_defined_samples():
         ({"counts": {"shape": [2, 2, 2], "zlib": "???"}}, "base64 of zlib"),
         ({"counts": {"shape": [2, 2, 2]}}, "base64 of zlib"),
         ({"values": [0.5, "much"]}, "valid number"),
+        ({"confusion": [[1, 2], [3]]}, "not square"),
+        ({"confusion": [[-1]]}, "greater than or equal to 0"),
         ({"surplus": 1}, "not permitted"),
     ],
 )

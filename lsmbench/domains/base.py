@@ -38,6 +38,11 @@ class Domain(ABC):
         """What each class is called, if each pixel of a view belongs to one and classes have names; else empty."""
         return ()
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """What the class of a whole view is called, if predictions are scored by it; else empty."""
+        return ()
+
     def to_labels(self, view: Tensor) -> Tensor:
         """Views as class labels, int64 (B, H, W), 255 where a pixel has none.
 

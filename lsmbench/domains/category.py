@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,6 +39,11 @@ class Category(Domain):
     def shape(self) -> tuple[int, ...]:
         """(K,)."""
         return (len(self.names),)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The classes' names."""
+        return self.names
 
     def check(self, stored: NDArray[np.generic], origin: str) -> None:
         """Checks for integers (N,) from 0 to K − 1."""
@@ -81,7 +87,7 @@ class Category(Domain):
 
     def metrics(self) -> list[SampleMetric]:
         """Accuracy."""
-        return [CategoryAccuracy()]
+        return [CategoryAccuracy(len(self.names))]
 
     def constant(self, views: Tensor) -> Tensor:
         """The most frequent class."""
@@ -89,18 +95,23 @@ class Category(Domain):
 
     def draw(self, views: Tensor) -> NDArray[np.uint8]:
         """The classes' names."""
-        return self._written(views, views)
+        return self.overlay(views, np.empty(0, np.uint8))
 
     def overlay(self, views: Tensor, pictures: NDArray[np.uint8], truth: Tensor | None = None) -> NDArray[np.uint8]:
         """The classes' names, in red where they are wrong."""
-        return self._written(views, views if truth is None else truth)
+        right = [True] * len(views) if truth is None else (views == truth).tolist()
+        return in_words([self.names[number] for number in views.tolist()], right)
 
-    def _written(self, views: Tensor, truth: Tensor) -> NDArray[np.uint8]:
-        drawn = np.empty((len(views), _SIDE, _SIDE, 3), np.uint8)
-        for i, (shown, true) in enumerate(zip(views.tolist(), truth.tolist(), strict=True)):
-            picture = Picture.new("RGB", (_SIDE, _SIDE), _PAPER)
-            ink = _INK if shown == true else _WRONG
-            font = ImageFont.load_default(_LETTERS)
-            ImageDraw.Draw(picture).text((_SIDE / 2, _SIDE / 2), self.names[shown], ink, font, anchor="mm")
-            drawn[i] = np.asarray(picture)
-        return drawn
+
+def in_words(
+    words: Sequence[str], right: Sequence[bool], side: int = _SIDE, letters: int = _LETTERS
+) -> NDArray[np.uint8]:
+    """Pictures of words, in red where they are wrong, (B, side, side, 3); letters have a size in pixels."""
+    drawn = np.empty((len(words), side, side, 3), np.uint8)
+    font = ImageFont.load_default(letters)
+    for one, word, is_right in zip(drawn, words, right, strict=True):
+        picture = Picture.new("RGB", (side, side), _PAPER)
+        ink = _INK if is_right else _WRONG
+        ImageDraw.Draw(picture).text((side / 2, side / 2), word, ink, font, anchor="mm")
+        one[:] = np.asarray(picture)
+    return drawn

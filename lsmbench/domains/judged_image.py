@@ -33,9 +33,14 @@ class JudgedImage(Image):
         said, known = (self.judge.labels(view) if view.ndim == 4 else view.long() for view in (prediction, truth))
         return said, known.to(said.device)
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The judge's classes."""
+        return self.judge.classes
+
     def metrics(self) -> list[SampleMetric]:
         """Accuracy."""
-        return [CategoryAccuracy()]
+        return [CategoryAccuracy(len(self.categories))]
 
     def judged(self) -> dict[str, Any]:
         """The classifier, with its accuracy on the domain's own test images."""

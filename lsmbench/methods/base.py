@@ -242,6 +242,17 @@ class Method(L.LightningModule):
             return None
         return self.domains[target].logits(self.translate(views[source], source, target))
 
+    def latents(self, view: Tensor, name: str) -> Tensor | None:
+        """The latents of views in the space that source and target share, (B, …) of one shape for both.
+
+        `None` for a method that has no such space. Pictures of it are all that this is for.
+
+        Args:
+            view: Views of one domain.
+            name: Which view: the source or the target.
+        """
+        return None
+
     def learn(self, data: DataModule) -> None:
         """Learns what takes no updates, such as a constant, into `learnt`; called once, before the first stage."""
 

@@ -103,7 +103,11 @@ class CoGAN(ClassifyingMethod):
 
     def classify(self, view: Tensor, name: str) -> Tensor:
         """Logits (B, K) of the classes."""
-        return cast(Tensor, self.discriminators.kind(self.discriminators.features(self.feed(view, name), name)))
+        return cast(Tensor, self.discriminators.kind(self.latents(view, name)))
+
+    def latents(self, view: Tensor, name: str) -> Tensor:
+        """The features that tell the class, (B, 500)."""
+        return self.discriminators.features(self.feed(view, name), name)
 
     def prepare(self, batch: Batch) -> CoGANViews:
         """Brings images to 28 px and draws as many noise vectors for each update as the target has images."""

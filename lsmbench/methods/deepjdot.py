@@ -133,6 +133,10 @@ class DeepJDOT(ClassifyingMethod):
         """f(g(x)), logits (B, K)."""
         return cast(Tensor, self.classifier(self.features(self.feed(view, name))))
 
+    def latents(self, view: Tensor, name: str) -> Tensor:
+        """g(x)."""
+        return cast(Tensor, self.features(self.feed(view, name)))
+
     def prepare(self, batch: Batch) -> DeepJDOTViews:
         """Computes features once for all terms, and finds the transport plan of the whole batch (eq. 6)."""
         seen = self.labelled(batch)

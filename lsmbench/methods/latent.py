@@ -61,6 +61,13 @@ class LatentMethod(Method):
         """The codes of views: E_x(x)."""
         return self.translator.encode(self.domains[name].to_input(view), name)
 
+    def latents(self, view: Tensor, name: str) -> Tensor | None:
+        """Codes in the target's space, where the link leads; `None` if the target has no encoder."""
+        if self.target not in self.translator.encoders:
+            return None
+        codes = self.encode(view, name)
+        return codes if name == self.target else self.translator.link(codes, name, self.target)
+
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:
         """D_y ∘ L_xy ∘ E_x (eq. 1)."""
         return cast(Tensor, self.translator(self.domains[source].to_input(view), source, target))

@@ -183,6 +183,10 @@ class LSTNet(Method):
         """The latents of views, (B, C, h, w): E_i(x_i)."""
         return self.translators.encode(self.domains[name].to_input(view), name)
 
+    def latents(self, view: Tensor, name: str) -> Tensor:
+        """E_i(x_i)."""
+        return self.encode(view, name)
+
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:
         """G_target ∘ E_source (§2)."""
         return cast(Tensor, self.translators(self.domains[source].to_input(view), source, target))

@@ -147,6 +147,10 @@ class UNIT(Method):
         every = self.config.decay_every
         return 0.5 ** (self.global_step // every) if every else 1.0
 
+    def latents(self, view: Tensor, name: str) -> Tensor:
+        """Means of codes."""
+        return self.vaes.encode(self.domains[name].to_input(view), name)
+
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:
         """G_y(E_x(x)), without noise."""
         return self.vaes.generate(self.vaes.encode(self.domains[source].to_input(view), source), target)

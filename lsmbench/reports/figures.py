@@ -190,11 +190,11 @@ def panel(columns: Sequence[Translations], samples: Sequence[str], classes: Sequ
         The figure.
     """
     large = is_large(columns)
-    titles = [_wrap(column.title, 15) for column in columns]
+    titles = [wrapped(column.title, 15) for column in columns]
     top = 0.45 + 0.11 * max(0, max(title.count("\n") for title in titles) - 1)
     size, gap = 1.3 if large else 0.95, 0.07  # inches, as `top` is
     labels = [(_folded(shown), font) for shown, font in map(lettered, samples)]
-    left = max(0.62, *(0.2 + _inches(label, font) for label, font in labels))
+    left = max(0.62, *(0.2 + inches(label, font) for label, font in labels))
     below = gap + (0.17 if any(column.scores for column in columns) else 0.0)
     width = left + len(columns) * (size + gap)
     entries = _entries(classes, left, width)
@@ -434,22 +434,25 @@ def _entries(
     """
     if not classes:
         return []
-    shown = [
-        (lettered(name if len(name) <= _CLASS_LETTERS else name[: _CLASS_LETTERS - 1] + "…"), c) for name, c in classes
-    ]
-    wide = _SWATCH + 0.3 + max(_inches(name, font) for (name, font), _ in shown)
+    shown = [(lettered(cut(name)), c) for name, c in classes]
+    wide = _SWATCH + 0.3 + max(inches(name, font) for (name, font), _ in shown)
     across = min(len(shown), max(1, int((width - left) / wide)))
     down = math.ceil(len(shown) / across)
     return [(name, font, colour, left + i // down * wide, i % down) for i, ((name, font), colour) in enumerate(shown)]
 
 
-def _inches(text: str, font: Path) -> float:
-    """The width of a sample's or a class's label."""
+def cut(name: str, letters: int = _CLASS_LETTERS) -> str:
+    """A name of a class, shortened to some letters."""
+    return name if len(name) <= letters else name[: letters - 1] + "…"
+
+
+def inches(text: str, font: Path) -> float:
+    """The width of a sample's or a class's label, of 8 points."""
     points = ImageFont.truetype(str(font), 10 * _LABEL_POINTS)
     return max(float(points.getlength(line)) for line in text.split("\n")) / 720
 
 
-def _wrap(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
     """Breaks a title at blanks and behind hyphens into lines of about `width` letters, three at most."""
     lines = [""]
     for part in re.findall(r"[^ -]*[ -]|[^ -]+$", text):

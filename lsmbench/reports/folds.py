@@ -91,10 +91,20 @@ def merged(scores: Sequence[Score]) -> Score:
             "indices": numbers,
             "values": [_mean(values[number]) for number in numbers],
             "units": None if any(score.units is None for score in scores) else [units[number] for number in numbers],
+            "confusion": _summed([score.confusion for score in scores]),
             "counts": np.stack([counts[number] for number in numbers]) if whole and numbers else None,
             "pooled": None if all(score.pooled is None for score in scores) else _pooled_value(scores),
         }
     )
+
+
+def _summed(confusions: Sequence[list[list[int]] | None]) -> list[list[int]] | None:
+    """The sum of confusion matrices of one size; `None` if one is missing."""
+    known = [np.array(confusion) for confusion in confusions if confusion is not None]
+    if len(known) < len(confusions) or len({one.shape for one in known}) != 1:
+        return None
+    summed: list[list[int]] = np.sum(known, axis=0).tolist()
+    return summed
 
 
 def _pooled_value(scores: Sequence[Score]) -> float:

@@ -39,6 +39,8 @@ _LOG = "log.csv"
 _NO_CURVE = ["stage", "epoch", "updates", "seconds"]
 _POINTS = 80  # of a curve: more than its pixels would say nothing
 _CURVES = 18  # of a run
+# Rows of a picture of translations, and what they are called.
+_STRIPS = {"source": "input", "target": "truth", "prediction": "prediction", "back": "back"}
 _TILE = 128  # pixels; translations are shown about so large
 _HEAVY = 200_000  # bytes of a picture
 _PICTURES = 24_000_000  # bytes of all pictures together, beyond which a page is slow to load and to send
@@ -223,6 +225,7 @@ class _Page:
         return {
             "uri": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
             "width": width,
+            "rows": [said for name, said in _STRIPS.items() if name in panel],
             "samples": ", ".join(panel["name"]),
         }
 
@@ -270,12 +273,12 @@ def _curve(name: str, values: Sequence[float], borders: Sequence[int], marks: Se
 
 
 def _picture(panel: Panel) -> tuple[str, bytes, int]:
-    """Input, truth and prediction as three rows of small pictures.
+    """Input, truth, prediction and this translated back as rows of small pictures, as far as they are there.
 
     Returns:
         Kind of file, content, and width in pixels at which to show it.
     """
-    strips = [panel[name] for name in ("source", "target", "prediction") if name in panel]
+    strips = [panel[name] for name in _STRIPS if name in panel]
     side = max(strips[0].shape[1:3])
     zoom = max(1, _TILE // side)
     gap = max(1, 4 // zoom)

@@ -48,6 +48,7 @@ class Shown:
         data: The PNG's content.
         least: Width on a page, in pixels; a narrower one is scrolled.
         broad: Whether it wants more than a page's width.
+        back: The view that some columns translate back to; empty without such columns.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Shown:
     data: bytes
     least: int
     broad: bool = False
+    back: str = ""
 
     @property
     def uri(self) -> str:
@@ -73,16 +75,17 @@ def load_panel(home: Path) -> Panel:
         home: The run's folder.
 
     Returns:
-        Arrays `index` (K,), `name` (K,) of text, and `source`, `target` and `prediction`, uint8 (K, H, W, 3); no
-        `target` where there was no truth.
+        Arrays `index` (K,), `name` (K,) of text, and `source`, `target`, `prediction` and `back`, uint8 (K, H, W, 3);
+        no `target` where there was no truth, and no `back` where predictions were not translated back.
 
     Raises:
         FileNotFoundError: If the run kept none.
         Exception: One of `PANEL_DAMAGE`, if they cannot be used.
     """
     with np.load(home / PANEL, allow_pickle=False) as file:
-        source, *targets = [name for name in file.files if name not in ("index", "name", "prediction")]
+        source, *targets = [name for name in file.files if name not in ("index", "name", "prediction", "back")]
         names = {"index": "index", "source": source, "prediction": "prediction"}
+        names |= {"back": "back"} if "back" in file.files else {}
         if targets:
             names["target"] = targets[0]
         panel = {name: file[stored][:PANEL_ROWS] for name, stored in names.items()}
@@ -234,7 +237,7 @@ def _sheet(
     panel = shown[0][2]
     given = {"input": panel["source"], **({"truth": panel["target"]} if "target" in panel else {})}
     columns = [figures.Translations(title, images) for title, images in given.items()]
-    fold = shown[0][1].fold
+    fold, source = shown[0][1].fold, table.key.source or "input"
     for row, run, panel in shown:
         known = dict(zip(run.score.indices, run.score.values, strict=True)) if run.score else {}
         look = looks.get(row.label)
@@ -244,14 +247,17 @@ def _sheet(
                 title=f"{row.label} (seed\u00a0{run.seed})" if other else row.label,
                 images=panel["prediction"],
                 scores=tuple(markup.fixed(known.get(int(i)), digits) or "–" for i in panel["index"]),
-                **({"colour": look.colour, "dash": look.dash} if look else {"colour": figures.FLOOR}),
+                **(drawn := {"colour": look.colour, "dash": look.dash} if look else {"colour": figures.FLOOR}),
             )
         )
+        if "back" in panel:
+            columns.append(figures.Translations(f"back to {source}", panel["back"], **drawn))
     data = figures.png(figures.panel(columns, panel["name"].tolist(), legend), dpi=170)
     about = "" if pd.isna(fold) else f"fold {fold}"
     large = figures.is_large(columns)
     least, broad = len(columns) * (130 if large else 75), large or len(columns) > _BROAD
-    return Shown(f"panel-{column.unit.word(column.paired)}.png", column.amount, about, data, least, broad)
+    name, back = f"panel-{column.unit.word(column.paired)}.png", any("back" in panel for _, _, panel in shown)
+    return Shown(name, column.amount, about, data, least, broad, source if back else "")
 
 
 def _read_panel(home: Path) -> tuple[Panel | None, str]:

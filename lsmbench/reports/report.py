@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lsmbench import __version__
-from lsmbench.reports import classes, distributions, figures, markup, pictures, tuning
+from lsmbench.reports import classes, confusion, distributions, figures, latents, markup, pictures, tuning
 from lsmbench.reports.frame import (
     DAMAGED,
     FAILED,
@@ -32,7 +32,16 @@ from lsmbench.runs.results import Result, write_bytes
 
 _FEW = 8  # published values beside the table's that a sentence can hold
 # Pictures that a report may have made, whatever its N counted.
-_DRAWN = ("panel-N*.png", "panel-*pairs.png", "chosen-N*-*.png", "chosen-*pairs-*.png")
+_DRAWN = tuple(
+    f"{kind}-{pattern}.png"
+    for kind, patterns in {
+        "panel": ("N*", "*pairs"),
+        "chosen": ("N*-*", "*pairs-*"),
+        "confusion": ("N*", "*pairs", "*pairs-*"),
+        "latents": ("N*", "*pairs"),
+    }.items()
+    for pattern in patterns
+)
 _FIGURES = ("curves.???", "ced.???", "tuning.???")
 # What differs between runs of one benchmark without making them differ.
 _PASSING = ("host", "time", "date", "start", "finish", "pid", "user")
@@ -49,7 +58,8 @@ def write_report(folder: Path) -> list[Path]:
         The written files: `report.html`, which needs no other file, and the same as `report.md`; `table.tex`;
         `scores.csv` with every score of every run and test sample; the figures of scores over N (`curves`, if there
         is a score), of the errors' distributions (`ced`, if scores are errors) and of sweeps' trials (`tuning`, if a
-        row was tuned) as PNG and SVG; pictures of translations (`panel-…`) and of chosen pairs (`chosen-…`).
+        row was tuned) as PNG and SVG; pictures of translations (`panel-…`), of chosen pairs (`chosen-…`), of confusion
+        matrices (`confusion-…`) and of latent spaces (`latents-…`).
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
@@ -59,6 +69,8 @@ def write_report(folder: Path) -> list[Path]:
     primary = tables[0]
     panels, problems = pictures.translations(benchmark, primary)
     chosen, more_problems = pictures.chosen(benchmark)
+    spaces, damaged = latents.of(benchmark, primary)
+    confusions = confusion.of(tables)
     shown = distributions.of(primary)
     plots = {"curves": figures.curves(primary)} if benchmark.runs["value"].notna().any() else {}
     plots |= {"ced": distributions.figure(shown)} if shown else {}
@@ -68,14 +80,16 @@ def write_report(folder: Path) -> list[Path]:
         "plan": benchmark.plan,
         "tables": tables,
         "looks": figures.styles(primary.rows),
-        "about": about(benchmark, primary, len(problems) + len(more_problems)),
-        "problems": [message for _, message in (*benchmark.problems, *problems, *more_problems)],
+        "about": about(benchmark, primary, len(problems) + len(more_problems) + len(damaged)),
+        "problems": [message for _, message in (*benchmark.problems, *problems, *more_problems, *damaged)],
         "strangers": benchmark.strangers,
         "details": _details(benchmark, primary),
         "drawings": {"curves": ""} | {name: _inline(drawing, name) for name, drawing in drawings.items()},
         "distributions": shown,
         "percentile": distributions.PERCENTILE,
         "classes": classes.of(tables),
+        "confusions": confusions,
+        "latents": spaces,
         "tuning": tuning.outcomes(primary),
         "panels": panels,
         "chosen": {one.label: [c for c in chosen if c.label == one.label] for one in chosen},
@@ -84,7 +98,8 @@ def write_report(folder: Path) -> list[Path]:
     }
     files = {f"{name}.svg": drawing.encode() for name, drawing in drawings.items()}
     files |= {f"{name}.png": figures.png(plot) for name, plot in plots.items()}
-    files |= {picture.name: picture.data for picture in (*panels, *chosen)}
+    drawn = (*panels, *chosen, *spaces, *(picture for one in confusions for picture in one.pictures))
+    files |= {picture.name: picture.data for picture in drawn}
     files["scores.csv"] = _scores(benchmark).to_csv(index=False, lineterminator="\n").encode()
     files |= {
         name: markup.render(f"{name}.j2", **page).encode(errors="backslashreplace")

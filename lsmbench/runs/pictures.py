@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from torch.utils.data import DataLoader
 
 from lsmbench.data.dataset import COPY
 from lsmbench.data.module import INDEX, DataModule
-from lsmbench.data.pools import TRAIN, VAL
+from lsmbench.data.pools import TRAIN, VAL, Numbers
 from lsmbench.data.sheet import contact_sheet
+from lsmbench.domains import Category, Domain
+from lsmbench.domains.category import in_words
 from lsmbench.methods.base import Method
 from lsmbench.runs.results import CHOSEN, PANEL, write_bytes
 
 SAMPLES = 6
+_WORDS = 128  # pixels of the picture of a class's name
 
 
 def save_chosen(data: DataModule, folder: Path) -> None:
@@ -39,12 +42,18 @@ def save_panel(method: Method, data: DataModule, folder: Path) -> None:
     """Keeps drawn input, truth and prediction of some test samples in `panel.npz`, for pictures in the report.
 
     Where no test sample has both views, input and prediction of others are kept: of the test part, or of the validation
-    or training part if these alone have the input.
+    or training part if these alone have the input. A method that learns both directions adds `back`: the predictions
+    translated back to the source.
     """
     method.eval()
-    drawn = _drawn(method, data.test_dataloader(), data) or _without_truth(method, data)
-    if drawn is None:
+    views = _views(data.test_dataloader().dataset, (method.source, method.target), data) or _without_truth(method, data)
+    if views is None:
         return
+    drawn, predicted = _drawn(method, views, data)
+    back = (method.target, method.source)
+    if back in method.directions and not _tells_classes(data.domains[method.target], predicted):
+        returned = _predicted(method, {method.target: predicted, INDEX: views[INDEX]}, back)
+        drawn["back"] = data.domains[method.source].draw(returned)
     panel = io.BytesIO()
     np.savez_compressed(panel, **drawn)  # type: ignore[arg-type]
     write_bytes(folder / PANEL, panel.getvalue())
@@ -55,71 +64,95 @@ def translations(method: Method, data: DataModule) -> NDArray[np.uint8] | None:
 
     `None` if no sample has both.
     """
-    drawn = _drawn(method, data.val_dataloader(), data)
-    if drawn is None:
+    views = _views(data.val_dataloader().dataset, (method.source, method.target), data)
+    if views is None:
         return None
+    drawn, _ = _drawn(method, views, data)
     height, width = drawn["target"].shape[1:3]
     nearest = Picture.Resampling.NEAREST
-    inputs = [np.asarray(Picture.fromarray(one).resize((width, height), nearest)) for one in drawn["source"]]
-    rows = [np.concatenate(row, 1) for row in zip(inputs, drawn["target"], drawn["prediction"], strict=True)]
-    return np.concatenate(rows)
+
+    def sized(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        return [np.asarray(Picture.fromarray(one).resize((width, height), nearest)) for one in pictures]
+
+    rows = zip(sized(drawn["source"]), drawn["target"], sized(drawn["prediction"]), strict=True)
+    return np.concatenate([np.concatenate(row, 1) for row in rows])
 
 
-def _without_truth(method: Method, data: DataModule) -> dict[str, NDArray[Any]] | None:
-    """Some samples that have the source, spread over the first part that has any; as `_drawn`, without `target`."""
+def some_with(view: str, data: DataModule, most: int) -> Numbers:
+    """Some samples that have a view, spread over the first part that has any: a test set, if there is one."""
+    for part in (*data.pools.test_sets, VAL, TRAIN):
+        numbers = data.pools.part(part)
+        if len(numbers := numbers[data.pools.has(view, numbers)]):
+            at = np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round().astype(int)
+            return np.asarray(numbers[at], np.int64)
+    return np.zeros(0, np.int64)
+
+
+def _without_truth(method: Method, data: DataModule) -> dict[str, torch.Tensor] | None:
+    """The source views of some samples, whether they have the target or not; `None` if no sample has the source."""
     pools, source = data.pools, method.source
-    for part in (*pools.test_sets, VAL, TRAIN):
-        numbers = pools.part(part)
-        if len(numbers := numbers[pools.has(source, numbers)]):
-            break
-    else:
+    numbers = some_with(source, data, SAMPLES)
+    if not len(numbers):
         return None
-    numbers = numbers[np.linspace(0, len(numbers) - 1, min(SAMPLES, len(numbers))).round().astype(int)]
     given = data.domains[source].unpack(data.compact(source, numbers))
     views = {source: given, INDEX: torch.from_numpy(numbers)}
     if all(pools.has(COPY, numbers)):
         views[COPY] = torch.from_numpy(np.asarray(pools.take(COPY, numbers)))
-    predicted = _predicted(method, views)
-    pictures = data.domains[source].draw(given)
-    names = pools.names(numbers)
-    return {
-        "index": numbers,
-        **({} if names is None else {"name": np.array(names)}),
-        "source": pictures,
-        "prediction": method.answer.overlay(predicted, pictures),
-    }
+    return views
 
 
-def _predicted(method: Method, views: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """What the method predicts of the source views, on its device; uses up no random number."""
-    here = [method.device] if method.device.type == "cuda" else []
-    with torch.random.fork_rng(here):
+def _predicted(method: Method, views: Mapping[str, torch.Tensor], direction: tuple[str, str]) -> torch.Tensor:
+    """What the method predicts in one direction, on its device; uses up no random number."""
+    with aside(method):
         batch = {name: view.to(method.device) for name, view in views.items()}
         batch = {name: view.to(method.dtype) if view.is_floating_point() else view for name, view in batch.items()}
-        return method.predictions(batch, method.source, method.target)
+        return method.predictions(batch, *direction)
 
 
-def _drawn(method: Method, loader: DataLoader[dict[str, Any]], data: DataModule) -> dict[str, NDArray[Any]] | None:
-    """Some samples of a loader that have source and target, drawn; uses up no random number.
+@contextmanager
+def aside(method: Method) -> Iterator[None]:
+    """Lets a method compute in its own arithmetic, and gives back the random numbers that it uses up."""
+    default = torch.get_default_dtype()
+    with torch.random.fork_rng([method.device] if method.device.type == "cuda" else []):
+        torch.set_default_dtype(cast(torch.dtype, method.dtype))  # which one-hot classes have, as in training
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(default)
+
+
+def _drawn(
+    method: Method, views: Mapping[str, torch.Tensor], data: DataModule
+) -> tuple[dict[str, NDArray[Any]], torch.Tensor]:
+    """Samples that have the source and perhaps the target, drawn; uses up no random number.
 
     Returns:
-        `index`, and `source`, `target` and `prediction`, uint8 (n, H, W, 3), and `name` if samples have names; `None`
-        if no sample has both views.
+        `index`; `name` if samples have names; and `source`, `target` if it is there, and `prediction`, uint8
+        (n, H, W, 3). And the predictions themselves.
     """
-    views = _views(loader.dataset, (method.source, method.target), data)
-    if views is None:
-        return None
-    names = data.pools.names(views["index"].numpy())
-    predicted = _predicted(method, views)
-    source, target = data.domains[method.source], data.domains[method.target]
-    pictures, truth = source.draw(views[method.source]), views[method.target]
+    names = data.pools.names(views[INDEX].numpy())
+    predicted = _predicted(method, views, (method.source, method.target))
+    target, truth = data.domains[method.target], views.get(method.target)
+    pictures = data.domains[method.source].draw(views[method.source])
+    if _tells_classes(target, predicted):
+        called = method.answer.categories or [str(number) for number in range(int(predicted.max()) + 1)]
+        words = [called[number] for number in predicted.tolist()]
+        letters = min(_WORDS // 2, int(1.3 * _WORDS / max(1, *map(len, called))))
+        prediction = in_words(words, [True] * len(words), _WORDS, letters)
+    else:
+        prediction = target.overlay(predicted, pictures, truth)
     return {
-        "index": views["index"].numpy(),
+        "index": views[INDEX].numpy(),
         **({} if names is None else {"name": np.array(names)}),
         "source": pictures,
-        "target": target.overlay(truth, pictures),
-        "prediction": target.overlay(predicted, pictures, truth),
-    }
+        **({} if truth is None else {"target": target.overlay(truth, pictures)}),
+        "prediction": prediction,
+    }, predicted
+
+
+def _tells_classes(domain: Domain, predicted: torch.Tensor) -> bool:
+    """Whether predictions are classes (B,) in place of the domain's views."""
+    return predicted.ndim == 1 and not isinstance(domain, Category)
 
 
 def _views(samples: Any, views: tuple[str, str], data: DataModule) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ SCHEMA = 1
 RESULT, FAILURE = "result.json", "failure.json"
 PANEL = "panel.npz"
 CHOSEN = "chosen.png"
+LATENTS = "latents.npz"
 
 
 class Record(BaseModel):

@@ -293,6 +293,11 @@ def test_categories_by_hand() -> None:
     accuracy.update(torch.tensor([0, 2, 1, 1]), view, torch.arange(4))
     assert accuracy.compute() == 0.75
     assert accuracy.per_sample()[1] == [1, 1, 0, 1]
+    assert accuracy.confusion() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]], "the third is an owl that is called a dog"
+    accuracy.update(torch.tensor([0]), torch.tensor([1]), torch.tensor([4]))
+    assert accuracy.confusion() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    accuracy.reset()
+    assert not np.any(accuracy.confusion())
     drawn = domain.overlay(torch.tensor([0, 1]), np.zeros((2, 8, 8, 3), np.uint8), torch.tensor([0, 2]))
     assert np.ptp(drawn[0].astype(int), axis=2).max() == 0, "a right answer is grey"
     assert np.ptp(drawn[1].astype(int), axis=2).max() > 100, "a wrong one is red"

@@ -133,7 +133,8 @@ class Benchmark:
     def fail(self, run, method, paired, seed, reason="a loss | is not <finite>"):
         failure(run, method, reason).save(self.plan(run, method, paired, seed))
 
-    def write(self):
+    def save(self):
+        """Writes the plan; the results are there."""
         said = {
             "name": "quick",
             "title": "A title with 5 % & more",
@@ -151,6 +152,9 @@ class Benchmark:
         }
         raw = manifest(self.runs, seeds=(0, 1), **(said | self.more))
         (self.folder / "benchmark.json").write_text(json.dumps(raw))
+
+    def write(self):
+        self.save()
         return {path.name: path for path in write_report(self.folder)}
 
     def read(self):

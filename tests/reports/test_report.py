@@ -144,6 +144,24 @@ def test_damaged_pictures_and_those_of_other_samples_are_named_and_left_out(made
     assert "runs/l5-0/panel.npz: " in (made.folder / "report.md").read_text()
 
 
+def test_translations_back_stand_beside_the_translations(made, monkeypatch):
+    home = made.folder / "runs" / "l100-0"
+    with np.load(home / "panel.npz") as file:
+        arrays = dict(file)
+    np.savez(home / "panel.npz", **arrays, back=arrays["x"][::-1])
+    drawn = []
+    draw = figures.panel
+    monkeypatch.setattr(figures, "panel", lambda columns, *more: drawn.append(columns) or draw(columns, *more))
+    text = made.write()["report.md"].read_text()
+    titles = [[column.title for column in columns] for columns in drawn]
+    assert titles == [["input", "truth", "lsm", "back to x", "base_line"], ["input", "truth", "lsm"]]
+    assert np.array_equal(drawn[0][3].images, arrays["x"][::-1])
+    assert (drawn[0][3].colour, drawn[0][3].scores) == (drawn[0][2].colour, ())
+    assert "translated back to x." in text
+    np.savez(home / "panel.npz", **arrays, back=arrays["x"][:1])
+    assert "runs/l100-0/panel.npz: back is uint8 (1, 8, 8, 3)" in made.write()["report.md"].read_text()
+
+
 def test_what_makes_numbers_hard_to_compare_is_found(made):
     back = [score([0.1], "mse", "y", "x", higher=True, pooled=0.2)]
     more = {"environment": {**ENVIRONMENT, "torch": "2.8.0", "hostname": "a"}}
