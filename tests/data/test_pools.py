@@ -125,7 +125,7 @@ def test_counts_name_every_group() -> None:
 class Sees:
     """A learner of some views, of all groups."""
 
-    turns = None
+    turns = balanced = None
 
     def __init__(self, views: tuple[str, ...], uses: tuple[tuple[str, ...], ...]) -> None:
         self.views, self.uses = views, uses

@@ -34,7 +34,6 @@ EVERYWHERE = each_form(TRAINED)
 
 
 def built(config: RunConfig) -> tuple[Method, DataModule]:
-    data = data_of(config)
     kind = METHODS[config.method_name]
     supported, reason = kind.fits(config.dataset, config.method)
     if "identity loss" in reason:  # asked to switch it off, which is how such data are trained on
@@ -42,6 +41,7 @@ def built(config: RunConfig) -> tuple[Method, DataModule]:
         supported, reason = kind.fits(config.dataset, config.method)
     if not supported:
         pytest.skip(reason)
+    data = data_of(config)
     dataset, seed = data.dataset, config.training.init_seed
     method = kind(data.domains, config.method, dataset.source, dataset.target, seed, dataset.truths)
     data.learner = method
