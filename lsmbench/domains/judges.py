@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -212,7 +213,7 @@ def trained(
     classes: int,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> Weights:
-    """Trains a classifier; on one machine with one number of threads always the same.
+    """Trains a classifier, by one thread, so that it is always the same on one machine.
 
     Cross-entropy, Adam with one cycle of the learning rate, batches of 128 images that are rotated by at most 10°,
     scaled by .9 to 1.1 and shifted by at most 2 of 28 px.
@@ -229,7 +230,7 @@ def trained(
     channels, side = images.shape[1], images.shape[-1]
     known, truth = torch.from_numpy(np.array(images)), torch.from_numpy(np.asarray(labels, np.int64))
     # A test may ask first, in inference mode.
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(0)
         network = ConvClassifier(channels, side, classes)
         optimizer = torch.optim.Adam(network.parameters(), _RATE)
@@ -252,6 +253,16 @@ def trained(
             said = torch.cat([network(part.float() / 255).argmax(1) for part in parts])
     weights: dict[str, NDArray[np.generic]] = {k: v.numpy() for k, v in network.state_dict().items() if v.ndim}
     return {**weights, "side": np.array([side]), CORRECT: said.numpy() == np.asarray(test_labels, np.int64)}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _moved(images: Tensor) -> Tensor:
