@@ -231,6 +231,20 @@ def test_a_choice_by_the_sources_labels_is_called_an_oracle(make: Make, tmp_path
     assert chosen["value"] == max(values)
 
 
+def test_the_judge_is_the_same_in_any_arithmetic_of_the_run(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judges = []
+    for precision in ("64-true", "32-true"):
+        monkeypatch.setenv("LSMBENCH_CACHE", str(tmp_path / precision / "cache"))
+        config = make("cogan", training={"precision": precision})
+        assert execute(config, tmp_path / precision, CPU).scores
+        kept = sorted((tmp_path / precision / "cache").glob("judge-*/*.npy"))
+        judges.append({path.name: path.read_bytes() for path in kept})
+    assert judges[0]
+    assert judges[0] == judges[1]
+
+
 def test_the_judge_is_trained_once_and_tested_on_real_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Digits(files="sklearn", direction="y_to_x", judge_updates=60)
     judge = dataset.domains["x"]
