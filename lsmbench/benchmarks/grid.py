@@ -199,7 +199,7 @@ def load(name_or_path: str, size: str | None = None, overrides: Mapping[str, Any
     size = size or next(iter(fitting), values.get("size"))
     if size is not None and size not in sizes:
         raise UserError(f"{path}: has no size {size!r}; it has {_list(sizes)}.")
-    merged = merge(values, {key: value for key, value in sizes.get(size, {}).items() if key != "when"})
+    merged = merge(values, {key: value for key, value in (sizes.get(size) or {}).items() if key != "when"})
     merged = merge(merged, overrides or {})
     known_keys = list(Benchmark.__dataclass_fields__)
     for key in merged:

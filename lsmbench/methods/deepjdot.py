@@ -131,7 +131,7 @@ class DeepJDOT(ClassifyingMethod):
 
     def classify(self, view: Tensor, name: str) -> Tensor:
         """f(g(x)), logits (B, K)."""
-        return cast(Tensor, self.classifier(self.features(self.feed(view, name))))
+        return cast(Tensor, self.classifier(self.latents(view, name)))
 
     def latents(self, view: Tensor, name: str) -> Tensor:
         """g(x)."""
