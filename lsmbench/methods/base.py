@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
@@ -35,6 +35,7 @@ from lsmbench.data.samplers import Turns
 from lsmbench.domains import Domain
 from lsmbench.errors import DivergedError, UserError
 from lsmbench.methods.phases import Phase, Stage, only, step
+from lsmbench.methods.refinement import Code, Refinement, refine
 from lsmbench.metrics import SampleMetric
 from lsmbench.options import option, options_of
 
@@ -121,6 +122,8 @@ class Method(L.LightningModule):
         self.source, self.target = source, target
         self.init_seed = self.test_seed = init_seed
         self.truths = dict(truths or {})
+        self.refinement: Refinement | None = None
+        """How codes are refined before anything is predicted from them; `None`: they are not."""
         self.remarks: list[str] = []
         """What a reader of the result has to know of this configuration, e.g. a loss that does not apply."""
         self.learnt: dict[str, Tensor] = {}
@@ -199,6 +202,11 @@ class Method(L.LightningModule):
         return tuple(sorted((self.source, self.target)))
 
     @property
+    def has_code(self) -> bool:
+        """Whether it has a code of the source that both views are decoded from, so that it can be refined."""
+        return False
+
+    @property
     def random_at_test(self) -> bool:
         """Whether predictions are random. Each sample is then predicted alone, with random numbers of its own."""
         return False
@@ -226,7 +234,7 @@ class Method(L.LightningModule):
         Returns:
             Decided views of the target's domain.
         """
-        return self.domains[target].decide(self.translate(views[source], source, target))
+        return self.decided(self.translate(views[source], source, target), target)
 
     def logits(self, views: Views, source: str, target: str) -> Tensor | None:
         """One logit for each class, (B, K, …), of which `predict` takes the greatest: the method's confidence.
@@ -240,7 +248,26 @@ class Method(L.LightningModule):
         """
         if type(self).translate is Method.translate:
             return None
-        return self.domains[target].logits(self.translate(views[source], source, target))
+        return self.logits_of(self.translate(views[source], source, target), target)
+
+    def decided(self, output: Tensor, target: str) -> Tensor:
+        """Decided views of the target for network outputs."""
+        return self.domains[target].decide(output)
+
+    def logits_of(self, output: Tensor, target: str) -> Tensor | None:
+        """One logit for each class, (B, K, …), for network outputs; `None` for targets without classes."""
+        return self.domains[target].logits(output)
+
+    def code(self, view: Tensor, source: str, seeds: Sequence[int], how: Refinement) -> Code:
+        """The codes of views, to be refined; only a method that `has_code` is asked.
+
+        Args:
+            view: Views of the source's domain, (B, …).
+            source: Which view that is.
+            seeds: Of the random numbers of each view.
+            how: The weights of the losses.
+        """
+        raise TypeError(f"{type(self).__name__} has no code")
 
     def latents(self, view: Tensor, name: str) -> Tensor | None:
         """The latents of views in the space that source and target share, (B, …) of one shape for both.
@@ -523,6 +550,8 @@ class Method(L.LightningModule):
         Averaged parameters are used where there are some. Predictions that are random depend on `test_seed` and the
         sample's number, not on how samples are dealt to batches and processes.
         """
+        if self.refinement is not None:
+            return self.decided(self._refined(batch, source, target, self.refinement), target)
         return cast(Tensor, self._asked(self.predict, batch, source, target))
 
     @torch.no_grad()
@@ -531,6 +560,9 @@ class Method(L.LightningModule):
 
         The samples' numbers are only what random predictions depend on.
         """
+        if self.refinement is not None:
+            output = self._refined(batch, source, target, self.refinement)
+            return self.decided(output, target), self.logits_of(output, target)
         decided = cast(Tensor, self._asked(self.predict, batch, source, target))
         return decided, self._asked(self.logits, batch, source, target)
 
@@ -541,13 +573,31 @@ class Method(L.LightningModule):
             if not self.random_at_test:
                 return ask(given, source, target)
             alone = []
-            devices = [self.device] if self.device.type == "cuda" else []
-            for i, number in enumerate(batch[INDEX].tolist()):
-                with torch.random.fork_rng(devices):
-                    torch.manual_seed(seed_of(self.test_seed, "test", number))
+            for i, seed in enumerate(self._seeds(batch)):
+                with self.seeded(seed):
                     alone.append(ask({v: kept[i : i + 1] for v, kept in given.items()}, source, target))
         known = [one for one in alone if one is not None]
         return torch.cat(known) if known else None
+
+    def _refined(self, batch: Views, source: str, target: str, how: Refinement) -> Tensor:
+        """Network outputs of the target, decoded from refined codes of the source."""
+        # Evaluation may run in inference mode, whose tensors take no part in gradients: they are copied outside of it.
+        with self.averages_in_use(), torch.inference_mode(False), torch.enable_grad(), only((), self.parameters()):
+            code = self.code(batch[source].clone(), source, self._seeds(batch), how)
+            refine(code, how)
+            with torch.no_grad():
+                return code.decode(target)
+
+    def _seeds(self, batch: Views) -> list[int]:
+        """The seed of each sample's random numbers at test time."""
+        return [seed_of(self.test_seed, "test", number) for number in batch[INDEX].tolist()]
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Lets random numbers depend on a seed for a while, and gives back those that are used up."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
     def validation_step(self, batch: Views, batch_idx: int) -> None:
         """Scores a batch by what the stage is selected by."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, cast
@@ -15,6 +15,7 @@ from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Method, MethodConfig
+from lsmbench.methods.refinement import Code, Refinement
 from lsmbench.networks.presets import FILTERS
 from lsmbench.networks.translators import LatentOptions, LatentTranslator, encoder_misfit
 
@@ -72,6 +73,15 @@ class LatentMethod(Method):
         """D_y ∘ L_xy ∘ E_x (eq. 1)."""
         return cast(Tensor, self.translator(self.domains[source].to_input(view), source, target))
 
+    @property
+    def has_code(self) -> bool:
+        """Whether x is decoded from its code."""
+        return self.source in self.translator.decoders
+
+    def code(self, view: Tensor, source: str, seeds: Sequence[int], how: Refinement) -> Code:
+        """E_x(x), refined until D_x makes x of it."""
+        return LatentCode(self, view, source, how)
+
     def prepare(self, batch: Batch) -> LatentViews:
         """Collects the visible views of each domain; codes are computed when first asked for."""
         return LatentViews(self, batch)
@@ -88,6 +98,43 @@ class LatentMethod(Method):
         if view not in views.visible:
             return self.nothing("mappers")
         return self.domains[view].loss(self.translator.decode(views.code(view), view), views.visible[view])
+
+
+class LatentCode(Code):
+    """Codes E_x(x) + s·u, where s is the spread of a view's code: u is optimised, and starts at 0.
+
+    The loss is the domain's own of D_x against x, as in training, and λ3 times the mean of u².
+
+    Args:
+        method: Has an encoder and a decoder of the source.
+        view: Views of the source.
+        source: Which view that is.
+        how: λ3.
+    """
+
+    def __init__(self, method: LatentMethod, view: Tensor, source: str, how: Refinement) -> None:
+        self.method, self.view, self.source, self.how = method, view, source, how
+        with torch.no_grad():
+            self.start = method.encode(view, source)
+            rows = self.start.flatten(1)
+            self.spread = rows.std(1).view(-1, *[1] * (self.start.ndim - 1))
+        self.moved = torch.zeros_like(self.start).requires_grad_()
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The moves u."""
+        return [self.moved]
+
+    def losses(self) -> Tensor:
+        """Reconstruction and pull, (B,)."""
+        output, domain = self.decode(self.source), self.method.domains[self.source]
+        misses = [domain.loss(output[i : i + 1], self.view[i : i + 1]) for i in range(len(output))]
+        return torch.stack(misses) + self.how.w_encoder * self.moved.square().flatten(1).mean(1)
+
+    def decode(self, name: str) -> Tensor:
+        """D_x of the code, or D_y of the code after the link."""
+        code, networks = self.start + self.spread * self.moved, self.method.translator
+        return networks.decode(code if name == self.source else networks.link(code, self.source, name), name)
 
 
 class LatentViews:

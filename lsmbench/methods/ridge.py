@@ -335,7 +335,7 @@ class Ridge(Method):
         if not self.config.features.endswith(".npy"):
             return super().predictions(batch, source, target)
         own = self._own(int(self.learnt["rows"]))[batch[INDEX].cpu()].double()
-        return self.decided(self.learnt, own.to(batch[source].device))
+        return self.fitted(self.learnt, own.to(batch[source].device))
 
     def predict(self, views: Views, source: str, target: str) -> Tensor:
         """Predicts views of anybody's samples.
@@ -348,13 +348,13 @@ class Ridge(Method):
                 f"this ridge regression learnt from the features of {self.config.features}, and there are none of new "
                 "files. Train it with features=pixels or with an encoder's."
             )
-        return self.decided(self.learnt, self.given(self.learnt, views[source]))
+        return self.fitted(self.learnt, self.given(self.learnt, views[source]))
 
     def given(self, learnt: dict[str, Tensor], views: Tensor) -> Tensor:
         """The features that a form takes: (B, d), or (B, D, side, side)."""
         return self._pixels_of(views, int(learnt["side"])) if "offset" in learnt else self._vectors(views)
 
-    def decided(self, learnt: dict[str, Tensor], features: Tensor) -> Tensor:
+    def fitted(self, learnt: dict[str, Tensor], features: Tensor) -> Tensor:
         """Decided target views from features.
 
         Args:
@@ -447,7 +447,7 @@ class _Judge:
             for part in _parts(numbers, 16):
                 features, truth = self._sample(learnt[0], part)
                 for metric, one in zip(metrics, learnt, strict=True):
-                    decided = self.method.decided(one, features)
+                    decided = self.method.fitted(one, features)
                     compared = (decided, truth)
                     if not isinstance(metric, MeanSquaredError):
                         compared = self.method.domains[self.method.target].comparable(decided, truth)

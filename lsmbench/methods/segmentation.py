@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import Batch, Views
+from lsmbench.data.module import Batch
 from lsmbench.data.pools import ViewSet
 from lsmbench.methods.base import Method, MethodConfig, Terms
 from lsmbench.options import option
@@ -101,15 +101,17 @@ class SegmentationMethod(Method):
         output: Tensor = self.segmenter(self.feed(view))
         return output
 
-    def predict(self, views: Views, source: str, target: str) -> Tensor:
+    def decided(self, output: Tensor, target: str) -> Tensor:
         """The most probable classes as a view; or the image."""
-        if self.classes is None:
-            return super().predict(views, source, target)
-        return self.domains[target].from_labels(self.translate(views[source], source, target).argmax(1))
+        return (
+            super().decided(output, target)
+            if self.classes is None
+            else self.domains[target].from_labels(output.argmax(1))
+        )
 
-    def logits(self, views: Views, source: str, target: str) -> Tensor | None:
+    def logits_of(self, output: Tensor, target: str) -> Tensor | None:
         """The network's output, if the target has classes."""
-        return None if self.classes is None else self.translate(views[source], source, target)
+        return None if self.classes is None else output
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Translates the pairs once for all terms: the `output`, and `y`, the true view or its labels; else empty."""
