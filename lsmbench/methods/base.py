@@ -137,6 +137,7 @@ class Method(L.LightningModule):
         self._check_terms()
         self.stage = self.stages[0] if self.stages else Stage("none", ())
         self._finite: Tensor = torch.tensor(True)
+        self._in_use = False
 
     # What a method says of itself -------------------------------------------------------------------------------------
 
@@ -492,6 +493,11 @@ class Method(L.LightningModule):
         average.n_averaged.fill_(1)  # the initial weights count as the first; else the first update would replace them
         return average.requires_grad_(False)
 
+    def averaged_networks(self, group: str) -> list[nn.Module]:
+        """A group's networks with the averaged parameters, which are not trained."""
+        networks = self.modules_of(group) if self._in_use else cast(nn.ModuleList, self.averages[group].module)
+        return list(networks)
+
     @contextmanager
     def averages_in_use(self) -> Iterator[None]:
         """Puts the averaged parameters in the place of the networks' own for a while."""
@@ -502,9 +508,11 @@ class Method(L.LightningModule):
         ]
         for own, average in pairs:
             own.data, average.data = average.data, own.data
+        self._in_use = True
         try:
             yield
         finally:
+            self._in_use = False
             for own, average in pairs:
                 own.data, average.data = average.data, own.data
 

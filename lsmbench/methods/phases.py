@@ -56,6 +56,21 @@ class Optimizer:
         return torch.optim.Adam(parameters, lr=rate, betas=(beta1, beta2), weight_decay=decay)
 
 
+def lazily(name: str, config: Rates, every: int) -> Optimizer:
+    """An optimiser that a regularisation shares with other losses, once in `every` updates (StyleGAN2, App. B).
+
+    Of `every` + 1 steps the regularisation takes one: with r = every / (every + 1), the rate is multiplied by r and the
+    decays are taken to the power of r, so that as many updates move and remember as much as without it.
+
+    Args:
+        name: The optimiser's word.
+        config: Rate and decays without the correction.
+        every: Updates from one step of the regularisation to the next.
+    """
+    r = every / (every + 1)
+    return Optimizer(name, config.learning_rate * r, config.beta1**r, config.beta2**r)
+
+
 @dataclass(frozen=True)
 class Phase:
     """One kind of update: which networks learn, from which losses, every how many updates.
