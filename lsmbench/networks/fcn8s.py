@@ -14,6 +14,9 @@ from lsmbench.errors import UserError
 IMAGENET_URL: Final = "https://download.pytorch.org/models/vgg16-397923af.pth"
 """torchvision's `VGG16_Weights.IMAGENET1K_V1`, 528 MB; the name holds the beginning of the file's SHA-256."""
 
+WIDTHS: Final = (1, 2, 4, 8, 8)
+"""Widths of VGG-16's five blocks, as multiples of the first."""
+
 _CONVOLUTIONS = (2, 2, 3, 3, 3)
 """Convolutions of VGG-16's five blocks."""
 
@@ -44,11 +47,8 @@ class FCN8s(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, filters: int = 64) -> None:
         super().__init__()
-        widths = [filters * factor for factor in (1, 2, 4, 8, 8)]
-        self.blocks = nn.ModuleList(
-            _block(narrow, wide, count)
-            for narrow, wide, count in zip([in_channels, *widths[:-1]], widths, _CONVOLUTIONS, strict=True)
-        )
+        widths = [filters * factor for factor in WIDTHS]
+        self.blocks = nn.ModuleList(vgg16_blocks(in_channels, filters))
         self.classifier = nn.Sequential(
             nn.Conv2d(widths[4], 64 * filters, 7, padding=3),
             nn.ReLU(inplace=True),
@@ -165,6 +165,20 @@ def load_imagenet_vgg16(network: FCN8s) -> None:
         UserError: If the weights can be neither loaded nor downloaded, or do not fit the network.
     """
     network.transplant(imagenet_vgg16())
+
+
+def vgg16_blocks(in_channels: int, filters: int = 64) -> list[nn.Sequential]:
+    """Make VGG-16's five blocks of Conv3 · ReLU, each ended by a MaxPool2.
+
+    Args:
+        in_channels: Channels of the input image.
+        filters: Width of the first block. The others are 2, 4, 8 and 8 times as wide.
+    """
+    widths = [filters * factor for factor in WIDTHS]
+    return [
+        _block(narrow, wide, count)
+        for narrow, wide, count in zip([in_channels, *widths[:-1]], widths, _CONVOLUTIONS, strict=True)
+    ]
 
 
 def _block(in_channels: int, out_channels: int, count: int) -> nn.Sequential:

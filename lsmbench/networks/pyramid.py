@@ -1,0 +1,145 @@
+"""semanticGAN's encoder (Li et al. 2021): a ResNet with a feature pyramid and a small head for each style of W⁺."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+SIZES: Final = (32, 64, 128, 256)
+"""Sides in pixels that the encoder takes."""
+
+COARSE, MIDDLE = 3, 4
+"""Styles that are read from stride 16 and from stride 8; stride 4 gives all others."""
+
+
+class ResNetTrunk(nn.Module):
+    """A ResNet (He et al. 2016) without its classifier, as torchvision's: the stride is in Conv3, not in the Conv1.
+
+    Convolutions start from N(0, 2 / fan-out).
+
+    Args:
+        channels: Channels of the picture.
+        filters: Width of the first convolution, 64 in the paper; all other widths are multiples of it.
+        depth: 18 or 50 layers.
+        stages: How many of the four groups of residual blocks there are.
+    """
+
+    def __init__(self, channels: int, filters: int = 64, depth: Literal[18, 50] = 50, stages: int = 4) -> None:
+        super().__init__()
+        # Imported here, as torchvision takes seconds.
+        from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
+
+        kind, counts = (BasicBlock, (2, 2, 2, 2)) if depth == 18 else (Bottleneck, (3, 4, 6, 3))
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, filters, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        self.stages = nn.ModuleList()
+        self.widths: list[int] = []
+        """Channels of the stages' maps."""
+        before = filters
+        for stage, count in enumerate(counts[:stages]):
+            inner, stride = filters * 2**stage, min(stage, 1) + 1
+            outer = inner * kind.expansion
+            shortcut = None
+            if stride > 1 or before != outer:
+                shortcut = nn.Sequential(nn.Conv2d(before, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
+            blocks = [kind(before, inner, stride, shortcut), *(kind(outer, inner) for _ in range(count - 1))]
+            self.stages.append(nn.Sequential(*blocks))
+            self.widths.append(outer)
+            before = outer
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, picture: Tensor) -> list[Tensor]:
+        """Map (B, channels, H, W) to the maps of strides 4, 8, 16 and 32, as many as there are stages."""
+        x = self.stem(picture)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+class Head(nn.Module):
+    """Reads one style from a map: Conv3 stride 2 · LeakyReLU(0.01) down to one pixel, then a linear layer.
+
+    The linear layer's weights start from N(0, 1) and are multiplied by 1 / √fan-in in use (Karras et al. 2018, §4.1);
+    its biases start from 0.
+
+    Args:
+        width: Channels of the map, and numbers in a style.
+        side: Side of the map in pixels, a power of two from 2 on.
+    """
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(side.bit_length() - 1):
+            layers += [nn.Conv2d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(0.01, inplace=True)]
+        self.down = nn.Sequential(*layers)
+        self.weight = nn.Parameter(torch.randn(width, width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, width, side, side) to styles (B, width)."""
+        return F.linear(self.down(features).flatten(1), self.weight / math.sqrt(self.weight.shape[1]), self.bias)
+
+
+class PyramidEncoder(nn.Module):
+    """Maps a picture to the styles of all layers of a StyleGAN2 generator, a point of its space W⁺.
+
+    A ResNet with batch normalisation, trained from scratch, and a feature pyramid (Lin et al. 2017) over its maps of
+    strides 4, 8, 16 and 32. The first 3 styles are read from stride 16, the next 4 from stride 8 and all others from
+    stride 4, each by a head of its own (`Head`). At 32 px stride 32 is left out: its map would have one pixel, and
+    batch normalisation needs more than one value.
+
+    Args:
+        channels: Channels of the picture.
+        size: Side of the picture in pixels, one of `SIZES`.
+        codes: Number of styles, more than 7; 2·log₂(size) - 2 for StyleGAN2.
+        width: Numbers in a style, and channels of the pyramid.
+        filters: Width of the ResNet's first convolution.
+        depth: Layers of the ResNet.
+
+    Raises:
+        ValueError: If `size` or `codes` is none of these.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        codes: int,
+        width: int = 512,
+        filters: int = 64,
+        depth: Literal[18, 50] = 50,
+    ) -> None:
+        super().__init__()
+        if size not in SIZES:
+            raise ValueError(f"expected pictures of a side of {', '.join(map(str, SIZES))} pixels, not {size}")
+        if codes <= COARSE + MIDDLE:
+            raise ValueError(f"expected more than {COARSE + MIDDLE} styles, not {codes}")
+        from torchvision.ops import FeaturePyramidNetwork  # type: ignore[import-untyped]
+
+        self.trunk = ResNetTrunk(channels, filters, depth, stages=4 if size > 32 else 3)
+        self.pyramid = FeaturePyramidNetwork(self.trunk.widths, width)
+        if size > 32:
+            # Nothing is read from stride 32 itself.
+            self.pyramid.layer_blocks[-1] = nn.Identity()
+        # Which map each style is read from, as the power of two between its stride and 4. One convolution with groups
+        # for all heads of a map gave no gain on a CPU, and took up to twice the time at a width of 512.
+        self.levels = [2] * COARSE + [1] * MIDDLE + [0] * (codes - COARSE - MIDDLE)
+        self.heads = nn.ModuleList(Head(width, size // 4 >> level) for level in self.levels)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Map a picture (B, channels, size, size) in [-1, 1] to styles (B, codes, width), unbounded."""
+        maps = self.pyramid(dict(enumerate(self.trunk(picture))))
+        return torch.stack([head(maps[level]) for head, level in zip(self.heads, self.levels, strict=True)], 1)
