@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -86,3 +87,35 @@ def reverse_gradient(x: Tensor) -> Tensor:
     """The identity with a negated gradient (Ganin and Lempitsky 2015)."""
     out: Tensor = _ReverseGradient.apply(x)
     return out
+
+
+def steepness(judge: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """R1 (Mescheder et al. 2018, eq. 9, without γ): half the squared slope of a discriminator at real samples.
+
+    Args:
+        judge: The discriminator: (B, …) to one logit for each sample, none of which depends on other samples' numbers
+            but through a batch's statistics.
+        real: (B, …).
+
+    Returns:
+        ½ |∇ Σ judge|², the sum over a sample's numbers, in the mean over samples; differentiable.
+    """
+    real = real.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(judge(real).sum(), real, create_graph=True)
+    return slope.square().flatten(1).sum(1).mean() / 2
+
+
+def path_lengths(images: Tensor, codes: Tensor, directions: Tensor) -> Tensor:
+    """How far images move with their codes (StyleGAN2, §3.2): |Jᵀ y|, with the Jacobian J of an image by its codes.
+
+    Args:
+        images: (B, C, H, W), made from the codes.
+        codes: w⁺, (B, n, width); their graph leads to the images.
+        directions: y of N(0, 1), (B, C, H, W), which is divided by √(H·W) here.
+
+    Returns:
+        (B,): the root of the mean over the n codes of the squared length; differentiable.
+    """
+    along = (images * directions).sum() / (images.shape[2] * images.shape[3]) ** 0.5
+    (slopes,) = torch.autograd.grad(along, codes, create_graph=True)
+    return slopes.square().sum(2).mean(1).sqrt()

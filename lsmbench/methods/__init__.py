@@ -13,6 +13,7 @@ from lsmbench.methods.lsm import LSM
 from lsmbench.methods.lstnet import LSTNet
 from lsmbench.methods.pix2pix import Pix2Pix
 from lsmbench.methods.ridge import Ridge
+from lsmbench.methods.semanticgan import SemanticGAN
 from lsmbench.methods.sop import SOP
 from lsmbench.methods.tripathy import Tripathy
 from lsmbench.methods.unet import UNet
@@ -33,6 +34,7 @@ METHODS: dict[str, type[Method]] = {
     "lstnet": LSTNet,
     "cogan": CoGAN,
     "deepjdot": DeepJDOT,
+    "semanticgan": SemanticGAN,
     "unet": UNet,
     "fcn8s": FCN8s,
 }

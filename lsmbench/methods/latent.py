@@ -118,7 +118,7 @@ class LatentCode(Code):
             self.start = method.encode(view, source)
             rows = self.start.flatten(1)
             self.spread = rows.std(1).view(-1, *[1] * (self.start.ndim - 1))
-        self.moved = torch.zeros_like(self.start).requires_grad_()
+        self.moved = torch.zeros_like(self.start)
 
     @property
     def tensors(self) -> list[Tensor]:

@@ -45,7 +45,7 @@ class Code(ABC):
     @property
     @abstractmethod
     def tensors(self) -> list[Tensor]:
-        """What is optimised: leaves of the graph, each (B, …), a row for every view."""
+        """What is optimised: tensors that depend on nothing, each (B, …), a row for every view."""
 
     @abstractmethod
     def losses(self) -> Tensor:
@@ -69,6 +69,8 @@ def refine(code: Code, how: Refinement) -> None:
         code: Where to begin, and what is changed.
         how: Steps, rate, weights.
     """
+    for tensor in code.tensors:
+        tensor.requires_grad_()
     if how.steps == 0:
         if how.watch:
             how.watch(0, code.losses().detach(), code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from math import cos, pi, sqrt
+from math import cos, pi
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -16,12 +16,13 @@ from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch, DataModule
 from lsmbench.data.pools import ViewSet
 from lsmbench.domains import Image, signed
+from lsmbench.losses import path_lengths, steepness
 from lsmbench.methods.base import Method, MethodConfig, Terms
 from lsmbench.methods.phases import Optimizer, Phase, Stage, lazily
 from lsmbench.methods.ranger import Ranger
 from lsmbench.methods.refinement import Code, Refinement
+from lsmbench.networks.joint_discriminator import MultiScalePatchGAN
 from lsmbench.networks.lpips import LPIPS
-from lsmbench.networks.mask_discriminator import MaskDiscriminator
 from lsmbench.networks.pyramid import PyramidEncoder
 from lsmbench.networks.stylegan2 import (
     GROUP,
@@ -78,14 +79,20 @@ class SemanticGANConfig(MethodConfig):
         "discriminator: those of the trained discriminator of images; auto: lpips_vgg if its files are there",
         source="lpips_vgg: supplement, §1.2",
     )
-    w_r1: float = option(10.0, "γ of R1, the gradient penalty of the discriminator of images", source="StyleGAN2")
-    w_path: float = option(2.0, "Weight of the path length regularisation", source="StyleGAN2, App. B")
+    w_r1: float = option(10.0, "γ of R1, the gradient penalty of D_r", low=1e-2, high=1e3, source="StyleGAN2, App. B")
+    w_path: float = option(
+        2.0, "Weight of the path length regularisation", low=1e-2, high=1e2, source="StyleGAN2, App. B"
+    )
     w_features: float = option(2.0, "Weight of feature matching", low=1e-2, high=1e2, source="released code")
     w_perceptual: float = option(
         10.0, "Weight of the perceptual term of the encoder", low=1e-2, high=1e2, source="released code"
     )
     w_pixels: float = option(
-        1.0, "Weight of the squared error of the encoder: λ1 = 0.1 of the perceptual one", source="supplement, §2"
+        1.0,
+        "Weight of the squared error of the encoder: λ1 = 0.1 of the perceptual one",
+        low=1e-2,
+        high=1e2,
+        source="supplement, §2",
     )
 
 
@@ -121,7 +128,7 @@ class SemanticGAN(Method):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """G with its discriminators, then E. Lazy regularisation corrects rate and betas of the optimisers it shares."""
+        """G with its discriminators, then E. An optimiser that a lazy regularisation shares has its rate corrected."""
         images = lazily("image_discriminator", self.config, R1_EVERY)
         generator = lazily("generator", self.config, PATH_EVERY)
         ranger = partial(Ranger, lr=self.config.encoder_rate)
@@ -197,7 +204,7 @@ class SemanticGAN(Method):
             "image_discriminator", lambda: StyleDiscriminator(side, channels, *trunk)
         )
         self.mask_discriminator = self.network(
-            "mask_discriminator", lambda: MaskDiscriminator(channels + self.classes, wide.filters)
+            "mask_discriminator", lambda: MultiScalePatchGAN(channels + self.classes, wide.filters)
         )
         self.encoder = self.network(
             "encoder",
@@ -225,7 +232,7 @@ class SemanticGAN(Method):
         return Shown(fed(photos[self.source]), fed(pairs[self.source]), labels)
 
     def one_hot(self, labels: Tensor) -> Tensor:
-        """Labels (B, H, W) as D_m sees them, (B, classes, H, W) in [−1, 1]; all classes alike where there is no label."""
+        """Labels (B, H, W) as D_m sees them, (B, classes, H, W) in [−1, 1]; where there is none, all classes alike."""
         count = cast(int, self.domains[self.target].label_count)
         known = labels != IGNORED
         one_hot = F.one_hot(labels.where(known, 0), count).movedim(-1, 1).to(self.path_mean.dtype)
@@ -238,14 +245,16 @@ class SemanticGAN(Method):
         first, second = self.normal(like(count, 2, self.generator.width)).unbind(1)
         mixed = float(self.drawn(torch.rand(()))) < MIXED
         crossing = int(self.drawn(torch.randint(1, self.generator.codes, ())))
-        codes = self.generator.spread(self.generator.map(first), self.generator.map(second) if mixed else None, crossing)
+        codes = self.generator.spread(
+            self.generator.map(first), self.generator.map(second) if mixed else None, crossing
+        )
         return codes, *self.generator(codes, self.noise(count))
 
     def noise(self, count: int) -> list[Tensor]:
         """Noise maps of an update."""
         sides = self.generator.noise_sides
         numbers = self.normal(self.path_mean.new_empty(count, sum(side**2 for side in sides)))
-        parts = numbers.split([side**2 for side in sides], 1)
+        parts = torch.split(numbers, [side**2 for side in sides], 1)
         return [part.view(count, 1, side, side) for part, side in zip(parts, sides, strict=True)]
 
     # Stage 1: the generator -------------------------------------------------------------------------------------------
@@ -280,10 +289,8 @@ class SemanticGAN(Method):
         """R1 on D_r (Mescheder et al. 2018): ½ |∇D_r(x)|², times the updates from one to the next."""
 
         def penalty() -> Tensor:
-            with torch.autocast(self.device.type, enabled=False):
-                photos = shown.photos.detach().requires_grad_()
-                (slope,) = torch.autograd.grad(self.image_discriminator(photos).sum(), photos, create_graph=True)
-                return slope.square().flatten(1).sum(1).mean() / 2 * R1_EVERY
+            with torch.autocast(self.device.type, enabled=False):  # slopes of slopes need all digits
+                return steepness(self.image_discriminator, shown.photos) * R1_EVERY
 
         return {"r1": penalty}
 
@@ -326,9 +333,7 @@ class SemanticGAN(Method):
         def penalty() -> Tensor:
             with torch.autocast(self.device.type, enabled=False):
                 codes, images, _ = self.generated(max(1, len(shown.photos) // 2))
-                along = self.normal(images) / sqrt(images.shape[2] * images.shape[3])
-                (slopes,) = torch.autograd.grad((images * along).sum(), codes, create_graph=True)
-                lengths = slopes.square().sum(2).mean(1).sqrt()
+                lengths = path_lengths(images, codes, self.normal(images))
                 mean = self.summed(lengths.detach().mean()) / self.devices
                 self.path_mean.lerp_(mean, PATH_DECAY)
                 return (lengths - self.path_mean.clone()).square().mean() * PATH_EVERY
@@ -449,9 +454,7 @@ class GeneratorCode(Code):
         how: The weights.
     """
 
-    def __init__(
-        self, method: SemanticGAN, photos: Tensor, source: str, seeds: Sequence[int], how: Refinement
-    ) -> None:
+    def __init__(self, method: SemanticGAN, photos: Tensor, source: str, seeds: Sequence[int], how: Refinement) -> None:
         self.method, self.photos, self.source, self.how = method, photos, source, how
         self.generator = cast(StyleGenerator, method.averaged_networks("generator")[0])
         drawn = []
@@ -459,9 +462,9 @@ class GeneratorCode(Code):
             with method.seeded(seed):
                 drawn.append(self.generator.noise(1, photos.device))
         with torch.no_grad():
-            self.codes = method.encoder(photos).requires_grad_()
+            self.codes = method.encoder(photos)
             self.wanted = method.features(photos)
-        self.noise = [torch.cat(maps).to(photos.dtype).requires_grad_(how.noise) for maps in zip(*drawn, strict=True)]
+        self.noise = [torch.cat(maps).to(photos.dtype) for maps in zip(*drawn, strict=True)]
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -471,7 +474,7 @@ class GeneratorCode(Code):
     def losses(self) -> Tensor:
         """The weighted sum, (B,)."""
         images, _ = self.generator(self.codes, self.noise)
-        loss = self.method.apart(self.method.features(images), self.wanted)
+        loss: Tensor = self.method.apart(self.method.features(images), self.wanted)
         loss = loss + self.how.w_pixels * (images - self.photos).square().mean((1, 2, 3))
         if self.how.w_encoder:
             with torch.no_grad():

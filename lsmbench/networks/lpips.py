@@ -53,6 +53,11 @@ class LPIPS(nn.Module):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.requires_grad_(False)
 
+    @staticmethod
+    def is_there() -> bool:
+        """Whether both files of the published network are there."""
+        return all(path.exists() for path in _files())
+
     @classmethod
     def load(cls) -> LPIPS:
         """Make the published network from its two files in torch.hub's folder of checkpoints.
@@ -62,10 +67,7 @@ class LPIPS(nn.Module):
         Raises:
             UserError: If a file is missing, cannot be read, or holds another network's weights.
         """
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        trunk, linear = folder / IMAGENET_URL.rpartition("/")[2], folder / LINEAR_FILE
-        if not linear.exists() and (copy := _packaged()).exists():
-            linear = copy
+        trunk, linear = _files()
         needed = ((trunk, IMAGENET_URL, "VGG-16's weights, 528 MB"), (linear, LINEAR_URL, "LPIPS' own weights, 7 kB"))
         missing = [
             f"{path}: no such file ({what}). Download {url} and place the file there."
@@ -122,6 +124,15 @@ def _of_length_one(x: Tensor) -> Tensor:
     # This form of the length has a gradient of 0 where a vector is 0; the root of a sum would give nan.
     length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / (length + 1e-10)
+
+
+def _files() -> tuple[Path, Path]:
+    """Where the weights of VGG-16 and LPIPS' own are, or would have to be."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    linear = folder / LINEAR_FILE
+    if not linear.exists() and (copy := _packaged()).exists():
+        linear = copy
+    return folder / IMAGENET_URL.rpartition("/")[2], linear
 
 
 def _packaged() -> Path:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from typing import Final, Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
-SIZES: Final = (32, 64, 128, 256)
-"""Sides in pixels that the encoder takes."""
+from lsmbench.networks.stylegan2 import SIDES, EqualLinear
 
 COARSE, MIDDLE = 3, 4
 """Styles that are read from stride 16 and from stride 8; stride 4 gives all others."""
@@ -71,8 +68,7 @@ class ResNetTrunk(nn.Module):
 class Head(nn.Module):
     """Reads one style from a map: Conv3 stride 2 · LeakyReLU(0.01) down to one pixel, then a linear layer.
 
-    The linear layer's weights start from N(0, 1) and are multiplied by 1 / √fan-in in use (Karras et al. 2018, §4.1);
-    its biases start from 0.
+    The linear layer has an equalised learning rate.
 
     Args:
         width: Channels of the map, and numbers in a style.
@@ -85,12 +81,11 @@ class Head(nn.Module):
         for _ in range(side.bit_length() - 1):
             layers += [nn.Conv2d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(0.01, inplace=True)]
         self.down = nn.Sequential(*layers)
-        self.weight = nn.Parameter(torch.randn(width, width))
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.style = EqualLinear(width, width)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, width, side, side) to styles (B, width)."""
-        return F.linear(self.down(features).flatten(1), self.weight / math.sqrt(self.weight.shape[1]), self.bias)
+        return cast(Tensor, self.style(self.down(features).flatten(1)))
 
 
 class PyramidEncoder(nn.Module):
@@ -103,7 +98,7 @@ class PyramidEncoder(nn.Module):
 
     Args:
         channels: Channels of the picture.
-        size: Side of the picture in pixels, one of `SIZES`.
+        size: Side of the picture in pixels, one of `SIDES`.
         codes: Number of styles, more than 7; 2·log₂(size) - 2 for StyleGAN2.
         width: Numbers in a style, and channels of the pyramid.
         filters: Width of the ResNet's first convolution.
@@ -123,8 +118,8 @@ class PyramidEncoder(nn.Module):
         depth: Literal[18, 50] = 50,
     ) -> None:
         super().__init__()
-        if size not in SIZES:
-            raise ValueError(f"expected pictures of a side of {', '.join(map(str, SIZES))} pixels, not {size}")
+        if size not in SIDES:
+            raise ValueError(f"expected pictures of a side of {', '.join(map(str, SIDES))} pixels, not {size}")
         if codes <= COARSE + MIDDLE:
             raise ValueError(f"expected more than {COARSE + MIDDLE} styles, not {codes}")
         from torchvision.ops import FeaturePyramidNetwork  # type: ignore[import-untyped]

@@ -1,14 +1,15 @@
 """StyleGAN2 (Karras et al. 2020) with a branch for classes beside the image (semanticGAN), in plain PyTorch.
 
-Layers have equalised learning rates: weights are drawn from N(0, 1) and multiplied by 1 / √fan-in in every forward pass.
-A style multiplies a layer's input channels and, where the layer is demodulated, a factor of the style and the weights
-divides its output channels. This equals the paper's weights of each sample (eqs. 1 to 3), since a convolution is linear.
-It needs no gradients of such weights where only styles are optimised.
+Layers have equalised learning rates: weights are drawn from N(0, 1), and multiplied by 1 / √fan-in whenever they are
+used. A style multiplies a layer's input channels and, where the layer is demodulated, a factor of the style and the
+weights divides its output channels. This equals the paper's weights of each sample (eqs. 1 to 3), since a convolution
+is linear, and needs no gradients of such weights where only styles are optimised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import log2, sqrt
 from typing import Final, cast
 
@@ -193,7 +194,7 @@ class StyleGenerator(nn.Module):
         trunk = [width_at(2**n, multiplier, cap) for n in range(2, int(log2(side)) + 1)]
         self.start = nn.Parameter(torch.randn(1, trunk[0], 4, 4))
         layers = [StyledLayer(trunk[0], trunk[0], width)]
-        for before, after in zip(trunk, trunk[1:], strict=False):
+        for before, after in pairwise(trunk):
             layers += [StyledLayer(before, after, width, up=True), StyledLayer(after, after, width)]
         self.layers = nn.ModuleList(layers)
         self.to_image = nn.ModuleList(Branch(inputs, channels, width) for inputs in trunk)
@@ -254,7 +255,7 @@ class StyleDiscriminator(nn.Module):
             raise ValueError(f"expected a side of {', '.join(map(str, SIDES))} px, found {side}")
         widths = [width_at(2**n, multiplier, cap) for n in range(int(log2(side)), 1, -1)]
         self.first = EqualConv(channels, widths[0], 1)
-        self.blocks = nn.ModuleList(_Halving(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(_Halving(a, b) for a, b in pairwise(widths))
         last = widths[-1]
         self.last = EqualConv(last + 1, last, 3)
         self.verdict = nn.Sequential(EqualLinear(last * 16, last, active=True), EqualLinear(last, 1))
@@ -324,7 +325,7 @@ def correlation(noise: Sequence[Tensor]) -> Tensor:
     for level in noise:
         while level.shape[-1] >= 8:
             terms += [(level * level.roll(1, side)).mean((1, 2, 3)).square() for side in (2, 3)]
-            level = 2 * F.avg_pool2d(level, 2)  # noqa: PLW2901
+            level = 2 * F.avg_pool2d(level, 2)
     return torch.stack(terms).sum(0)
 
 

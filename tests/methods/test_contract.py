@@ -117,7 +117,10 @@ def test_a_method_trains_in_anybodys_trainer_with_anybodys_batches(name: str, da
         assert run.global_step == 2 * len(batches), "global_step counts updates, not optimisers"
         assert math.isfinite(run.callback_metrics[method.monitor])
         after = method.state_dict()
-        moved = {id(p) for phase in stage.phases for p in method.parameters_of(phase.groups)}
+        groups = {group for phase in stage.phases for group in phase.groups}
+        averages = [average for group, average in method.averages.items() if group in groups]
+        moved = {id(p) for network in averages for p in network.parameters()}
+        moved |= {id(p) for p in method.parameters_of(groups)}
         for parameter_name, p in method.named_parameters():
             if id(p) not in moved:
                 assert torch.equal(before[parameter_name], after[parameter_name]), f"{parameter_name} is frozen here"

@@ -72,12 +72,12 @@ def test_the_first_three_styles_see_stride_16_the_next_four_stride_8_the_others_
 def test_a_heads_linear_layer_has_an_equalised_rate():
     head = Head(64, 2)
     head.down = nn.Identity()
-    assert head.weight.std().item() == pytest.approx(1, abs=0.05)
-    assert not head.bias.any()
+    assert head.style.weight.std().item() == pytest.approx(1, abs=0.05)
+    assert not head.style.bias.any()
     with torch.no_grad():
-        head.bias.normal_()
+        head.style.bias.normal_()
     x = torch.randn(3, 64, 1, 1)
-    torch.testing.assert_close(head(x), x[:, :, 0, 0] @ head.weight.T / math.sqrt(64) + head.bias)
+    torch.testing.assert_close(head(x), x[:, :, 0, 0] @ head.style.weight.T / math.sqrt(64) + head.style.bias)
 
 
 def test_sides_and_styles_that_do_not_fit_are_refused():
