@@ -80,14 +80,16 @@ def refine(code: Code, how: Refinement) -> None:
     count, device = len(best[0]), best[0].device
     least = torch.full((count,), math.inf, device=device)
     since = torch.zeros(count, dtype=torch.long, device=device)
+    going = torch.ones(count, dtype=torch.bool, device=device)
     for step in range(how.steps + 1):
         losses = code.losses()
         now = losses.detach()
-        going = since <= (how.steps if how.patience is None else how.patience)
         better = going & (now < least)
         for kept, tensor in zip(best, code.tensors, strict=True):
             kept[better] = tensor.detach()[better]
         least, since = torch.where(better, now, least), torch.where(better, 0, since + 1)
+        if how.patience is not None:
+            going &= since < how.patience
         if how.watch:
             how.watch(step, now, code)
         if step == how.steps or not going.any():
