@@ -91,8 +91,8 @@ class SampleMetric(Metric):
         return indices[order], dim_zero_cat(self.values)[order]
 
 
-class ForegroundIoU(SampleMetric):
-    """Intersection over union of the foreground classes, per sample, then averaged (LSM, App. A).
+class _ForegroundOverlap(SampleMetric):
+    """How well the foreground classes of two class maps overlap, per sample, then averaged.
 
     Background is not scored. A class that neither the prediction nor the truth holds is skipped; a sample without any
     class to score is undefined.
@@ -103,29 +103,54 @@ class ForegroundIoU(SampleMetric):
         void: Whether pixels whose true label is 255 are not counted.
     """
 
-    name = "iou"
-    unit = "foreground IoU, 0 to 1"
     higher_is_better = True
+    measure: str
 
     def __init__(self, classes: int, background: int | None = 0, void: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes = classes
         self.background = background
         self.void = void
-        if background is None:
-            self.unit = "IoU of all classes, 0 to 1"
+        counted = f"{self.measure} of all classes" if background is None else f"foreground {self.measure}"
+        self.unit = f"{counted}, 0 to 1"
+
+    @abstractmethod
+    def overlap(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """The score of one class: from where it is, bool (B, pixels) twice, to (B,); NaN where it is nowhere."""
 
     def score(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scores class maps of shape (B, H, W)."""
-        ious = []
         if self.void:
             prediction = prediction.where(target != IGNORED, IGNORED)
-        for label in range(self.classes):
-            if label == self.background:
-                continue
-            predicted, true = (prediction == label).flatten(1), (target == label).flatten(1)
-            ious.append((predicted & true).sum(1) / (predicted | true).sum(1))  # 0/0 = NaN: absent from both
-        return torch.stack(ious, 1).nanmean(1)
+        scores = [
+            self.overlap((prediction == label).flatten(1), (target == label).flatten(1))
+            for label in range(self.classes)
+            if label != self.background
+        ]
+        return torch.stack(scores, 1).nanmean(1)
+
+
+class ForegroundIoU(_ForegroundOverlap):
+    """Intersection over union of the foreground classes, per sample, then averaged (LSM, App. A)."""
+
+    name, measure = "iou", "IoU"
+
+    def overlap(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """|A∩B| / |A∪B|."""
+        return (predicted & true).sum(1) / (predicted | true).sum(1)  # 0/0 = NaN: absent from both
+
+
+class Dice(_ForegroundOverlap):
+    """Dice coefficient of the foreground classes, per sample, then averaged (semanticGAN, supplement, §5).
+
+    Of photos, each of which is one patient, this is the paper's Dice per patient.
+    """
+
+    name, measure = "dice", "Dice"
+
+    def overlap(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """2|A∩B| / (|A| + |B|)."""
+        return 2 * (predicted & true).sum(1) / (predicted.sum(1) + true.sum(1))
 
 
 class ConfusionMetric(SampleMetric):

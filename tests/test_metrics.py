@@ -10,6 +10,7 @@ from lsmbench.metrics import (
     NRMSE,
     ClassAccuracy,
     ColourAccuracy,
+    Dice,
     ForegroundIoU,
     MeanAbsoluteError,
     MeanIoU,
@@ -29,6 +30,21 @@ def test_foreground_iou_by_hand_skips_background_and_absent_classes() -> None:
     assert values[:3] == [0.5, 0.0, 0.5]  # (class 1: 1, class 2: 0); false positive: 0; one of two pixels
     assert math.isnan(values[3])
     assert metric.compute().item() == pytest.approx(1 / 3)
+
+
+def test_dice_by_hand_skips_what_is_absent_from_both() -> None:
+    target = torch.tensor([[[1, 1], [1, 0]], [[1, 2], [0, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]])
+    predicted = torch.tensor([[[1, 0], [0, 1]], [[1, 0], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]])
+    metric = Dice(3)
+    metric.update(predicted, target, torch.tensor([7, 3, 5, 9]))
+    indices, values, _ = metric.per_sample()
+    assert indices == [3, 5, 7, 9]
+    assert values[:3] == pytest.approx([0.5, 0.0, 2 * 1 / (2 + 3)])
+    assert math.isnan(values[3])
+    assert metric.compute().item() == pytest.approx(0.3)
+    assert (metric.name, metric.higher_is_better, metric.error(0.75)) == ("dice", True, 0.25)
+    void = Dice(2, void=True).score(torch.ones(1, 2, 2), torch.tensor([[[1, 0], [255, 255]]]))
+    assert void.tolist() == pytest.approx([2 / 3])
 
 
 def test_errors_by_hand_over_two_batches() -> None:

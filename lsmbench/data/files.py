@@ -139,6 +139,14 @@ def by_stem(paths: Iterable[Path], findings: Findings) -> dict[str, Path]:
     return found
 
 
+def folders_inside(folders: Sequence[Path], name: str) -> list[Path]:
+    """Folders with a name such as `helen/trainset`, in upper or lower case, inside any of `folders`."""
+    found = list(folders)
+    for step in name.lower().split("/"):
+        found = [p for f in found for p in sorted(f.iterdir()) if p.name.lower() == step and p.is_dir()]
+    return found
+
+
 class Opened(NamedTuple):
     """A decoded picture, and what its file says besides.
 

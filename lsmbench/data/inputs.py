@@ -16,6 +16,7 @@ from PIL import Image as Picture
 
 from lsmbench.data.decoding import Reading, read_colours, read_image, window_of
 from lsmbench.data.files import Exif, crop_square, open_picture, square_around, to_mode
+from lsmbench.data.radiographs import Preprocessing, read_radiograph
 from lsmbench.data.rasters import Raster, bands_of, read_raster
 from lsmbench.errors import UserError
 
@@ -174,7 +175,34 @@ class FaceInput(InputForm):
         return Given(np.asarray(cut).transpose(2, 0, 1), photo.size, (left, top, side, side), photo)
 
 
-FORMS: dict[str, type[InputForm]] = {form.kind: form for form in (PictureInput, FaceInput)}
+@dataclass(frozen=True)
+class RadiographInput(InputForm):
+    """An X-ray photo of any depth as grey, squeezed to a square (`Radiograph.view`).
+
+    Attributes:
+        size: Height and width of the view.
+        preprocessing: What was done with the run's photos.
+        exif: What to do with a photo that is stored turned.
+    """
+
+    size: int
+    preprocessing: Preprocessing = "equalised"
+    exif: Exif = "refuse"
+    kind: ClassVar[str] = "radiograph"
+
+    @property
+    def turned(self) -> Exif:
+        """As the attribute `exif` says."""
+        return self.exif
+
+    def read(self, path: Path, exif: Exif | None = None, box: Box | None = None) -> Given:
+        """As the dataset reads its own files."""
+        photo = read_radiograph(path, exif or self.exif)
+        view = photo.view(self.size, self.preprocessing)
+        return Given(view, photo.size, window_of(*photo.size, "stretch"), photo.picture())
+
+
+FORMS: dict[str, type[InputForm]] = {form.kind: form for form in (PictureInput, FaceInput, RadiographInput)}
 
 
 def form_of(values: Mapping[str, Any]) -> InputForm:

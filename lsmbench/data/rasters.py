@@ -14,7 +14,7 @@ from lsmbench.data.files import Exif, check_pixels, holds_16_bits, opened_pictur
 from lsmbench.errors import UserError
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_LUMA = np.array([299, 587, 114]) / 1000
+LUMA = np.array([299, 587, 114]) / 1000
 """Weights of red, green and blue in grey, as Pillow's."""
 
 
@@ -177,7 +177,7 @@ def _converted(planes: list[Picture.Image], scaled: NDArray[Any], channels: int)
     if channels >= 3:
         colours = planes[:3] if len(planes) >= 3 else planes[:1] * 3
     elif len(planes) >= 3:
-        colours = [Picture.fromarray((scaled[..., :3] @ _LUMA).astype(np.float32))]
+        colours = [Picture.fromarray((scaled[..., :3] @ LUMA).astype(np.float32))]
     else:
         colours = planes[:1]
     return colours + alpha * (channels % 2 == 0)

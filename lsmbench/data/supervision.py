@@ -31,12 +31,13 @@ class SupervisionConfig:
     unpaired: int | None = option(
         None, "Use only so many x-only and so many y-only samples; null takes all that there are", unit="samples"
     )
-    protocol: Literal["bank", "disjoint", "shared"] = option(
+    protocol: Literal["bank", "disjoint", "shared", "x_only"] = option(
         "bank",
         "bank: the training set is halved, the first half gives pairs and x-only samples, the second y-only samples; "
         "disjoint: N % of all training samples are pairs, the rest is dealt to x-only and y-only; "
-        "shared: the samples are all shown apart, as x-only and as y-only, and the pairs are some of them",
-        source="bank: LSM, §4.3; shared: Shukla et al., §4.1.1",
+        "shared: the samples are all shown apart, as x-only and as y-only, and the pairs are some of them; "
+        "x_only: N % of all training samples are pairs, the rest is x-only",
+        source="bank: LSM, §4.3; shared: Shukla et al., §4.1.1; x_only: semi-supervised segmentation, as semanticGAN",
     )
     selection: Literal["random", "k_medoids"] = option(
         "random",
@@ -258,6 +259,7 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
     * `shared` (Shukla et al., §4.1.1): of all n, `unpaired` samples are selected like pairs; each of their views is
       shown alone, and those selected in turn are pairs besides. What belongs together is known of the pairs only,
       though every x has its y somewhere among the y-only samples.
+    * `x_only` (semi-supervised segmentation): ⌊n·N/100⌋ pairs of all n; the rest shows the first view alone.
 
     With a bank (`config.y_bank`), the pool of that name gives all samples that show its view alone.
 
@@ -315,7 +317,10 @@ def _dealt(
     rest, places = order[pairs:], np.arange(pairs, pool)
     alone: dict[ViewSet, Numbers] = {}
     for i, view in enumerate(shown):
-        if config.protocol == "bank":
+        if config.protocol == "x_only":
+            if i == 0:
+                alone[(view,)] = train[rest][:most]
+        elif config.protocol == "bank":
             alone[(view,)] = train[rest[:most] + i * pool]
         elif config.protocol == "disjoint":
             alone[(view,)] = train[rest[places % k == i]][:most]

@@ -1,6 +1,7 @@
 """The datasets. A new dataset is one file and one line in `DATASETS`."""
 
 from lsmbench.data.dataset import Dataset
+from lsmbench.datasets.chest_xray import ChestXray
 from lsmbench.datasets.cityscapes import Cityscapes
 from lsmbench.datasets.digits import Digits
 from lsmbench.datasets.facades import Facades
@@ -19,6 +20,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "300w": ThreeHundredW,
     "faces": Faces,
     "sss": SSS,
+    "chest_xray": ChestXray,
     "glyphs": Glyphs,
     "digits": Digits,
     "facades": Facades,

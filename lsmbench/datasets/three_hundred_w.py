@@ -20,6 +20,7 @@ from lsmbench.data.files import (
     check_position,
     crop_square,
     few,
+    folders_inside,
     open_picture,
     outside_by,
     pictures_in,
@@ -255,9 +256,9 @@ class ThreeHundredW(Dataset):
         """
         root = self._root()
         # Indoor and outdoor are distributed in a folder 300W, and may be kept so in LSMBENCH_DATA/300w.
-        below = _inside([root], "300w")
-        containers = [root, *below, *_inside(below, "300w")]
-        places = {name: _inside(containers, name) for name in _FOLDERS}
+        below = folders_inside([root], "300w")
+        containers = [root, *below, *folders_inside(below, "300w")]
+        places = {name: folders_inside(containers, name) for name in _FOLDERS}
         if not any(places.values()):
             held = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]
             raise UserError(
@@ -356,13 +357,6 @@ class ThreeHundredW(Dataset):
 
 
 # Files
-
-
-def _inside(folders: list[Path], name: str) -> list[Path]:
-    """Folders with a name such as `helen/trainset`, in upper or lower case, inside any of `folders`."""
-    for step in name.lower().split("/"):
-        folders = [p for f in folders for p in sorted(f.iterdir()) if p.name.lower() == step and p.is_dir()]
-    return folders
 
 
 def _pairs(name: str, folder: Path, findings: Findings) -> list[_Face]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.domains.base import Domain
 from lsmbench.errors import UserError
-from lsmbench.metrics import ForegroundIoU, MeanIoU, PixelAccuracy, SampleMetric
+from lsmbench.metrics import Dice, ForegroundIoU, MeanIoU, PixelAccuracy, SampleMetric
 from lsmbench.palettes import IGNORED, VOID_COLOUR, class_colours
 
 
@@ -33,6 +33,7 @@ class Mask(Domain):
         background: The class that the foreground IoU leaves out; `None`: every class counts.
         names: What each class is called; empty: by its number.
         detailed: Whether mean IoU and pixel accuracy over all classes are measured besides the foreground IoU.
+        dice: Whether Dice is the first metric, before the foreground IoU.
     """
 
     classes: int
@@ -41,6 +42,7 @@ class Mask(Domain):
     background: int | None = 0
     names: tuple[str, ...] = ()
     detailed: bool = field(default=False, compare=False)
+    dice: bool = field(default=False, compare=False)
     kind: ClassVar[str] = "mask"
     nearest: ClassVar[bool] = True
 
@@ -186,8 +188,12 @@ class Mask(Domain):
         return F.cross_entropy(output, view)
 
     def metrics(self) -> list[SampleMetric]:
-        """Foreground IoU; if `detailed`, also mean IoU and pixel accuracy, of one confusion matrix over all pixels."""
-        first: list[SampleMetric] = [ForegroundIoU(self.classes, background=self.background, void=self.void)]
+        """Foreground IoU, with `dice` after Dice.
+
+        If `detailed`, also mean IoU and pixel accuracy, of one confusion matrix over all pixels.
+        """
+        kinds = [Dice, ForegroundIoU] if self.dice else [ForegroundIoU]
+        first: list[SampleMetric] = [kind(self.classes, background=self.background, void=self.void) for kind in kinds]
         if not self.detailed:
             return first
         return [*first, MeanIoU(self.classes, "ignore"), PixelAccuracy(self.classes)]
@@ -195,12 +201,12 @@ class Mask(Domain):
     def constant(self, views: Tensor) -> Tensor:
         """The best map among thresholded class frequencies.
 
-        Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU; each pixel
-        gets the class whose frequency exceeds its threshold by the greatest factor, else the background. Without a
-        background, a pixel that exceeds none gets the class that comes closest.
+        Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU, or Dice where
+        that is the first metric; each pixel gets the class whose frequency exceeds its threshold by the greatest
+        factor, else the background. Without a background, a pixel that exceeds none gets the class that comes closest.
         """
         counted = self._counted(views)
-        exceeds = torch.stack([_frequency_over_threshold(views == c, counted) for c in self.foreground])
+        exceeds = torch.stack([_frequency_over_threshold(views == c, counted, self.dice) for c in self.foreground])
         factor, place = exceeds.max(0)
         label = torch.tensor(self.foreground)[place]
         if self.background is not None:
@@ -233,8 +239,8 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
     return (sums / parts.sum(1).clamp_min(1)).mean()
 
 
-def _frequency_over_threshold(present: Tensor, counted: Tensor | None) -> Tensor:
-    """A class's frequency per pixel, divided by the threshold of best mean IoU over the samples that hold it."""
+def _frequency_over_threshold(present: Tensor, counted: Tensor | None, dice: bool) -> Tensor:
+    """A class's frequency per pixel, divided by the threshold of best mean IoU, or Dice, over the samples with it."""
     holds = present.flatten(1).any(1)
     present = present[holds]
     if len(present) == 0:
@@ -250,7 +256,8 @@ def _frequency_over_threshold(present: Tensor, counted: Tensor | None) -> Tensor
     intersection = pixels @ constants.T
     predicted = constants.sum(1)[None] if counted is None else counted.flatten(1) @ constants.T
     union = pixels.sum(1, keepdim=True) + predicted - intersection
-    best: Tensor = thresholds[(intersection / union).mean(0).argmax()]
+    overlap = 2 * intersection / (intersection + union) if dice else intersection / union
+    best: Tensor = thresholds[overlap.mean(0).argmax()]
     return frequency / best
 
 

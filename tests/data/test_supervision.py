@@ -37,7 +37,7 @@ def test_bank_gives_the_papers_numbers_of_pairs(train: int, table: dict[int, int
         assert counts == {"pairs": pairs, "x": train // 2 - pairs, "y": train // 2 - pairs}
 
 
-@pytest.mark.parametrize("protocol", ["bank", "disjoint"])
+@pytest.mark.parametrize("protocol", ["bank", "disjoint", "x_only"])
 @pytest.mark.parametrize("seed", [0, 1, 5])
 def test_pairs_are_nested_over_n_and_nothing_is_seen_twice(protocol: str, seed: int) -> None:
     train = np.arange(1000, 1301)
@@ -101,7 +101,7 @@ def features(indices: np.ndarray) -> np.ndarray:
 
 
 def test_a_number_of_pairs_takes_the_place_of_n() -> None:
-    for protocol in ("bank", "disjoint", "shared"):
+    for protocol in ("bank", "disjoint", "shared", "x_only"):
         config = SupervisionConfig(paired=100, paired_count=7, protocol=protocol)  # type: ignore[arg-type]
         assert supervise(np.arange(100), config).counts()["pairs"] == 7
         assert config.amount == "7pairs"
@@ -124,13 +124,26 @@ def test_shared_shows_every_sample_apart_and_some_of_them_as_pairs() -> None:
         supervise(train, SupervisionConfig(paired_count=4, unpaired=61, protocol="shared"))
 
 
+def test_x_only_shows_the_rest_without_y_and_has_the_pairs_of_disjoint() -> None:
+    train = np.arange(100, 160)
+    for paired, pairs in ((100, 60), (20, 12), (5, 3)):
+        config = SupervisionConfig(paired=paired, protocol="x_only", supervision_seed=3)
+        supervision = supervise(train, config)
+        assert supervision.counts() == {"pairs": pairs, "x": 60 - pairs, "y": 0}
+        assert np.array_equal(np.sort(np.concatenate(list(supervision.groups.values()))), train)
+        same = SupervisionConfig(paired=paired, protocol="disjoint", supervision_seed=3)
+        assert np.array_equal(supervision.pairs, supervise(train, same).pairs)
+    limited = SupervisionConfig(paired=20, unpaired=9, protocol="x_only")
+    assert supervise(train, limited).counts() == {"pairs": 12, "x": 9, "y": 0}
+
+
 def test_unpaired_samples_can_be_limited_in_every_protocol() -> None:
     for protocol in ("bank", "disjoint"):
         config = SupervisionConfig(paired=10, unpaired=9, protocol=protocol)  # type: ignore[arg-type]
         assert supervise(np.arange(200), config).counts() == {"pairs": 10 if protocol == "bank" else 20, "x": 9, "y": 9}
 
 
-@pytest.mark.parametrize("protocol", ["bank", "disjoint", "shared"])
+@pytest.mark.parametrize("protocol", ["bank", "disjoint", "shared", "x_only"])
 def test_k_medoids_takes_one_pair_of_each_cluster_whatever_the_seed(protocol: str) -> None:
     train = np.arange(1000, 1100)
     found = []
