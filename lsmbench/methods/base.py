@@ -106,6 +106,9 @@ class Method(L.LightningModule):
     deterministic: ClassVar[bool] = False
     """Whether the result is the same for every seed."""
 
+    generator_stage: ClassVar[str | None] = None
+    """The stage that trains a generator of source and target at once, from which `sample` draws; `None`: no stage."""
+
     def __init__(
         self,
         domains: dict[str, Domain],
@@ -280,6 +283,26 @@ class Method(L.LightningModule):
             name: Which view: the source or the target.
         """
         return None
+
+    def sample(self, count: int, seed: int, truncation: float = 1.0) -> Views:
+        """Decided views of source and target of new samples; only a method with a `generator_stage` is asked.
+
+        Args:
+            count: How many.
+            seed: Of the codes and of all else that is random.
+            truncation: How far codes are from their mean, as a share of the whole way.
+        """
+        raise TypeError(f"{type(self).__name__} generates no samples")
+
+    def between(self, view: Tensor, count: int, seed: int) -> Views:
+        """Decided views of source and target on the way from the code of one source view to that of another.
+
+        Args:
+            view: Two views of the source, (2, …).
+            count: Places on the way, both ends included.
+            seed: Of all that is random besides, which is the same in all places.
+        """
+        raise TypeError(f"{type(self).__name__} generates no samples")
 
     def learn(self, data: DataModule) -> None:
         """Learns what takes no updates, such as a constant, into `learnt`; called once, before the first stage."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.dataset import Dataset
-from lsmbench.data.module import Batch, DataModule
+from lsmbench.data.module import Batch, DataModule, Views
 from lsmbench.data.pools import ViewSet
 from lsmbench.domains import Image, signed
 from lsmbench.losses import path_lengths, steepness
@@ -122,6 +122,7 @@ class SemanticGAN(Method):
     Config = SemanticGANConfig
     config: SemanticGANConfig
     needs_pairs = True
+    generator_stage = "generator"
     averaged: ClassVar = {"generator": 0.5 ** (32 / 10_000)}
     weights: ClassVar = {"judge_images": 1.0, "judge_pairs": 1.0, "fool_images": 1.0, "fool_pairs": 1.0,
                          "cross_entropy": 1.0, "dice": 1.0}  # fmt: skip
@@ -433,6 +434,29 @@ class SemanticGAN(Method):
         if target == self.source:
             return None
         return torch.cat([torch.zeros_like(output), output], 1) if self.classes == 1 else output
+
+    @torch.no_grad()
+    def sample(self, count: int, seed: int, truncation: float = 1.0) -> Views:
+        """Images and masks of new z, whose w are drawn towards the mean of 1,000."""
+        generator = cast(StyleGenerator, self.averaged_networks("generator")[0])
+        with self.seeded(seed):
+            codes = generator.map(self.path_mean.new_empty(1000 + count, generator.width).normal_())
+            noise = generator.noise(count, self.device)
+        mean = codes[count:].mean(0)
+        return self._views(generator(generator.spread(mean + truncation * (codes[:count] - mean)), noise))
+
+    @torch.no_grad()
+    def between(self, view: Tensor, count: int, seed: int) -> Views:
+        """Images and masks on the straight line between E's codes, in W⁺."""
+        generator = cast(StyleGenerator, self.averaged_networks("generator")[0])
+        first, last = self.encoder(self.domains[self.source].to_input(view)).split(1)
+        share = torch.linspace(0, 1, count, device=self.device, dtype=first.dtype)[:, None, None]
+        with self.seeded(seed):
+            noise = [level.expand(count, -1, -1, -1) for level in generator.noise(1, self.device)]
+        return self._views(generator(first + share * (last - first), noise))
+
+    def _views(self, made: tuple[Tensor, Tensor]) -> Views:
+        return {view: self.decided(out, view) for view, out in zip((self.source, self.target), made, strict=True)}
 
     def code(self, view: Tensor, source: str, seeds: Sequence[int], how: Refinement) -> Code:
         """E's codes and noise maps, refined until G makes the photo of them."""

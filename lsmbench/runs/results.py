@@ -20,6 +20,7 @@ RESULT, FAILURE = "result.json", "failure.json"
 PANEL = "panel.npz"
 CHOSEN = "chosen.png"
 LATENTS = "latents.npz"
+GENERATED = "generated.npz"
 
 
 class Record(BaseModel):

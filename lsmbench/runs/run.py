@@ -24,7 +24,7 @@ from lsmbench.errors import DivergedError, Elsewhere, UserError
 from lsmbench.evaluations import Predict
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
-from lsmbench.runs import environment, latents, model, pictures, stage
+from lsmbench.runs import environment, generated, latents, model, pictures, stage
 from lsmbench.runs.checks import check_same, check_started, check_supervision
 from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
 from lsmbench.runs.context import Progress, Run, trainer
@@ -280,6 +280,7 @@ def _test_once(run: Run, trainer: L.Trainer) -> list[Score]:
     if scores and not math.isfinite(scores[0].value):
         raise DivergedError(f"the test score {scores[0].metric} is not a number")
     run.ranks.first(lambda: pictures.save_panel(run.method, run.data, run.folder.path))
+    run.ranks.first(lambda: generated.save_generated(run.method, run.data, run.folder.path))
     run.ranks.first(lambda: latents.save_latents(run.method, lambda: method_of(run.config), run.data, run.folder.path))
     return scores
 

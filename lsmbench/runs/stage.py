@@ -14,6 +14,7 @@ from lsmbench.methods.phases import Stage
 from lsmbench.runs.callbacks import EpochLog, ResumableEarlyStopping, rows_in
 from lsmbench.runs.context import Run
 from lsmbench.runs.folder import StageFolder, load_checkpoint
+from lsmbench.runs.generated import Samples
 from lsmbench.runs.results import read_json, write_json
 
 
@@ -84,7 +85,8 @@ def _fit(run: Run, number: int) -> None:
     stage, place = run.stage(number)
     method, epochs = run.method, run.budgets[number]
     log = EpochLog(run, number)
-    trainer = run.trainer([log, *_selection(run, stage, place, epochs)], epochs, stage)
+    samples = [Samples(run, number)] if stage.name == method.generator_stage else []
+    trainer = run.trainer([log, *samples, *_selection(run, stage, place, epochs)], epochs, stage)
     resumed = run.ranks.first(place.last.exists)
     seconds_before = sum((row["seconds"] for row in rows_in(load_checkpoint(place.last))), 0.0) if resumed else 0.0
     try:
