@@ -20,6 +20,9 @@ RESULT, FAILURE = "result.json", "failure.json"
 PANEL = "panel.npz"
 CHOSEN = "chosen.png"
 LATENTS = "latents.npz"
+REFINEMENT = "refinement.npz"
+EVALUATED = "evaluations"
+"""The folder inside a run's folder that holds the results of further evaluations, each in a folder of its own."""
 
 
 class Record(BaseModel):
