@@ -84,9 +84,9 @@ class Trace(L.Callback):
         """Writes `refinement.npz`, unless nothing was refined.
 
         The arrays, for T test sets, S shown steps and M drawn samples: `sets` (T,), the test sets' names; `loss`
-        (T, steps + 1), the mean over samples at every step; `steps` (S,); `score` (T, S), by the primary metric; `index`
-        (M,), the samples' numbers, `name` (M,) if they have names, and `of` (M,), their test sets' numbers; `source`
-        (M, H, W, 3) and, if there is a truth to draw, `target`, uint8; `reconstruction` and `prediction`
+        (T, steps + 1), the mean over samples at every step; `steps` (S,); `score` (T, S), by the primary metric;
+        `index` (M,), the samples' numbers, `name` (M,) if they have names, and `of` (M,), their test sets' numbers;
+        `source` (M, H, W, 3) and, if there is a truth to draw, `target`, uint8; `reconstruction` and `prediction`
         (S, M, H, W, 3), uint8; and `losses` and `scores` (S, M), each sample's own.
         """
         sets = [one for one in self.sets.values() if one.pictures]

@@ -40,9 +40,7 @@ def restored(
         UserError: If the folder holds no finished run; if the run is of another version of the protocol, or its data is
             not what it was trained on; or if its weights are gone or damaged.
     """
-    if not (path / RESULT).exists():
-        raise UserError(f"{path}: holds no {RESULT}, so it is not the folder of a finished run.")
-    result = Result.load(path)
+    result = _finished(path)
     if result.protocol != PROTOCOL:
         raise UserError(
             f"{path}: was made by version {result.protocol} of the protocol, and this is {PROTOCOL}. Test it with the "
@@ -71,6 +69,17 @@ def restored(
             )
         method.load_weights(load_checkpoint(checkpoint), str(checkpoint))
     return run, result
+
+
+def _finished(path: Path) -> Result:
+    """The result of a run.
+
+    Raises:
+        UserError: If the folder holds none.
+    """
+    if not (path / RESULT).exists():
+        raise UserError(f"{path}: holds no {RESULT}, so it is not the folder of a finished run.")
+    return Result.load(path)
 
 
 def evaluation_folder(path: Path, name: str, config: EvaluationConfig) -> Path:
@@ -112,8 +121,7 @@ def evaluate(
         UserError: As `restored`, or as the evaluation.
     """
     folder = evaluation_folder(path, name, config)
-    if not path.is_dir():
-        raise UserError(f"{path}: no such folder. Name the folder of a finished run, e.g. runs/lsm-N5-s0-….")
+    _finished(path)
     with RunFolder(path).lock(Ranks()):
         if not (folder / RESULT).exists():
             _evaluate(path, folder, name, config, machine, tell)
