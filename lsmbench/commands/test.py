@@ -53,10 +53,10 @@ def run(words: list[str]) -> int:
     options = {key: value for key, value in values["evaluation"].items() if key != "name"}
     machine = Machine(**values["machine"])
     if refining:
-        asked = [{"refine_steps": steps} for steps in _steps(values["refine_steps"])]
-        configs = [EVALUATIONS[name].Config(**(options | one)) for one in asked]
+        asked = _steps(values["refine_steps"])
+        configs = [EVALUATIONS[name].Config(**(options | {"refine_steps": steps})) for steps in asked]
         made = [_evaluated(Path(values["folder"]), name, config, machine) for config in configs]
-        console.print(_table([(one["refine_steps"], result) for one, (result, _) in zip(asked, made, strict=True)]))
+        console.print(_table(asked, [result for result, _ in made]))
         for _, folder in made:
             console.print(escape(str(folder / "result.json")), highlight=False, soft_wrap=True)
         return 0
@@ -84,14 +84,14 @@ def _evaluated(path: Path, name: str, config: Any, machine: Machine) -> tuple[Re
         return evaluate(path, name, config, machine, lambda done, total: bar.update(task, completed=done, total=total))
 
 
-def _table(made: Sequence[tuple[int, Result]]) -> Table:
+def _table(asked: Sequence[int], made: Sequence[Result]) -> Table:
     """The scores side by side: a row for each test set and metric, a column for each number of steps."""
     table = Table()
     for head in ("test set", "score"):
         table.add_column(head)
-    for steps, _ in made:
+    for steps in asked:
         table.add_column(f"{steps} steps", justify="right")
-    for scores in zip(*(result.scores for _, result in made), strict=True):
+    for scores in zip(*(result.scores for result in made), strict=True):
         first = scores[0]
         values = [f"{score.value:.4f}" for score in scores]
         table.add_row(escape(first.test_set), f"{first.metric} ({len(first.values)} samples)", *values)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lsmbench.commands import test as command
+from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
 from lsmbench.evaluations import EvaluationConfig, Refine, RefineConfig
 from lsmbench.methods import METHODS
@@ -18,6 +19,7 @@ from lsmbench.runs.results import REFINEMENT, Result
 from lsmbench.runs.run import execute
 from lsmbench.runs.weights import evaluate, restored
 from tests.conftest import Make
+from tests.toys import Triples
 
 CPU = Machine("cpu", 1)
 
@@ -135,6 +137,22 @@ def test_what_is_kept_of_a_refinement_is_what_was_scored_and_changes_nothing(ref
     samples = len(own.primary.indices)
     assert (told[-1], {total for _, total in told}) == ((3 * samples, 3 * samples), {3 * samples})
     assert told == sorted(told)
+
+
+def test_a_refinement_is_kept_for_each_test_set(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "triples", Triples)
+    own = execute(make("sop", "triples", training={"epochs": 1}), tmp_path / "runs", CPU)
+    config = RefineConfig(refine_steps=2)
+    result, folder = evaluate(tmp_path / "runs" / own.id, "refine", config, CPU)
+    first = {score.test_set: score for score in reversed(result.scores)}
+    with np.load(folder / REFINEMENT) as kept:
+        assert kept["sets"].tolist() == ["test", "elsewhere"]
+        scores = {score.test_set: score.value for score in reversed(own.scores)}
+        assert kept["score"][:, 0].tolist() == pytest.approx([scores["test"], scores["elsewhere"]])
+        assert kept["of"].tolist() == [0, 0, 0, 1, 1, 1]
+        for number, of in zip(kept["index"], kept["of"], strict=True):
+            assert number in first[kept["sets"][of]].indices
+        assert len(kept["name"]) == 6
 
 
 def test_what_cannot_be_refined_is_told(finished: Path) -> None:
