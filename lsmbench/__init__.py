@@ -12,12 +12,13 @@ def load(path: str | Path, **choice: Any) -> Any:
 
     Args:
         path: The folder of a run, e.g. `runs/lsm-N5-s0-…`, or of a benchmark's results, e.g. `results/mine`.
-        choice: `method`, `paired` and `seed` of a benchmark's runs; `accelerator` and `threads`.
+        choice: `method`, `paired` and `seed` of a benchmark's runs; `refine_steps`, of test-time optimisation of each
+            file's code; `accelerator` and `threads`.
 
     Returns:
         A `lsmbench.runs.translator.Translator`.
 
     Raises:
-        UserError: If there is no such run, or its weights are gone or of another version.
+        UserError: If there is no such run, its weights are gone or of another version, or nothing can be refined.
     """
     return import_module("lsmbench.reports.choice").load(path, **choice)  # what it needs takes seconds to import

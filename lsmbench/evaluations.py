@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import lightning as L  # noqa: N812
 import numpy as np
+from torch import Tensor
 
 from lsmbench.data.module import DataModule
 from lsmbench.errors import UserError
 from lsmbench.methods.base import Method
-from lsmbench.methods.refinement import Refinement
+from lsmbench.methods.refinement import Code, Refinement
 from lsmbench.options import option
 from lsmbench.scores import Score
 
@@ -164,8 +166,21 @@ class RefineConfig(EvaluationConfig):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UserError(f"evaluation.{name}: expected more than 0, found {value}.")
 
-    def refinement(self) -> Refinement:
-        """The same, as methods take it."""
+    def refinement(self, method: Method, watch: Callable[[int, Tensor, Code], None] | None = None) -> Refinement:
+        """The same, as methods take it.
+
+        Args:
+            method: Whose codes are refined.
+            watch: As `Refinement.watch`.
+
+        Raises:
+            UserError: If the method has no code.
+        """
+        if not method.has_code:
+            raise UserError(
+                f"refine_steps: {type(method).__name__} has no code from which both views are decoded, so that nothing "
+                "can be refined. Methods that have one: those that reconstruct x."
+            )
         return Refinement(
             self.refine_steps,
             self.refine_rate,
@@ -174,32 +189,32 @@ class RefineConfig(EvaluationConfig):
             self.w_noise,
             self.refine_noise,
             self.refine_patience,
+            watch,
         )
 
 
 class Refine(Predict):
-    """As `Predict`, with codes that are refined for each test sample first (test-time optimisation)."""
+    """As `Predict`, with codes that are refined for each test sample first (test-time optimisation).
+
+    Attributes:
+        watch: As `Refinement.watch`.
+    """
 
     Config = RefineConfig
     config: RefineConfig
+    watch: Callable[[int, Tensor, Code], None] | None = None
 
     def __call__(self, method: Method, data: DataModule, trainer: L.Trainer) -> list[Score]:
-        """The scores of the refined predictions of the target.
+        """The scores of the refined predictions, in the direction that is asked for.
 
         Raises:
             UserError: As `Predict`; or if the method has no code.
         """
-        if not method.has_code:
-            raise UserError(
-                f"evaluation.refine_steps: {type(method).__name__} has no code from which both views are decoded, so "
-                "that nothing can be refined. Methods that have one: those that reconstruct x."
-            )
-        method.refinement = self.config.refinement()
+        method.refinement = self.config.refinement(method, self.watch)
         try:
-            scores = super().__call__(method, data, trainer)
+            return super().__call__(method, data, trainer)
         finally:
             method.refinement = None
-        return [score for score in scores if (score.source, score.target) == (method.source, method.target)]
 
 
 EVALUATIONS: dict[str, type[Evaluation]] = {"predict": Predict, "refine": Refine}

@@ -51,10 +51,11 @@ def launch(
     outcome = Outcome()
     waiting: list[GridRun] = []
     for run in runs:
-        if (root / run.id / RESULT).exists():
-            outcome.finished.append(Result.load(root / run.id))
-        else:
+        found = Result.load(root / run.id) if (root / run.id / RESULT).exists() else None
+        if found is None or (found.scores and _unrefined(run, root)):  # what cannot be scored is not evaluated again
             waiting.append(run)
+        else:
+            outcome.finished.append(found)
     if outcome.finished:
         console.print(f"{len(outcome.finished)} of {len(runs)} runs are finished already.")
     if not waiting:
@@ -69,7 +70,8 @@ def launch(
             while waiting and len(launcher) < jobs:
                 run = waiting.pop(0)
                 followed = replace(tracking, name=_title(run)) if tracking else None
-                launcher.start(run.id, Order(run.id, run.config, root, machine, tracking=followed))
+                order = Order(run.id, run.config, root, machine, True, followed, run.refine_steps)
+                launcher.start(run.id, order)
                 started[run.id] = run
                 tasks[run.id] = bars.add_task(_title(run), total=1.0, value="")
             for identity, event in launcher.wait():
@@ -79,9 +81,14 @@ def launch(
                 else:
                     parts[identity] = 1.0
                     bars.remove_task(tasks.pop(identity))
-                    _conclude(started[identity], event, outcome, console)
+                    _conclude(started[identity], root, event, outcome, console)
                 bars.update(overall, completed=sum(parts.values()))
     return outcome
+
+
+def _unrefined(run: GridRun, root: Path) -> bool:
+    """Whether an evaluation with refined codes is missing."""
+    return not all((folder / RESULT).exists() for folder in run.refined_folders(root).values())
 
 
 def progress_bars(console: Console) -> Bars:
@@ -100,12 +107,15 @@ def progress_bars(console: Console) -> Bars:
     )
 
 
-def _conclude(run: GridRun, ended: Result | Failure, outcome: Outcome, console: Console) -> None:
+def _conclude(run: GridRun, root: Path, ended: Result | Failure, outcome: Outcome, console: Console) -> None:
     """Counts and prints how a run ended."""
     if isinstance(ended, Result):
         outcome.finished.append(ended)
         score = f"{ended.primary.metric} {ended.primary.value:.4f}" if ended.scores else "no pair to score; trained"
         text = f"{score} in {ended.cost['wall_s']:.0f} s"
+        for steps, folder in run.refined_folders(root).items() if ended.scores else ():
+            refined = Result.load(folder)
+            text += f"; {steps} steps {refined.primary.value:.4f} in {refined.cost['evaluation_s']:.0f} s"
         console.print(f"[green]✓[/] {escape(_title(run))}: {text}", highlight=False)
     else:
         outcome.failed.append(ended)

@@ -14,6 +14,7 @@ import yaml
 
 from lsmbench.arguments import nearest
 from lsmbench.benchmarks import tuning
+from lsmbench.benchmarks.plan import refined, summary_of
 from lsmbench.benchmarks.tuning import Best, Use
 from lsmbench.data.dataset import Dataset, pools_of
 from lsmbench.data.folds import folded, number_of_folds
@@ -22,10 +23,12 @@ from lsmbench.data.pools import TEST, TRAIN, VAL, Pools
 from lsmbench.data.supervision import NoPairError, SupervisionConfig, check_amount, fullest_of, possible
 from lsmbench.definitions import folders_of, load_yaml, named_files
 from lsmbench.errors import UserError
+from lsmbench.evaluations import RefineConfig
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
 from lsmbench.runs.config import RunConfig, config_from_dict, differences
 from lsmbench.runs.run import data_of
+from lsmbench.runs.weights import evaluation_folder
 
 SCHEMA = 1
 MANIFEST = "benchmark.json"
@@ -57,6 +60,8 @@ class Benchmark:
         published: Values printed in a paper: `source`, `metric`, `note`, `values` by row and N; or several of them.
         tuned: Whether each row has the parameters that a sweep found best for the nearest N; those without a sweep
             keep their own.
+        refine_steps: Numbers of steps of test-time optimisation. The runs of methods that have a code are also
+            evaluated with each, in a row of its own.
     """
 
     name: str
@@ -76,6 +81,7 @@ class Benchmark:
     then: list[str] = field(default_factory=list)
     published: dict[str, Any] | list[dict[str, Any]] | None = None
     tuned: bool = False
+    refine_steps: list[int] = field(default_factory=list)
 
     @property
     def results(self) -> str:
@@ -104,6 +110,7 @@ class GridRun:
         seed: Seed; `None` if the score holds for every seed.
         config: What to run.
         fold: Which fold is tested, from 0; `None` without folds.
+        refine_steps: Numbers of steps with which it is also evaluated.
     """
 
     id: str
@@ -112,6 +119,16 @@ class GridRun:
     seed: int | None
     config: RunConfig
     fold: int | None = None
+    refine_steps: tuple[int, ...] = ()
+
+    def refined_folders(self, root: Path) -> dict[int, Path]:
+        """Where the results of its evaluations lie, by number of steps.
+
+        Args:
+            root: Folder of runs.
+        """
+        asked = {steps: RefineConfig(refine_steps=steps) for steps in self.refine_steps}
+        return {steps: evaluation_folder(root / self.id, "refine", how) for steps, how in asked.items()}
 
 
 @dataclass(frozen=True)
@@ -140,22 +157,33 @@ class Grid:
         """What the report needs to know of the grid, as plain values."""
         b = self.benchmark
         kinds = {label: METHODS[options.get("name", label)] for label, options in b.methods.items()}
+        summaries, rows = {}, []
+        for label, kind in kinds.items():
+            rows.append(label)
+            summaries[label] = summary(kind)
+            for steps in sorted({steps for run in self.runs if run.label == label for steps in run.refine_steps}):
+                rows.append(refined(label, {"refine_steps": steps}))
+                summaries[rows[-1]] = summary_of(label)
+        runs = [{"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed, "fold": r.fold} for r in self.runs]
+        evaluated = [
+            one | {"id": folder.name, "method": refined(run.label, {"refine_steps": steps}), "of": run.id}
+            for run, one in zip(self.runs, runs, strict=True)
+            for steps, folder in run.refined_folders(Path()).items()
+        ]
         return {
             "schema": SCHEMA,
             "name": b.results,
             "title": b.title,
             "description": " ".join(b.description.split()),
             "dataset": b.dataset["name"],
-            "methods": list(b.methods),
-            "method_summaries": {label: summary(kind) for label, kind in kinds.items()},
+            "methods": rows,
+            "method_summaries": summaries,
             "paired": b.amounts,
             "paired_unit": b.unit,
             "seeds": b.seeds,
             "size": b.size,
             "folds": self.folds,
-            "runs": [
-                {"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed, "fold": r.fold} for r in self.runs
-            ],
+            "runs": [*runs, *evaluated],
             "notes": self.notes,
             "skipped": [{"method": label, "reason": reason} for label, reason in self.skipped.items()],
             "primary_metric": self.primary_metric,
@@ -256,9 +284,15 @@ def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
         asked: Whether a person asked for its values of N. If not, those that leave no pair are left out.
 
     Raises:
-        UserError: If a configuration is invalid, folds are impossible, no N that was asked for or none at all leaves a
-            pair although there are some, or the benchmark is tuned and no sweep has found anything for it.
+        UserError: If a configuration or a number of steps is invalid, folds are impossible, no N that was asked for or
+            none at all leaves a pair although there are some, or the benchmark is tuned and no sweep has found anything
+            for it.
     """
+    if wrong := [steps for steps in benchmark.refine_steps if type(steps) is not int or steps < 1]:
+        raise UserError(
+            f"refine_steps: expected whole numbers above 0, found {wrong[0]!r}. The row without refinement is always "
+            "there."
+        )
     benchmark = with_folds(with_selections(benchmark))
     data = _Data.of(benchmark)
     benchmark, notes = _with_possible(benchmark, data, asked)
@@ -284,7 +318,8 @@ def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
                         identity = config.identity(data.contents(config))
                         amount = paired if kind.learns_from_pairs(config.method) else None
                         holds_for = (amount, None if kind.deterministic else seed)
-                        runs.setdefault(identity, GridRun(identity, label, *holds_for, config, fold))
+                        steps = tuple(sorted(set(benchmark.refine_steps))) if kind.has_code else ()
+                        runs.setdefault(identity, GridRun(identity, label, *holds_for, config, fold, steps))
     trained = {run.label for run in runs.values()}
     skipped |= {label: reason for label, reason in without.items() if label not in trained}
     if elsewhere := [label for label in without if label in trained]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, Strict, mod
 
 from lsmbench.benchmarks.tuning import Use
 from lsmbench.errors import UserError
-from lsmbench.runs.results import Record
+from lsmbench.runs.results import EVALUATED, Record
 
 SCHEMA = 1
 BENCHMARK = "benchmark.json"
@@ -72,14 +72,15 @@ class _Entry(Record):
 
 
 class PlannedRun(_Entry):
-    """A cell's run as the benchmark planned it.
+    """A cell's run as the benchmark planned it, or an evaluation of one with refined codes.
 
     Attributes:
-        id: The run's identity and the name of its folder.
+        id: The identity of the run or evaluation, and the name of its folder.
         method: The word that the benchmark calls the run's row by.
         paired: N; `None` for a run that holds for every N because its method uses no pairs.
         seed: `None` for a run that does not depend on a seed.
         fold: Which fold is tested, from 0; `None` without folds.
+        of: Of an evaluation, the run; `None` for a run.
     """
 
     id: Annotated[str, Strict(), AfterValidator(_folder_name)]
@@ -87,6 +88,15 @@ class PlannedRun(_Entry):
     paired: FiniteFloat | None = None
     seed: int | None = None
     fold: int | None = None
+    of: Annotated[str, Strict(), AfterValidator(_folder_name)] | None = None
+
+    def folder(self, runs: Path) -> Path:
+        """Where its result lies.
+
+        Args:
+            runs: The folder of the benchmark's runs.
+        """
+        return runs / self.id if self.of is None else runs / self.of / EVALUATED / self.id
 
 
 class Published(_Entry):
@@ -136,7 +146,7 @@ class Manifest(_Entry):
         unit: What N counts.
         seeds: The seeds in order.
         size: Named network size, `None` for the papers' own.
-        runs: Every run of the benchmark.
+        runs: Every run of the benchmark, and every evaluation of one with refined codes.
         skipped: Methods that are not run, with the reason.
         primary_metric: Metric that methods are compared by.
         published: Papers' values, by metric and source; where several have a value, the first counts.
@@ -199,6 +209,25 @@ class Manifest(_Entry):
                 raise ValueError(f"'tuned' for {use.row!r}: a score is not finite")
         return self
 
+    @property
+    def evaluated(self) -> dict[str, str]:
+        """The rows that evaluate runs of other rows, each with that row."""
+        rows = {run.id: run.method for run in self.runs if run.of is None}
+        return {run.method: rows[run.of] for run in self.runs if run.of is not None and run.of in rows}
+
+    def with_evaluations(self, evaluations: Sequence[PlannedRun]) -> Manifest:
+        """The plan with further evaluations of its runs, whose rows stand below those of the runs."""
+        made = self.model_copy(update={"runs": (*self.runs, *evaluations)})
+        below: dict[str, list[str]] = {}
+        for row, base in made.evaluated.items():
+            below.setdefault(base, []).append(row)
+        rows: list[str] = []
+        for row in self.methods:
+            if row not in made.evaluated:
+                rows += [row, *sorted(below.get(row, []), key=lambda label: (len(label), label))]
+        about = {row: summary_of(base) for row, base in made.evaluated.items()}
+        return made.model_copy(update={"methods": tuple(rows), "summaries": about | self.summaries})
+
     @classmethod
     def load(cls, folder: Path) -> Manifest:
         """Reads `benchmark.json` from a benchmark's folder.
@@ -215,8 +244,11 @@ class Manifest(_Entry):
         return super().load(folder)
 
     def uses(self, row: str) -> tuple[Use, ...] | None:
-        """The outcomes of sweeps that a row uses, the greatest N first; `None` if the benchmark was not tuned."""
-        if self.tuned is None:
+        """The outcomes of sweeps that a row uses, the greatest N first.
+
+        `None` if the benchmark was not tuned, or if the row evaluates another row's runs, whose parameters it has.
+        """
+        if self.tuned is None or row in self.evaluated:
             return None
         uses = [use for use in self.tuned if use.row == row]
         return tuple(sorted(uses, key=lambda use: -math.inf if use.best.amount is None else -use.best.amount))
@@ -233,6 +265,23 @@ class Span(NamedTuple):
         """The span of the values, `None` without any."""
         known = list(values)
         return cls(min(known), max(known)) if known else None
+
+
+def refined(row: str, evaluation: Mapping[str, Any]) -> str:
+    """What a row is called when its runs are evaluated with refined codes, e.g. `lsm, 100 steps`.
+
+    Args:
+        row: The row of the runs.
+        evaluation: Options that tell it from others: `refine_steps`, and any that are not the usual ones.
+    """
+    steps = evaluation.get("refine_steps")
+    others = [f"{name} {value}" for name, value in evaluation.items() if name != "refine_steps"]
+    return ", ".join([row, f"{steps} step{'' if steps == 1 else 's'}", *others])
+
+
+def summary_of(row: str) -> str:
+    """One line about a row whose runs are those of another row, evaluated with refined codes."""
+    return f"As {row}, with the code of each test sample refined until its source is decoded from it"
 
 
 def is_floor(config: dict[str, Any]) -> bool:

@@ -49,6 +49,12 @@ def run(words: list[str]) -> int:
     parser.add_argument(
         "--tuned", action="store_true", help="Give each row the parameters that a sweep found for the nearest N"
     )
+    parser.add_argument(
+        "--refine_steps",
+        type=str,
+        help="Numbers of steps of test-time optimisation, separated by commas: runs of methods that have a code are "
+        "also tested with each, in rows of their own",
+    )
     parser.add_argument("--jobs", type=int, help="Runs at a time (default: one per core on a CPU, one on a GPU)")
     parser.add_argument(
         "--keep-weights",
@@ -73,6 +79,8 @@ def _asked(values: Any) -> Benchmark:
     sections: dict[str, Any] = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
     if values.tuned:
         sections["tuned"] = True
+    if values.refine_steps:  # the row without refinement, 0 steps, is always there
+        sections["refine_steps"] = [steps for steps in numbers("--refine_steps", values.refine_steps, int) if steps]
     benchmark = requested(values, values.methods, **sections)
     if values.folds is not None:
         benchmark.supervision = {**benchmark.supervision, "folds": _folds(values.folds)}

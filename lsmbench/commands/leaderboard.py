@@ -55,7 +55,7 @@ def run(words: list[str]) -> int:
         errors.print(f"[yellow]skipped:[/] {escape(problem)}", highlight=False)
     for board in boards:
         methods = sum(not row.floor for row in board.rows)
-        counts = f"{markup.plural(methods, 'row')}, {markup.plural(board.runs['run'].nunique(), 'run')}"
+        counts = f"{markup.plural(methods, 'row')}, {markup.plural(len(board.trained), 'run')}"
         console.print(f"[bold]{escape(board.label)}[/]: {counts}", highlight=False)
     console.print(f"Leaderboard: {escape(str(output))}", highlight=False)
     if values.track == "wandb":

@@ -58,7 +58,7 @@ def run(words: list[str]) -> int:
     boxes = read_boxes(Path(values.boxes)) if values.boxes else {}
     files = inputs_of(values.inputs, output)
     members = [Member.of(home) for home in choice.homes]
-    translator = Translator(members, Machine(values.accelerator, values.threads))
+    translator = Translator(members, Machine(values.accelerator, values.threads), values.refine_steps)
     form = translator.inputs
     console.print(f"[bold]predict[/]: {escape(choice.text)}; {_count(len(files))}", highlight=False)
     exif: Exif = form.turned if values.exif == "run" else values.exif
@@ -66,7 +66,8 @@ def run(words: list[str]) -> int:
     for note in filter(None, notes):
         console.print(f"– {escape(note)}", highlight=False)
     folder = Output(output, suffix_of(translator.target))
-    folder.begin([{"run": member.home.resolve().name, "weights": member.digest()} for member in members], exif)
+    runs = [{"run": member.home.resolve().name, "weights": member.digest()} for member in members]
+    folder.begin(runs, exif, values.refine_steps)
     folder.check(files)
     failed = _predict(translator, files, folder, values.batch_size, exif, boxes)
     folder.draw(translator, exif, boxes)
@@ -142,13 +143,15 @@ class Output:
     suffix: str
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def begin(self, runs: list[dict[str, str]], exif: str) -> None:
+    def begin(self, runs: list[dict[str, str]], exif: str, refine_steps: int = 0) -> None:
         """Makes the folder, or takes it up if it is of the same prediction.
 
         Raises:
             UserError: If it is something else, cannot be written, or holds predictions by other weights or options.
         """
         mine: dict[str, Any] = {"schema": 1, "runs": runs, "exif": exif}
+        if refine_steps:
+            mine["refine_steps"] = refine_steps
         note = self.path / NOTE
         try:
             held = sorted(path.name for path in self.path.iterdir()) if self.path.exists() else []
@@ -325,7 +328,8 @@ def _digest(path: Path, box: Box | None) -> str:
 
 def _said(note: Mapping[str, Any]) -> str:
     runs = [f"{run.get('run')} with weights {run.get('weights')}" for run in note.get("runs", [])]
-    return f"{few(runs, 2)}, --exif {note.get('exif')}"
+    refined = f", --refine_steps {note['refine_steps']}" if "refine_steps" in note else ""
+    return f"{few(runs, 2)}, --exif {note.get('exif')}{refined}"
 
 
 def _count(files: int) -> str:
@@ -346,6 +350,12 @@ def _parser() -> Any:
     parser.add_argument("--paired", type=float, help="Of a benchmark, N (default: the best)")
     parser.add_argument("--seed", type=int, help="Of a benchmark, the seed (default: the mean of all)")
     parser.add_argument("--batch_size", type=int, default=BATCH, help="Files at a time")
+    parser.add_argument(
+        "--refine_steps",
+        type=int,
+        default=0,
+        help="Steps of test-time optimisation of each file's code, of methods that have one; 0: none",
+    )
     parser.add_argument(
         "--exif",
         choices=("run", "refuse", "apply", "ignore"),

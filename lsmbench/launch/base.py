@@ -27,6 +27,7 @@ class Order:
         machine: Where to compute; unset `threads` leaves the number to the launcher.
         testing: Whether the run is tested, as for `execute`.
         tracking: Where the run is followed, as for `execute`.
+        refine_steps: Numbers of steps of test-time optimisation with which the finished run is also evaluated.
     """
 
     identity: str
@@ -35,6 +36,7 @@ class Order:
     machine: Machine
     testing: bool = True
     tracking: Tracking | None = None
+    refine_steps: tuple[int, ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -7,16 +7,19 @@ import os
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from lsmbench.errors import Elsewhere, UserError
+from lsmbench.evaluations import RefineConfig
 from lsmbench.launch.base import Order
 from lsmbench.runs.context import Progress
 from lsmbench.runs.ranks import Place
 from lsmbench.runs.results import Failure
 from lsmbench.runs.run import RunError, execute
+from lsmbench.runs.weights import evaluate, evaluation_folder
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,11 @@ def work(order: Order, place: Place, seconds: float, messages: Connection) -> No
         )
 
     try:
-        execute(order.config, order.root, order.machine, send, order.testing, order.tracking)
+        result = execute(order.config, order.root, order.machine, send, order.testing, order.tracking)
         if place.rank == 0:
+            if result.scores:
+                for steps in order.refine_steps:
+                    _refine(order, RefineConfig(refine_steps=steps))
             messages.send(Finished())
     except Elsewhere as error:
         messages.send(Lost(str(error)))
@@ -81,6 +87,24 @@ def work(order: Order, place: Place, seconds: float, messages: Connection) -> No
         os._exit(130)
     except Exception as error:  # before the run could record it
         messages.send(failure("failed", f"{type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def _refine(order: Order, how: RefineConfig) -> None:
+    """Evaluates the finished run with refined codes; what goes wrong is recorded where the result would be."""
+    try:
+        evaluate(order.folder, "refine", how, order.machine)
+    except Exception as error:
+        folder, user = evaluation_folder(order.folder, "refine", how), isinstance(error, UserError)
+        with suppress(OSError):
+            Failure(
+                id=folder.name,
+                kind="user" if user else "failed",
+                reason=str(error) if user else f"{type(error).__name__}: {error}",
+                where=f"refinement, {how.refine_steps} steps",
+                config=order.config.to_dict(),
+                detail="" if user else traceback.format_exc(),
+            ).save(folder)
+        raise
 
 
 class _Sender(logging.Handler):

@@ -105,6 +105,8 @@ class Method(L.LightningModule):
     """Whether it is trained by updates; what is not learns in `learn` alone, and has nothing to tune."""
     deterministic: ClassVar[bool] = False
     """Whether the result is the same for every seed."""
+    has_code: ClassVar[bool] = False
+    """Whether it has a code of the source that both views are decoded from, so that it can be refined."""
 
     generator_stage: ClassVar[str | None] = None
     """The stage that trains a generator of source and target at once, from which `sample` draws; `None`: no stage."""
@@ -204,11 +206,6 @@ class Method(L.LightningModule):
     def pair(self) -> ViewSet:
         """The group of samples that show source and target."""
         return tuple(sorted((self.source, self.target)))
-
-    @property
-    def has_code(self) -> bool:
-        """Whether it has a code of the source that both views are decoded from, so that it can be refined."""
-        return False
 
     @property
     def random_at_test(self) -> bool:
@@ -662,8 +659,8 @@ class Method(L.LightningModule):
             metric.reset()
 
     def _score(self, batch: Views) -> None:
-        """Scores the directions whose source and truth the batch has."""
-        for source, target in self.directions:
+        """Scores the directions whose source and truth the batch has; with refined codes the first one alone."""
+        for source, target in self.directions if self.refinement is None else self.directions[:1]:
             truth = self.truths.get(target, target)
             if source not in batch or truth not in batch:
                 continue

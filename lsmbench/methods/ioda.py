@@ -24,7 +24,7 @@ class IODA(LatentMethod):
     """
 
     needs_pairs = True
-    reconstructs = True
+    has_code = True
     weights: ClassVar = {"xx": 1.0, "yy": 1.0, "xy": 1.0}
 
     @property

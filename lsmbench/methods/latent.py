@@ -31,14 +31,14 @@ class LatentConfig(LatentOptions, MethodConfig):
 class LatentMethod(Method):
     """A method of the LSM family: x is translated to y as D_y ∘ L_xy ∘ E_x, and losses are over codes.
 
-    A subclass says by `reconstructs` and `both_ways` which networks it has, and gives losses for `mappers`.
+    A subclass says by `has_code` and `both_ways` which networks it has, and gives losses for `mappers`.
     """
 
     Config: ClassVar[type[MethodConfig]] = LatentConfig
     config: LatentConfig
     groups: ClassVar[tuple[str, ...]] = ("mappers",)
-    reconstructs: ClassVar[bool] = False
-    """Whether both domains have an encoder and a decoder."""
+    has_code: ClassVar[bool] = False
+    """Whether both domains have an encoder and a decoder, so that x is decoded from its code, too."""
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
@@ -51,7 +51,7 @@ class LatentMethod(Method):
         """Makes encoders, decoders and links."""
         shapes, filters = {v: self.domains[v].shape for v in self.views}, FILTERS[self.config.network]
         self.translator = LatentTranslator(
-            shapes, self.directions, self.network, filters, self.config, autoencodes=self.reconstructs
+            shapes, self.directions, self.network, filters, self.config, autoencodes=self.has_code
         )
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
@@ -72,11 +72,6 @@ class LatentMethod(Method):
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:
         """D_y ∘ L_xy ∘ E_x (eq. 1)."""
         return cast(Tensor, self.translator(self.domains[source].to_input(view), source, target))
-
-    @property
-    def has_code(self) -> bool:
-        """Whether x is decoded from its code."""
-        return self.source in self.translator.decoders
 
     def code(self, view: Tensor, source: str, seeds: Sequence[int], how: Refinement) -> Code:
         """E_x(x), refined until D_x makes x of it."""

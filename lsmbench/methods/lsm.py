@@ -66,7 +66,7 @@ class LSM(LatentMethod):
     Config = LSMConfig
     config: LSMConfig
     groups = ("classifiers", "mappers")
-    reconstructs = True
+    has_code = True
     both_ways = True
     weights: ClassVar = {"classify_x": 1.0, "classify_y": 1.0}
 

@@ -123,6 +123,7 @@ class SemanticGAN(Method):
     config: SemanticGANConfig
     needs_pairs = True
     generator_stage = "generator"
+    has_code = True
     averaged: ClassVar = {"generator": 0.5 ** (32 / 10_000)}
     weights: ClassVar = {"judge_images": 1.0, "judge_pairs": 1.0, "fool_images": 1.0, "fool_pairs": 1.0,
                          "cross_entropy": 1.0, "dice": 1.0}  # fmt: skip
@@ -408,11 +409,6 @@ class SemanticGAN(Method):
     @property
     def random_at_test(self) -> bool:
         """Noise maps are random."""
-        return True
-
-    @property
-    def has_code(self) -> bool:
-        """G decodes both views from a code."""
         return True
 
     def translate(self, view: Tensor, source: str, target: str) -> Tensor:

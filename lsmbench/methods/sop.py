@@ -27,7 +27,7 @@ class SOP(LatentMethod):
 
     Config = SOPConfig
     needs_pairs = True
-    reconstructs = True
+    has_code = True
 
     def losses_mappers(self, views: LatentViews) -> Terms:
         """λ1 L_xx + λ2 L_yy + λ3 L_xy (eqs. 2, 5, 6)."""

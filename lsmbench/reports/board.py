@@ -50,6 +50,11 @@ class Board:
     runs: pd.DataFrame
 
     @property
+    def trained(self) -> list[str]:
+        """The runs, without evaluations of them."""
+        return list(dict.fromkeys(self.runs.loc[self.runs["of"].isna(), "run"]))
+
+    @property
     def published(self) -> list[Published]:
         """Papers' values that stand in a row."""
         seen = [cell.published_by for row in self.rows for cell in row.cells if cell.published_by]

@@ -45,7 +45,8 @@ class _Cell:
 def choose(folder: Path, method: str | None = None, paired: float | None = None, seed: int | None = None) -> Chosen:
     """Chooses the row and N of the best mean over seeds and folds, by the score that methods are compared by.
 
-    Floors are left out unless one is named. Without any score, the arguments have to leave one row and N.
+    Floors are left out unless one is named, rows with refined codes always. Without any score, the arguments have to
+    leave one row and N.
 
     Args:
         folder: The benchmark's folder.
@@ -58,7 +59,7 @@ def choose(folder: Path, method: str | None = None, paired: float | None = None,
     """
     benchmark = read_benchmark(folder)
     runs = benchmark.runs
-    done = runs[runs["state"] == FINISHED]
+    done = runs[(runs["state"] == FINISHED) & runs["of"].isna()]
     scored = done[done["primary"] == True]  # noqa: E712
     if not len(done):
         raise UserError(f"{folder}: holds no finished run. Run the benchmark: {benchmark.plan.command}")
@@ -113,6 +114,7 @@ def load(
     method: str | None = None,
     paired: float | None = None,
     seed: int | None = None,
+    refine_steps: int = 0,
     accelerator: Any = "auto",
     threads: int | None = None,
 ) -> Translator:
@@ -123,14 +125,16 @@ def load(
         method: Of a benchmark, the row to take.
         paired: Of a benchmark, the N to take.
         seed: Of a benchmark, the seed to take; `None`: the mean of all seeds.
+        refine_steps: As of `Translator`.
         accelerator: `auto`, `cpu` or `gpu`.
         threads: CPU threads.
 
     Raises:
-        UserError: As `choose`; if the weights are gone or of another version; or if the path is neither.
+        UserError: As `choose` and `Translator`; if the weights are gone or of another version; or if the path is
+            neither.
     """
     homes = chosen(Path(path), method, paired, seed).homes
-    return Translator([Member.of(home) for home in homes], Machine(accelerator, threads))
+    return Translator([Member.of(home) for home in homes], Machine(accelerator, threads), refine_steps)
 
 
 def chosen(path: Path, method: str | None = None, paired: float | None = None, seed: int | None = None) -> Chosen:

@@ -76,16 +76,18 @@ class Style:
         colour: Hexadecimal RGB.
         marker: Matplotlib's word.
         chosen: Whether the row is another one with chosen pairs, whose colour it has.
+        refined: Whether the row is another one with refined codes, whose colour it has.
     """
 
     colour: str
     marker: str
     chosen: bool = False
+    refined: bool = False
 
     @property
     def dash(self) -> Any:
-        """Matplotlib's line style: broken for chosen pairs, short enough for a legend's line to show it."""
-        return (0, (3.4, 1.3)) if self.chosen else "-"
+        """Matplotlib's line style: broken for chosen pairs and refined codes, so that a legend's line shows it."""
+        return (0, (5, 1, 1, 1)) if self.refined else (0, (3.4, 1.3)) if self.chosen else "-"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class Translations:
 def styles(rows: Sequence[Row]) -> dict[str, Style]:
     """A colour and a marker for each method: the same in every report, as far as no two rows of one look alike.
 
-    A row with chosen pairs has the colour of the row that it belongs to, with another marker and a broken line.
+    A row with chosen pairs or refined codes has the colour of the row that it belongs to, with another marker and a
+    broken line.
 
     Args:
         rows: Rows of the primary table.
@@ -122,12 +125,15 @@ def styles(rows: Sequence[Row]) -> dict[str, Style]:
     places = {label: PLACES.index(label) for label in labels if label in PLACES}
     looks = {}
     for row in rows:
-        plain = row.label.removesuffix(CHOSEN)
-        chosen = plain != row.label and plain in labels
-        place = _place(plain if chosen else row.label, places)
+        own = row.of or row.label
+        plain = own.removesuffix(CHOSEN)
+        chosen = plain != own and plain in labels
+        place = _place(plain if chosen else own, places)
         # Half-way round the markers: no two rows share both colour and marker.
         marker = place + len(MARKERS) // 2 if chosen else place
-        looks[row.label] = Style(PALETTE[place % len(PALETTE)], MARKERS[marker % len(MARKERS)], chosen)
+        marker += sum(other.of == own for other in rows[: rows.index(row) + 1]) if row.of else 0
+        look = Style(PALETTE[place % len(PALETTE)], MARKERS[marker % len(MARKERS)], chosen, bool(row.of))
+        looks[row.label] = look
     return looks
 
 

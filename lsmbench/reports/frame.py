@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lsmbench.benchmarks.plan import BENCHMARK, FLOORS, Manifest, PlannedRun, Unit, is_floor, is_floor_word
+from lsmbench.benchmarks.plan import BENCHMARK, FLOORS, Manifest, PlannedRun, Unit, is_floor, is_floor_word, refined
 from lsmbench.errors import UserError
-from lsmbench.runs.results import FAILURE, RESULT, Failure, Result, mistakes
+from lsmbench.runs.results import EVALUATED, FAILURE, RESULT, Failure, Result, mistakes, read_json
 
 RUNS = "runs"
 RANDOM = "random"
@@ -27,7 +28,8 @@ KEY = ["test_set", "metric", "source", "target"]
 _PRUNED = {"checkpoints"}
 
 COLUMNS = {
-    "run": "identity",
+    "run": "identity, of the run or evaluation",
+    "of": "the run that is evaluated again; None for a run, which is tested once at its end",
     "folder": "the run's",
     "origin": "the benchmark's word, or the name of the folder of runs that were trained on their own",
     "home": "the benchmark's folder, or that folder of runs",
@@ -62,8 +64,8 @@ COLUMNS = {
     "rule": "selection rule of the epoch",
     "choice": "how pairs were chosen",
     "full_budget": "whether the run trains for all its epochs, whatever the validation says",
-    "wall_s": "wall time",
-    "updates": "number of updates",
+    "wall_s": "wall time; of an evaluation its own",
+    "updates": "number of updates; NaN of an evaluation",
     "parameters": "number of trained parameters",
     "record": "the whole Result, Failure, or reason why the file cannot be used",
     "facts": "what the result says of its run, as `Facts`",
@@ -168,7 +170,8 @@ class Benchmark:
     Attributes:
         folder: The benchmark's folder.
         plan: What `benchmark.json` says.
-        every: A row per planned run and score, in the order of the plan; a run without a result has one row.
+        every: A row per planned run and score, in the order of the plan; a run without a result has one row. So have
+            evaluations of these runs with refined codes, planned or made by `lsmbench test`.
         problems: What is wrong with which file, by run.
         strangers: Number of run folders that are not part of the benchmark.
     """
@@ -209,13 +212,13 @@ def read_benchmark(folder: Path) -> Benchmark:
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
     """
-    plan = Manifest.load(folder)
+    plan = _with_evaluations(Manifest.load(folder), folder / RUNS)
     rows: list[dict[str, Any]] = []
     problems: list[tuple[str, str]] = []
     for run in plan.runs:
-        home = folder / RUNS / run.id
+        home = run.folder(folder / RUNS)
         head: dict[str, Any] = {"origin": plan.name, "home": folder, "plan": plan, "folder": home, "seed": run.seed}
-        head["fold"] = run.fold
+        head |= {"fold": run.fold, "of": run.of}
         head |= {"run": run.id, "label": run.method, "paired": run.paired, "counts": plan.unit}
         found, wrong = _read_run(home, run)
         rows += [head | one for one in found]
@@ -326,25 +329,61 @@ def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _with_evaluations(plan: Manifest, runs: Path) -> Manifest:
+    """The plan with those evaluations of its runs with refined codes that are on disk without being planned.
+
+    Each has a row below that of its run. What cannot be read is left out: nothing planned is missing then.
+
+    Args:
+        plan: What `benchmark.json` says.
+        runs: The folder of runs.
+    """
+    planned = {run.id for run in plan.runs}
+    found: list[PlannedRun] = []
+    for run in plan.runs:
+        for path in sorted((runs / run.id / EVALUATED).glob(f"{run.id}-refine-*/{RESULT}")) if run.of is None else ():
+            try:
+                asked = read_json(path)["config"]["evaluation"]
+                if path.parent.name not in planned and asked["refine_steps"]:
+                    row = _refined(run.method, asked)
+                    found.append(run.model_copy(update={"id": path.parent.name, "method": row, "of": run.id}))
+            except DAMAGE:
+                continue
+    return plan.with_evaluations(found) if found else plan
+
+
+def _refined(row: str, evaluation: dict[str, Any]) -> str:
+    """What to call the row of runs that are evaluated with refined codes."""
+    from lsmbench.evaluations import RefineConfig  # imports torch, which a benchmark's report does without
+
+    usual = {"name": "refine", **vars(RefineConfig())}
+    told = ("refine_steps", *(name for name, value in evaluation.items() if usual.get(name) != value))
+    return refined(row, {name: evaluation[name] for name in told})
+
+
 def _read_run(home: Path, run: PlannedRun) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows of a planned run, without what the plan knows, and what is wrong with its files."""
     wrong: list[str] = []
 
-    def attempt(name: str, load: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def attempt(path: Path, load: Callable[[Path], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         try:
-            return load() if (home / name).exists() else []
+            return load(path.parent) if path.exists() else []
         except DAMAGE as error:
-            wrong.append(_told(home / name, error))
+            wrong.append(_told(path, error))
             return []
 
-    def failed() -> list[dict[str, Any]]:
-        failure = Failure.load(home)
-        if failure.id != run.id:
+    def failed(place: Path) -> list[dict[str, Any]]:
+        failure = Failure.load(place)
+        if failure.id != place.name:
             raise ValueError(f"belongs to run {failure.id}")
         _Config.model_validate(failure.config)
         return [_named(run.method, failure.config) | {"state": FAILED, "record": failure, "pooled": False}]
 
-    found = attempt(RESULT, lambda: _finished(Result.load(home), run.method, run.id)) or attempt(FAILURE, failed)
+    found = attempt(home / RESULT, lambda home: _finished(Result.load(home), run.method, run.id))
+    found = found or attempt(home / FAILURE, failed)
+    if not found and run.of is not None and not (home.parents[1] / RESULT).exists():
+        with suppress(*DAMAGE):  # what is wrong with the run's own files is told of the run
+            found = failed(home.parents[1])
     state = {"state": DAMAGED if wrong else TO_COME, "row": run.method, "floor": is_floor_word(run.method)}
     return found or [state], wrong
 
@@ -375,7 +414,7 @@ def _finished(result: Result, label: str, identity: str | None = None) -> list[d
         "choice": facts.supervision.selection,
         "full_budget": any(stage.budget == "full" for stage in facts.selection.stages),
         **{name: result.supervision.get(name) for name in ("pairs", "val_pairs")},
-        **{name: result.cost.get(name) for name in ("wall_s", "updates", "parameters")},
+        **_cost(result),
         "record": result,
         "facts": facts,
     }
@@ -393,6 +432,14 @@ def _finished(result: Result, label: str, identity: str | None = None) -> list[d
         }
         for score in result.scores
     ]
+
+
+def _cost(result: Result) -> dict[str, Any]:
+    """What a run cost; what an evaluation cost beside the training, which is its run's."""
+    cost = result.cost
+    if "evaluation" in result.config:
+        return {"wall_s": cost.get("evaluation_s"), "parameters": cost.get("parameters")}
+    return {name: cost.get(name) for name in ("wall_s", "updates", "parameters")}
 
 
 def _samples_of(indices: list[int], facts: Facts) -> object:
@@ -420,21 +467,25 @@ def _alone(home: Path, result: Result, benchmarks: Sequence[Benchmark]) -> list[
         options = {name: value for name, value in result.config["method"].items() if name in known}
         no_pairs |= not kind.learns_from_pairs(kind.Config(**options))
     # A run in a benchmark's folder may be of an earlier plan, or of one that is damaged.
-    earlier = [one.plan.name for one in benchmarks if home.parent == one.folder / RUNS]
-    inside = home.parent.name == RUNS and (home.parent.parent / BENCHMARK).exists()
-    origin = f"{home.parent.parent.name}/{RUNS}" if inside else home.parent.name
+    again = result.config.get("evaluation") or {}
+    top = (home.parents[1] if again and home.parent.name == EVALUATED else home).parent
+    earlier = [one.plan.name for one in benchmarks if top == one.folder / RUNS]
+    inside = top.name == RUNS and (top.parent / BENCHMARK).exists()
+    origin = f"{top.parent.name}/{RUNS}" if inside else top.name
+    label = _refined(result.method, again) if again.get("refine_steps") else result.method
     head = {
         "run": result.id,
+        "of": home.parents[1].name if again else None,
         "folder": home,
         "origin": f"{earlier[0]}, earlier" if earlier else origin,
-        "home": home.parent,
-        "label": result.method,
+        "home": top,
+        "label": label,
         "paired": None if no_pairs else paired,
         "counts": unit,
         "seed": facts.training.init_seed,
         "fold": facts.fold,
     }
-    return [head | row for row in _finished(result, result.method)]
+    return [head | row for row in _finished(result, label)]
 
 
 def _displayed(benchmark: Benchmark) -> pd.DataFrame:

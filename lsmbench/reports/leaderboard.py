@@ -93,7 +93,7 @@ def write_leaderboard(boards: Sequence[Board], found: Found, output: Path) -> li
         "problems": problems,
         "untested": found.untested,
         "left_out": page.left_out,
-        "runs": len({run for board in boards for run in board.runs["run"]}),
+        "runs": len({run for board in boards for run in board.trained}),
         "version": __version__,
     }
     # Half a character, which a damaged file may hold, is no reason to have no page.

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lsmbench import __version__
-from lsmbench.reports import classes, confusion, distributions, figures, latents, markup, pictures, tuning
+from lsmbench.reports import classes, confusion, distributions, figures, latents, markup, pictures, refinements, tuning
 from lsmbench.reports.frame import (
     DAMAGED,
     FAILED,
@@ -39,6 +39,7 @@ _DRAWN = tuple(
         "chosen": ("N*-*", "*pairs-*"),
         "confusion": ("N*", "*pairs", "*pairs-*"),
         "latents": ("N*", "*pairs"),
+        "refinement": ("N*-*", "*pairs-*"),
     }.items()
     for pattern in patterns
 )
@@ -59,7 +60,7 @@ def write_report(folder: Path) -> list[Path]:
         `scores.csv` with every score of every run and test sample; the figures of scores over N (`curves`, if there
         is a score), of the errors' distributions (`ced`, if scores are errors) and of sweeps' trials (`tuning`, if a
         row was tuned) as PNG and SVG; pictures of translations (`panel-…`), of chosen pairs (`chosen-…`), of confusion
-        matrices (`confusion-…`) and of latent spaces (`latents-…`).
+        matrices (`confusion-…`), of latent spaces (`latents-…`) and of refined codes (`refinement-…`).
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
@@ -70,6 +71,8 @@ def write_report(folder: Path) -> list[Path]:
     panels, problems = pictures.translations(benchmark, primary)
     chosen, more_problems = pictures.chosen(benchmark)
     spaces, damaged = latents.of(benchmark, primary)
+    refined, unread = refinements.of(benchmark, primary)
+    problems += [*more_problems, *damaged, *unread]
     confusions = confusion.of(tables)
     shown = distributions.of(primary)
     plots = {"curves": figures.curves(primary)} if benchmark.runs["value"].notna().any() else {}
@@ -80,8 +83,8 @@ def write_report(folder: Path) -> list[Path]:
         "plan": benchmark.plan,
         "tables": tables,
         "looks": figures.styles(primary.rows),
-        "about": about(benchmark, primary, len(problems) + len(more_problems) + len(damaged)),
-        "problems": [message for _, message in (*benchmark.problems, *problems, *more_problems, *damaged)],
+        "about": about(benchmark, primary, len(problems)),
+        "problems": [message for _, message in (*benchmark.problems, *problems)],
         "strangers": benchmark.strangers,
         "details": _details(benchmark, primary),
         "drawings": {"curves": ""} | {name: _inline(drawing, name) for name, drawing in drawings.items()},
@@ -90,15 +93,16 @@ def write_report(folder: Path) -> list[Path]:
         "classes": classes.of(tables),
         "confusions": confusions,
         "latents": spaces,
+        "refinements": _by_label(refined),
         "tuning": tuning.outcomes(primary),
         "panels": panels,
-        "chosen": {one.label: [c for c in chosen if c.label == one.label] for one in chosen},
+        "chosen": _by_label(chosen),
         "points": _draws_points(benchmark, primary),
         "elsewhere": [_published_elsewhere(table) for table in tables],
     }
     files = {f"{name}.svg": drawing.encode() for name, drawing in drawings.items()}
     files |= {f"{name}.png": figures.png(plot) for name, plot in plots.items()}
-    drawn = (*panels, *chosen, *spaces, *(picture for one in confusions for picture in one.pictures))
+    drawn = (*panels, *chosen, *spaces, *refined, *(picture for one in confusions for picture in one.pictures))
     files |= {picture.name: picture.data for picture in drawn}
     files["scores.csv"] = _scores(benchmark).to_csv(index=False, lineterminator="\n").encode()
     files |= {
@@ -110,6 +114,11 @@ def write_report(folder: Path) -> list[Path]:
     for name, content in files.items():
         write_bytes(folder / name, content)
     return [folder / name for name in files]
+
+
+def _by_label(shown: list[pictures.Shown]) -> dict[str, list[pictures.Shown]]:
+    """Pictures by the N that they are of."""
+    return {one.label: [other for other in shown if other.label == one.label] for one in shown}
 
 
 def console_table(folder: Path) -> list[RichTable | Text]:
@@ -156,10 +165,11 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         that runs define differently).
     """
     plan, runs = benchmark.plan, benchmark.runs
-    each = runs.drop_duplicates("run")
-    results = list(finished(runs)["record"])
+    trained = runs[runs["of"].isna()]
+    each = trained.drop_duplicates("run")
+    results = list(finished(trained)["record"])
     counts = Counter(each["state"])
-    status = f"{counts[FINISHED]} of {len(plan.runs)} runs finished"
+    status = f"{counts[FINISHED]} of {len(each)} runs finished"
     status += "".join(f", {counts[s]} {s}" for s in (FAILED, LEFT_OUT, DAMAGED, TO_COME) if counts[s])
     warned: dict[str, list[str]] = {}
     for result in results:
@@ -197,7 +207,7 @@ def about(benchmark: Benchmark, table: Table, more_damaged: int = 0) -> dict[str
         "warnings": warned,
         "lacks": "" if scored.size else next((result.lacks for result in results if result.lacks), ""),
         "unused": spread(result.dataset.get("unused", math.nan) for result in results),
-        "repeated": _repeated(finished(runs)),
+        "repeated": _repeated(finished(trained)),
         "results": results,
         "left_out": list(each.loc[each["state"] == LEFT_OUT, "record"]),
         "damaged": len(benchmark.problems) + more_damaged,
@@ -271,7 +281,8 @@ def _details(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
     unit = benchmark.plan.unit
     found = {line.run: line for line in lines(table.key.of(benchmark.runs))}
     details = []
-    for run in lines(benchmark.runs.drop_duplicates("run")):
+    runs = benchmark.runs[benchmark.runs["of"].isna()]  # what is evaluated again is trained once
+    for run in lines(runs.drop_duplicates("run")):
         line = found.get(run.run)
         value = math.nan if line is None else line.value
         undefined = sum(map(math.isnan, line.score.values)) if line is not None and not line.pooled else 0

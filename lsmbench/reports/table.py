@@ -179,6 +179,7 @@ class Row:
         papers: Papers' values, with what N counts and the word that the row goes by there.
         origins: Where the runs of a board's row come from.
         differs: What tells the row from others of its label, e.g. `learning_rate 0.001`; empty if the label does.
+        of: The row whose runs are evaluated with refined codes; empty for a row of runs of its own.
         cells: One per column of the table.
     """
 
@@ -193,6 +194,7 @@ class Row:
     papers: list[tuple[Unit, str, Published]] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
     differs: str = ""
+    of: str = ""
     cells: tuple[Cell, ...] = ()
 
     @cached_property
@@ -411,6 +413,7 @@ def tabulate(plan: Manifest, runs: pd.DataFrame) -> list[Table]:
             summary = plan.summaries.get(method, "")
             for label, group in mine.groupby("row", sort=False):
                 row = Row(str(label), str(label), method, group, summary, floor=bool(group["floor"].iloc[0]))
+                row.of = plan.evaluated.get(method, "")
                 if not row.floor:
                     row.tuned = plan.uses(method)
                     row.papers = [(plan.unit, method, block) for block in published]

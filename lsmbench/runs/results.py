@@ -21,6 +21,9 @@ PANEL = "panel.npz"
 CHOSEN = "chosen.png"
 LATENTS = "latents.npz"
 GENERATED = "generated.npz"
+REFINEMENT = "refinement.npz"
+EVALUATED = "evaluations"
+"""The folder inside a run's folder that holds the results of further evaluations, each in a folder of its own."""
 
 
 class Record(BaseModel):

@@ -18,6 +18,7 @@ from lsmbench.data.inputs import Box, Given, InputForm
 from lsmbench.data.module import INDEX
 from lsmbench.domains import Domain
 from lsmbench.errors import UserError
+from lsmbench.evaluations import RefineConfig
 from lsmbench.methods.base import Method
 from lsmbench.runs import ranks
 from lsmbench.runs.config import Machine
@@ -103,12 +104,15 @@ class Translator:
     Args:
         members: The runs' methods, of the same domains.
         machine: Where to compute.
+        refine_steps: Steps of test-time optimisation of each view's code, with the other options of evaluation `refine`
+            at their defaults; 0: codes stay as they are.
 
     Raises:
-        UserError: If the members differ in what they take or give, or there is no GPU though one is asked for.
+        UserError: If the members differ in what they take or give, there is no GPU though one is asked for, or codes
+            are to be refined and the method has none.
     """
 
-    def __init__(self, members: Sequence[Member], machine: Machine | None = None) -> None:
+    def __init__(self, members: Sequence[Member], machine: Machine | None = None, refine_steps: int = 0) -> None:
         machine = machine or Machine()
         first = members[0]
         for other in members[1:]:
@@ -125,8 +129,10 @@ class Translator:
         wanted = machine.accelerator != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if wanted else "cpu")
         self.members = tuple(members)
+        how = RefineConfig(refine_steps=refine_steps)
         for member in self.members:
-            member.method.to(self.device, torch.float64 if member.precision == "64-true" else None).eval()
+            method = member.method.to(self.device, torch.float64 if member.precision == "64-true" else None).eval()
+            method.refinement = how.refinement(method) if refine_steps else None
 
     @property
     def method(self) -> Method:
@@ -228,7 +234,8 @@ class Translator:
         said: list[list[Said]] = []
         if given:
             views = torch.cat([domain.unpack(domain.views(np.array(one.view)[None])) for one in given.values()])
-            random = any(member.method.random_at_test for member in self.members)
+            methods = [member.method for member in self.members]
+            random = any(method.random_at_test or method.refinement is not None for method in methods)
             numbers = [_number(files[i]) if random else i for i in given]
             said = [self._said(member, views, numbers) for member in self.members]
         deep, place = self.members[0].deep, {number: row for row, number in enumerate(given)}

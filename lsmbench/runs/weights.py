@@ -6,22 +6,21 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from lsmbench.errors import UserError
-from lsmbench.evaluations import EVALUATIONS, EvaluationConfig
+from lsmbench.evaluations import EVALUATIONS, EvaluationConfig, Refine
 from lsmbench.runs import environment, model
 from lsmbench.runs.config import PROTOCOL, Machine, config_from_dict
 from lsmbench.runs.context import Run
 from lsmbench.runs.folder import RunFolder, load_checkpoint
 from lsmbench.runs.ranks import Ranks
-from lsmbench.runs.results import RESULT, Result
+from lsmbench.runs.refinements import Trace
+from lsmbench.runs.results import EVALUATED, FAILURE, RESULT, Result
 from lsmbench.runs.run import data_of, method_of
 from lsmbench.runs.stage import selected
-
-FOLDER = "evaluations"
-"""The folder inside a run's folder that holds the results of further evaluations, each in a folder of its own."""
 
 
 def restored(
@@ -41,9 +40,7 @@ def restored(
         UserError: If the folder holds no finished run; if the run is of another version of the protocol, or its data is
             not what it was trained on; or if its weights are gone or damaged.
     """
-    if not (path / RESULT).exists():
-        raise UserError(f"{path}: holds no {RESULT}, so it is not the folder of a finished run.")
-    result = Result.load(path)
+    result = _finished(path)
     if result.protocol != PROTOCOL:
         raise UserError(
             f"{path}: was made by version {result.protocol} of the protocol, and this is {PROTOCOL}. Test it with the "
@@ -74,7 +71,40 @@ def restored(
     return run, result
 
 
-def evaluate(path: Path, name: str, config: EvaluationConfig, machine: Machine | None = None) -> tuple[Result, Path]:
+def _finished(path: Path) -> Result:
+    """The result of a run.
+
+    Raises:
+        UserError: If the folder holds none.
+    """
+    if not (path / RESULT).exists():
+        raise UserError(f"{path}: holds no {RESULT}, so it is not the folder of a finished run.")
+    return Result.load(path)
+
+
+def evaluation_folder(path: Path, name: str, config: EvaluationConfig) -> Path:
+    """The folder of an evaluation's result, whose name is the result's identity.
+
+    Args:
+        path: The run's folder.
+        name: The evaluation's word.
+        config: Its options.
+    """
+    digits = hashlib.sha256(json.dumps(_options(name, config), sort_keys=True).encode()).hexdigest()[:8]
+    return path / EVALUATED / f"{path.name}-{name}-{digits}"
+
+
+def _options(name: str, config: EvaluationConfig) -> dict[str, Any]:
+    return {"name": name, **dataclasses.asdict(config)}
+
+
+def evaluate(
+    path: Path,
+    name: str,
+    config: EvaluationConfig,
+    machine: Machine | None = None,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Result, Path]:
     """Evaluates a finished run again, into a result of its own beside the run's; finds it if it is there.
 
     Args:
@@ -82,6 +112,7 @@ def evaluate(path: Path, name: str, config: EvaluationConfig, machine: Machine |
         name: The evaluation's word.
         config: Its options.
         machine: Where to compute.
+        tell: Called after every step of a refinement, with how many samples × steps are done, and how many there are.
 
     Returns:
         The result, and its folder.
@@ -89,21 +120,36 @@ def evaluate(path: Path, name: str, config: EvaluationConfig, machine: Machine |
     Raises:
         UserError: As `restored`, or as the evaluation.
     """
-    options: dict[str, Any] = {"name": name, **dataclasses.asdict(config)}
-    digits = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
-    folder = path / FOLDER / f"{path.name}-{name}-{digits}"
-    if (folder / RESULT).exists():
-        return Result.load(folder), folder
-    began = time.perf_counter()
+    folder = evaluation_folder(path, name, config)
+    _finished(path)
+    with RunFolder(path).lock(Ranks()):
+        if not (folder / RESULT).exists():
+            _evaluate(path, folder, name, config, machine, tell)
+    return Result.load(folder), folder
+
+
+def _evaluate(
+    path: Path,
+    folder: Path,
+    name: str,
+    config: EvaluationConfig,
+    machine: Machine | None,
+    tell: Callable[[int, int], None],
+) -> None:
+    """Writes what `evaluate` finds."""
     run, result = restored(path, machine, config.weights)
-    trainer = run.trainer()
-    result.scores = EVALUATIONS[name](config)(run.method, run.data, trainer)
+    trainer, evaluation = run.trainer(), EVALUATIONS[name](config)
+    trace = Trace(run.method, run.data, evaluation, trainer, tell) if isinstance(evaluation, Refine) else None
+    began = time.perf_counter()
+    result.scores = evaluation(run.method, run.data, trainer)
     result.id = folder.name
-    result.config = {**result.config, "evaluation": options}
+    result.config = {**result.config, "evaluation": _options(name, config)}
     result.cost = {**result.cost, "evaluation_s": round(time.perf_counter() - began, 3)}
     result.environment = {**environment.describe(), "device": trainer.strategy.root_device.type}
     if config.weights == "last":
         result.warnings = [*result.warnings, "tested with the weights of the last epoch"]
         result.validation = None  # it is of the selected weights
+    if trace:
+        trace.save(folder)
     result.save(folder)
-    return result, folder
+    (folder / FAILURE).unlink(missing_ok=True)

@@ -10,9 +10,11 @@ import yaml
 
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks import tuning as bests
+from lsmbench.benchmarks.plan import Manifest
 from lsmbench.benchmarks.tuning import Best, Candidate, Trial
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
+from lsmbench.runs.results import write_json
 from tests.toys import Scarce
 
 
@@ -51,6 +53,30 @@ def test_the_grid_is_methods_by_n_by_seeds_with_floors_once(tmp_path: Path) -> N
     assert lsm.method.learning_rate == 0.002
     assert (lsm.supervision.supervision_seed, lsm.training.init_seed, lsm.supervision.split_seed) == (1, 1, None)
     assert grid.primary_metric == "iou"
+
+
+def test_runs_of_methods_that_have_a_code_are_also_evaluated_with_refined_codes(tmp_path: Path) -> None:
+    plain = grids.expand(grids.load(written(tmp_path)))
+    grid = grids.expand(grids.load(written(tmp_path, sizes={"a": {"refine_steps": [20, 3]}}), "a"))
+    assert [run.id for run in grid.runs] == [run.id for run in plain.runs]
+    assert {run.label for run in grid.runs if run.refine_steps} == {"lsm"}
+    said = grid.manifest("")
+    assert said["methods"] == ["floor", "copy", "baseline", "lsm", "lsm, 3 steps", "lsm, 20 steps"]
+    assert {row for row, steps in said["method_summaries"].items() if not steps} == set()
+    write_json(tmp_path / "results" / "benchmark.json", said)
+    plan = Manifest.load(tmp_path / "results")
+    assert plan.methods == tuple(said["methods"])
+    assert plan.evaluated == {"lsm, 3 steps": "lsm", "lsm, 20 steps": "lsm"}
+    lsm = [run for run in grid.runs if run.label == "lsm"]
+    evaluations = [run for run in plan.runs if run.of]
+    assert len(evaluations) == 2 * len(lsm)
+    first = evaluations[0]
+    assert (first.of, first.paired, first.seed) == (lsm[0].id, lsm[0].paired, lsm[0].seed)
+    root = tmp_path / "runs"
+    folders = {folder for run in lsm for folder in run.refined_folders(root).values()}
+    assert {one.folder(root) for one in evaluations} == folders
+    before = Manifest.model_validate(plain.manifest(""))
+    assert [run.of for run in before.runs] == [None] * len(plain.runs)
 
 
 def test_seeds_change_neither_split_nor_data(tmp_path: Path) -> None:
@@ -113,6 +139,8 @@ def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
         ({"methods": {"lsm": {"supervision": {"folds": 5}}}}, "all rows on the same ones"),
         ({"paired": [120]}, "between 0 and 100"),
         ({"seeds": []}, r"says nothing of seeds"),
+        ({"refine_steps": [5, 0]}, "refine_steps: expected whole numbers above 0, found 0"),
+        ({"refine_steps": ["many"]}, "refine_steps: expected whole numbers above 0, found 'many'"),
         ({"training": {"epoch": 1}}, r"training\.epoch; did you mean training\.epochs"),
     ],
 )

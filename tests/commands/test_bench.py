@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,13 @@ import yaml
 
 from lsmbench import cli
 from lsmbench.benchmarks.compute import Outcome
+from lsmbench.errors import UserError
+from lsmbench.evaluations import RefineConfig
+from lsmbench.launch.base import Order
+from lsmbench.launch.child import _refine
+from lsmbench.reports.frame import read_benchmark
+from lsmbench.runs.config import Machine, config_from_dict
+from lsmbench.runs.results import Result
 from tests.benchmarks.test_grid import SMALL
 
 CHANGES: dict[str, Any] = {"methods": {"floor": None, "baseline": None}, "paired": [50], "seeds": [0]}
@@ -90,6 +98,35 @@ def test_an_interrupted_bench_leaves_a_report_of_what_is_there(
     said = capsys.readouterr()
     assert "Report of the runs so far" in said.out
     assert "the same command continues" in said.err
+
+
+def test_refined_codes_are_rows_of_their_own_and_only_what_is_missing_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path, methods={"lsm": None}, refine_steps=[2])
+    results = tmp_path / "results" / "small"
+    assert code_of(bench(tmp_path)) == 0
+    (trained,), (made,) = results.glob("runs/*/result.json"), results.glob("runs/*/evaluations/*/result.json")
+    before = trained.read_bytes()
+    rows = [line.split("|")[1].strip() for line in (results / "report.md").read_text().splitlines() if "| " in line]
+    assert rows[rows.index("lsm") + 1] == "lsm, 2 steps"
+    assert (results / "refinement-N50-lsm.png").exists()
+    made.unlink()
+    assert code_of(bench(tmp_path)) == 0
+    assert made.exists()
+    assert trained.read_bytes() == before, "a finished run was repeated"
+    capsys.readouterr()
+    assert code_of(bench(tmp_path)) == 0
+    assert "1 of 1 runs are finished already" in capsys.readouterr().out
+    made.unlink()
+    shutil.rmtree(trained.parent / "checkpoints")
+    config = config_from_dict(Result.load(trained.parent).config)
+    order = Order(trained.parent.name, config, trained.parents[1], Machine("cpu", 1), refine_steps=(2,))
+    with pytest.raises(UserError, match="the weights are gone"):
+        _refine(order, RefineConfig(refine_steps=2))
+    every = read_benchmark(results).every
+    assert every.loc[every["label"] == "lsm, 2 steps", "state"].tolist() == ["failed"]
+    assert every.loc[every["label"] == "lsm", "state"].unique().tolist() == ["finished"]
 
 
 def running(folder: Path, **options: Any) -> subprocess.Popen[str]:

@@ -49,7 +49,7 @@ class Interrupted(BaseException):
 def trained(method: str, dataset: str, folder: Path, **options: Any) -> Path:
     """The folder of a tiny finished run."""
     files = folder / f"files-{dataset}"
-    files.mkdir(exist_ok=True)
+    files.mkdir(parents=True, exist_ok=True)
     config = RunConfig(
         dataset=DATASETS[dataset].example(files),
         method_name=method,
@@ -223,6 +223,31 @@ def test_logits_are_resized_and_what_is_not_shown_is_class_0(one: Path, tmp_path
         assert found.mask is not None
         assert (found.mask != expected).mean() < 0.001
         assert found.cut == (fit == "crop")
+
+
+def test_codes_are_refined_for_each_file_whatever_else_is_in_the_batch(one: Path, photos: Path, tmp_path: Path) -> None:
+    home = trained("lsm", "folder", tmp_path / "runs")
+
+    def predicted(name: str, *words: str) -> tuple[list[bytes], list[float]]:
+        assert predict.run([str(home), str(photos), "--output", str(tmp_path / name), *words, *ON]) == 0
+        rows = rows_of(tmp_path / name).values()
+        masks = [(tmp_path / name / row["output"]).read_bytes() for row in rows]
+        return masks, [float(row["confidence"]) for row in rows]
+
+    alone = predicted("alone", "--refine_steps", "4", "--batch_size", "1")
+    beside = predicted("beside", "--refine_steps", "4", "--batch_size", "3")
+    assert beside[0] == alone[0]
+    assert beside[1] == pytest.approx(alone[1], abs=1e-5)
+    assert read_json(tmp_path / "alone" / predict.NOTE)["refine_steps"] == 4
+    assert predicted("plain")[1] != pytest.approx(alone[1], abs=1e-4)
+    assert "refine_steps" not in read_json(tmp_path / "plain" / predict.NOTE)
+    with pytest.raises(UserError, match=r"by other options .*--refine_steps 4; now"):
+        predicted("alone")
+    found = lsmbench.load(home, refine_steps=4, accelerator="cpu").translate_files([photos / "a.png"])
+    assert (found[0].mask == np.asarray(Picture.open(tmp_path / "alone" / "a.png"))).all()
+    with pytest.raises(UserError, match="Baseline has no code"):
+        predict.run([str(one), str(photos), "--output", str(tmp_path / "none"), "--refine_steps", "4", *ON])
+    assert not (tmp_path / "none").exists()
 
 
 def test_it_goes_on_where_it_was_killed(

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lsmbench.commands import test as command
+from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
-from lsmbench.evaluations import EvaluationConfig
+from lsmbench.evaluations import EvaluationConfig, Refine, RefineConfig
 from lsmbench.methods import METHODS
 from lsmbench.runs.config import Machine
-from lsmbench.runs.results import Result
+from lsmbench.runs.results import REFINEMENT, Result
 from lsmbench.runs.run import execute
 from lsmbench.runs.weights import evaluate, restored
 from tests.conftest import Make
+from tests.toys import Triples
 
 CPU = Machine("cpu", 1)
 
@@ -86,6 +89,84 @@ def test_the_seed_of_random_predictions_is_an_option(make: Make, tmp_path: Path)
     )
     assert [score.values for score in same] == [score.values for score in own.scores]
     assert [score.values for score in other] != [score.values for score in own.scores]
+
+
+@pytest.fixture
+def refinable(make: Make, tmp_path: Path) -> Path:
+    """The folder of a finished run of a method that has a code."""
+    config = make("lsm", training={"epochs": 1})
+    return tmp_path / "runs" / execute(config, tmp_path / "runs", CPU).id
+
+
+def test_numbers_of_steps_are_tested_side_by_side(refinable: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(refinable), "--refine_steps", "0,3", "--machine.accelerator", "cpu", "--machine.threads", "1"]
+    before, own = content(refinable), Result.load(refinable)
+    assert command.run(words) == 0
+    shown = capsys.readouterr().out
+    assert [word for word in ("test set", "0 steps", "3 steps") if word not in shown] == []
+    assert content(refinable) == before
+    none, three = (evaluate(refinable, "refine", RefineConfig(refine_steps=n), CPU) for n in (0, 3))
+    asked = [score for score in own.scores if (score.source, score.target) == ("x", "y")]
+    assert [score.values for score in none[0].scores] == [score.values for score in asked]
+    assert three[0].primary.values != own.primary.values
+    assert {str(none[1] / "result.json"), str(three[1] / "result.json")} <= set(shown.splitlines())
+    stamps = {path: path.stat().st_mtime_ns for path in refinable.rglob("*.*")}
+    assert command.run(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in refinable.rglob("*.*")} == stamps, "computed again"
+    assert not (none[1] / REFINEMENT).exists()
+
+
+def test_what_is_kept_of_a_refinement_is_what_was_scored_and_changes_nothing(refinable: Path) -> None:
+    told: list[tuple[int, int]] = []
+    config = RefineConfig(refine_steps=3)
+    result, folder = evaluate(refinable, "refine", config, CPU, lambda *at: told.append(at))
+    run, own = restored(refinable, CPU)
+    (plain, *_) = Refine(config)(run.method, run.data, run.trainer())
+    assert plain.values == result.primary.values
+    with np.load(folder / REFINEMENT) as kept:
+        assert kept["steps"].tolist() == [0, 3]
+        assert kept["score"][0, 0] == pytest.approx(own.primary.value, abs=1e-6)
+        assert kept["loss"].shape == (1, 4)
+        assert kept["loss"][0, 0] == kept["loss"][0, 1], "the first step has rate 0"
+        assert kept["loss"][0, 3] < kept["loss"][0, 0]
+        values = dict(zip(own.primary.indices, own.primary.values, strict=True))
+        assert kept["scores"][0].tolist() == pytest.approx([values[number] for number in kept["index"]])
+        assert kept["reconstruction"].shape == (2, *kept["source"].shape)
+        assert kept["prediction"].shape == (2, *kept["target"].shape)
+        assert not np.array_equal(*kept["reconstruction"])
+    samples = len(own.primary.indices)
+    assert (told[-1], {total for _, total in told}) == ((3 * samples, 3 * samples), {3 * samples})
+    assert told == sorted(told)
+
+
+def test_a_refinement_is_kept_for_each_test_set(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "triples", Triples)
+    own = execute(make("sop", "triples", training={"epochs": 1}), tmp_path / "runs", CPU)
+    config = RefineConfig(refine_steps=2)
+    result, folder = evaluate(tmp_path / "runs" / own.id, "refine", config, CPU)
+    first = {score.test_set: score for score in reversed(result.scores)}
+    with np.load(folder / REFINEMENT) as kept:
+        assert kept["sets"].tolist() == ["test", "elsewhere"]
+        scores = {score.test_set: score.value for score in reversed(own.scores)}
+        assert kept["score"][:, 0].tolist() == pytest.approx([scores["test"], scores["elsewhere"]])
+        assert kept["of"].tolist() == [0, 0, 0, 1, 1, 1]
+        for number, of in zip(kept["index"], kept["of"], strict=True):
+            assert number in first[kept["sets"][of]].indices
+        assert len(kept["name"]) == 6
+
+
+def test_what_cannot_be_refined_is_told(finished: Path) -> None:
+    for words, why in (
+        (["--refine_steps", "5"], "Baseline has no code"),
+        (["--refine_steps", "5,many"], "--refine_steps: expected numbers"),
+        (["--refine_steps", "-5"], "expected numbers from 0"),
+        (["--refine_steps=,"], "expected numbers from 0"),
+        (["--refine_steps", "5", "--evaluation.name", "predict"], r"leave out --evaluation\.name predict"),
+        (["--refine_steps", "5", "--evaluation.refine_steps=5"], r"leave out --evaluation\.refine_steps"),
+    ):
+        with pytest.raises(UserError, match=why):
+            command.run([str(finished), *words])
+    assert not (finished / "evaluations").exists()
 
 
 def test_a_floor_is_tested_again_without_weights(make: Make, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ class Benchmark:
             },
             "command": "make bench",
         }
-        raw = manifest(self.runs, seeds=(0, 1), **(said | self.more))
+        raw = manifest(self.runs, seeds=(0, 1)) | said | self.more
         (self.folder / "benchmark.json").write_text(json.dumps(raw))
 
     def write(self):
