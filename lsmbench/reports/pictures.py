@@ -283,3 +283,11 @@ def _read_picture(path: Path) -> tuple[tuple[bytes, int] | None, str]:
         return None, "is not a PNG picture."
     except (*PANEL_DAMAGE, SyntaxError, Picture.DecompressionBombError) as error:
         return None, f"{error or type(error).__name__}."
+
+
+def woven(above: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two views of each sample in turn, (2M, h, w, 3), the first resized to the second's size."""
+    height, width = below.shape[1:3]
+    nearest = Picture.Resampling.NEAREST
+    sized = [np.asarray(Picture.fromarray(one).resize((width, height), nearest)) for one in above]
+    return np.stack([picture for both in zip(sized, below, strict=True) for picture in both])

@@ -11,11 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 from lsmbench.reports import figures, markup
 from lsmbench.reports.frame import RUNS, Benchmark, lines
-from lsmbench.reports.pictures import PANEL_DAMAGE, Problem, Shown
+from lsmbench.reports.pictures import PANEL_DAMAGE, Problem, Shown, woven
 from lsmbench.reports.table import Row, Table
 from lsmbench.runs.results import REFINEMENT
 
@@ -157,20 +156,12 @@ def strip(trace: Trace, table: Table) -> list[figures.Translations]:
     digits = min(4, markup.decimals(cell.mean for cell in table.cells if cell.mean is not None))
     fine = markup.decimals(trace.losses[np.isfinite(trace.losses)].tolist())
     blank = np.full_like(trace.said[0], 255) if trace.truth is None else trace.truth
-    columns = [figures.Translations("input, truth", _woven(trace.given, blank))]
+    columns = [figures.Translations("input, truth", woven(trace.given, blank))]
     for s, step in enumerate(trace.steps):
         pairs = zip(trace.losses[s], trace.scores[s], strict=True)
         scores = tuple(markup.fixed(*one) or "–" for loss, score in pairs for one in ((loss, fine), (score, digits)))
-        columns.append(figures.Translations(f"{step} steps", _woven(trace.made[s], trace.said[s]), scores))
+        columns.append(figures.Translations(f"{step} steps", woven(trace.made[s], trace.said[s]), scores))
     return columns
-
-
-def _woven(above: Pictures, below: Pictures) -> Pictures:
-    """Two views of each sample in turn, (2M, h, w, 3), the first resized to the second's size."""
-    height, width = below.shape[1:3]
-    nearest = Picture.Resampling.NEAREST
-    sized = [np.asarray(Picture.fromarray(one).resize((width, height), nearest)) for one in above]
-    return np.stack([picture for both in zip(sized, below, strict=True) for picture in both])
 
 
 def _labels(trace: Trace) -> list[str]:

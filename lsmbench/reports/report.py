@@ -14,7 +14,18 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lsmbench import __version__
-from lsmbench.reports import classes, confusion, distributions, figures, latents, markup, pictures, refinements, tuning
+from lsmbench.reports import (
+    classes,
+    confusion,
+    distributions,
+    figures,
+    generated,
+    latents,
+    markup,
+    pictures,
+    refinements,
+    tuning,
+)
 from lsmbench.reports.frame import (
     DAMAGED,
     FAILED,
@@ -40,6 +51,7 @@ _DRAWN = tuple(
         "confusion": ("N*", "*pairs", "*pairs-*"),
         "latents": ("N*", "*pairs"),
         "refinement": ("N*-*", "*pairs-*"),
+        "generated": ("N*-*", "*pairs-*"),
     }.items()
     for pattern in patterns
 )
@@ -60,7 +72,8 @@ def write_report(folder: Path) -> list[Path]:
         `scores.csv` with every score of every run and test sample; the figures of scores over N (`curves`, if there
         is a score), of the errors' distributions (`ced`, if scores are errors) and of sweeps' trials (`tuning`, if a
         row was tuned) as PNG and SVG; pictures of translations (`panel-…`), of chosen pairs (`chosen-…`), of confusion
-        matrices (`confusion-…`), of latent spaces (`latents-…`) and of refined codes (`refinement-…`).
+        matrices (`confusion-…`), of latent spaces (`latents-…`), of refined codes (`refinement-…`) and of what
+        generators draw (`generated-…`).
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
@@ -72,7 +85,8 @@ def write_report(folder: Path) -> list[Path]:
     chosen, more_problems = pictures.chosen(benchmark)
     spaces, damaged = latents.of(benchmark, primary)
     refined, unread = refinements.of(benchmark, primary)
-    problems += [*more_problems, *damaged, *unread]
+    made, unusable = generated.of(benchmark, primary)
+    problems += [*more_problems, *damaged, *unread, *unusable]
     confusions = confusion.of(tables)
     shown = distributions.of(primary)
     plots = {"curves": figures.curves(primary)} if benchmark.runs["value"].notna().any() else {}
@@ -94,6 +108,7 @@ def write_report(folder: Path) -> list[Path]:
         "confusions": confusions,
         "latents": spaces,
         "refinements": _by_label(refined),
+        "generated": _by_label(made),
         "tuning": tuning.outcomes(primary),
         "panels": panels,
         "chosen": _by_label(chosen),
@@ -102,7 +117,7 @@ def write_report(folder: Path) -> list[Path]:
     }
     files = {f"{name}.svg": drawing.encode() for name, drawing in drawings.items()}
     files |= {f"{name}.png": figures.png(plot) for name, plot in plots.items()}
-    drawn = (*panels, *chosen, *spaces, *refined, *(picture for one in confusions for picture in one.pictures))
+    drawn = (*panels, *chosen, *spaces, *refined, *made, *(picture for one in confusions for picture in one.pictures))
     files |= {picture.name: picture.data for picture in drawn}
     files["scores.csv"] = _scores(benchmark).to_csv(index=False, lineterminator="\n").encode()
     files |= {
