@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning as L  # noqa: N812
 import numpy as np
@@ -122,7 +123,7 @@ class Predict(Evaluation):
         return scores
 
 
-@dataclass
+@dataclass(unsafe_hash=True)
 class RefineConfig(EvaluationConfig):
     """How codes are refined before they are decoded."""
 
@@ -165,6 +166,15 @@ class RefineConfig(EvaluationConfig):
         for name in ("refine_rate", "refine_patience"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UserError(f"evaluation.{name}: expected more than 0, found {value}.")
+
+    def told(self) -> dict[str, Any]:
+        """What tells it from others, for the name of a row: the steps, and options that are not the usual ones."""
+        usual = type(self)(refine_steps=self.refine_steps)
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name == "refine_steps" or value != getattr(usual, name)
+        }
 
     def refinement(self, method: Method, watch: Callable[[int, Tensor, Code], None] | None = None) -> Refinement:
         """The same, as methods take it.

@@ -70,7 +70,7 @@ def launch(
             while waiting and len(launcher) < jobs:
                 run = waiting.pop(0)
                 followed = replace(tracking, name=_title(run)) if tracking else None
-                order = Order(run.id, run.config, root, machine, True, followed, run.refine_steps)
+                order = Order(run.id, run.config, root, machine, True, followed, run.refine)
                 launcher.start(run.id, order)
                 started[run.id] = run
                 tasks[run.id] = bars.add_task(_title(run), total=1.0, value="")
@@ -113,9 +113,9 @@ def _conclude(run: GridRun, root: Path, ended: Result | Failure, outcome: Outcom
         outcome.finished.append(ended)
         score = f"{ended.primary.metric} {ended.primary.value:.4f}" if ended.scores else "no pair to score; trained"
         text = f"{score} in {ended.cost['wall_s']:.0f} s"
-        for steps, folder in run.refined_folders(root).items() if ended.scores else ():
+        for row, folder in run.refined_folders(root).items() if ended.scores else ():
             refined = Result.load(folder)
-            text += f"; {steps} steps {refined.primary.value:.4f} in {refined.cost['evaluation_s']:.0f} s"
+            text += f"; {row} {refined.primary.value:.4f} in {refined.cost['evaluation_s']:.0f} s"
         console.print(f"[green]✓[/] {escape(_title(run))}: {text}", highlight=False)
     else:
         outcome.failed.append(ended)

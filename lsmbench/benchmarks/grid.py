@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from jsonargparse import ArgumentParser
 
-from lsmbench.arguments import nearest
+from lsmbench.arguments import nearest, parsed
 from lsmbench.benchmarks import tuning
 from lsmbench.benchmarks.plan import refined, summary_of
 from lsmbench.benchmarks.tuning import Best, Use
@@ -26,7 +29,8 @@ from lsmbench.errors import UserError
 from lsmbench.evaluations import RefineConfig
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
-from lsmbench.runs.config import RunConfig, config_from_dict, differences
+from lsmbench.options import options_of
+from lsmbench.runs.config import RunConfig, add_options, config_from_dict, differences
 from lsmbench.runs.run import data_of
 from lsmbench.runs.weights import evaluation_folder
 
@@ -60,8 +64,8 @@ class Benchmark:
         published: Values printed in a paper: `source`, `metric`, `note`, `values` by row and N; or several of them.
         tuned: Whether each row has the parameters that a sweep found best for the nearest N; those without a sweep
             keep their own.
-        refine_steps: Numbers of steps of test-time optimisation. The runs of methods that have a code are also
-            evaluated with each, in a row of its own.
+        refine: Options of the evaluation `refine`; where several values are given, each is tried with each. The runs
+            of methods that have a code are also evaluated so, in rows of their own.
     """
 
     name: str
@@ -81,7 +85,7 @@ class Benchmark:
     then: list[str] = field(default_factory=list)
     published: dict[str, Any] | list[dict[str, Any]] | None = None
     tuned: bool = False
-    refine_steps: list[int] = field(default_factory=list)
+    refine: dict[str, Any] = field(default_factory=dict)
 
     @property
     def results(self) -> str:
@@ -110,7 +114,7 @@ class GridRun:
         seed: Seed; `None` if the score holds for every seed.
         config: What to run.
         fold: Which fold is tested, from 0; `None` without folds.
-        refine_steps: Numbers of steps with which it is also evaluated.
+        refine: How its codes are refined in further evaluations.
     """
 
     id: str
@@ -119,16 +123,16 @@ class GridRun:
     seed: int | None
     config: RunConfig
     fold: int | None = None
-    refine_steps: tuple[int, ...] = ()
+    refine: tuple[RefineConfig, ...] = ()
 
-    def refined_folders(self, root: Path) -> dict[int, Path]:
-        """Where the results of its evaluations lie, by number of steps.
+    def refined_folders(self, root: Path) -> dict[str, Path]:
+        """Where the results of its evaluations lie, by their rows of the table.
 
         Args:
             root: Folder of runs.
         """
-        asked = {steps: RefineConfig(refine_steps=steps) for steps in self.refine_steps}
-        return {steps: evaluation_folder(root / self.id, "refine", how) for steps, how in asked.items()}
+        home = root / self.id
+        return {refined(self.label, how.told()): evaluation_folder(home, "refine", how) for how in self.refine}
 
 
 @dataclass(frozen=True)
@@ -161,14 +165,14 @@ class Grid:
         for label, kind in kinds.items():
             rows.append(label)
             summaries[label] = summary(kind)
-            for steps in sorted({steps for run in self.runs if run.label == label for steps in run.refine_steps}):
-                rows.append(refined(label, {"refine_steps": steps}))
-                summaries[rows[-1]] = summary_of(label)
+            for row in dict.fromkeys(r for run in self.runs if run.label == label for r in run.refined_folders(Path())):
+                rows.append(row)
+                summaries[row] = summary_of(label)
         runs = [{"id": r.id, "method": r.label, "paired": r.paired, "seed": r.seed, "fold": r.fold} for r in self.runs]
         evaluated = [
-            one | {"id": folder.name, "method": refined(run.label, {"refine_steps": steps}), "of": run.id}
+            one | {"id": folder.name, "method": row, "of": run.id}
             for run, one in zip(self.runs, runs, strict=True)
-            for steps, folder in run.refined_folders(Path()).items()
+            for row, folder in run.refined_folders(Path()).items()
         ]
         return {
             "schema": SCHEMA,
@@ -274,6 +278,32 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _refinements(benchmark: Benchmark) -> tuple[RefineConfig, ...]:
+    """Each combination of the options of `refine`; none without options.
+
+    Raises:
+        UserError: If an option is unknown, or a value is of the wrong type or out of range.
+    """
+    if not benchmark.refine:
+        return ()
+    known = {o.name: o for o in options_of(RefineConfig)}
+    for name in benchmark.refine:
+        if name not in known:
+            raise UserError(f"refine: unknown option {name}{nearest(name, known)}")
+    several = {name: value if isinstance(value, list) else [value] for name, value in benchmark.refine.items()}
+    for steps in several.get("refine_steps", ()):
+        if type(steps) is not int or steps < 1:
+            raise UserError(
+                f"refine: expected whole numbers above 0 for refine_steps, found {steps!r}. The row without refinement "
+                "is always there."
+            )
+    parser = ArgumentParser(exit_on_error=False)
+    add_options(parser, "", RefineConfig)
+    combined = [dict(zip(several, values, strict=True)) for values in product(*several.values())]
+    made = [parsed(partial(parser.parse_object, one)).as_dict() for one in combined]
+    return tuple(dict.fromkeys(RefineConfig(**one) for one in made))
+
+
 def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
     """All runs of a benchmark, checked before any is started.
 
@@ -284,15 +314,11 @@ def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
         asked: Whether a person asked for its values of N. If not, those that leave no pair are left out.
 
     Raises:
-        UserError: If a configuration or a number of steps is invalid, folds are impossible, no N that was asked for or
+        UserError: If a configuration or a refinement is invalid, folds are impossible, no N that was asked for or
             none at all leaves a pair although there are some, or the benchmark is tuned and no sweep has found anything
             for it.
     """
-    if wrong := [steps for steps in benchmark.refine_steps if type(steps) is not int or steps < 1]:
-        raise UserError(
-            f"refine_steps: expected whole numbers above 0, found {wrong[0]!r}. The row without refinement is always "
-            "there."
-        )
+    refine = _refinements(benchmark)
     benchmark = with_folds(with_selections(benchmark))
     data = _Data.of(benchmark)
     benchmark, notes = _with_possible(benchmark, data, asked)
@@ -318,8 +344,8 @@ def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
                         identity = config.identity(data.contents(config))
                         amount = paired if kind.learns_from_pairs(config.method) else None
                         holds_for = (amount, None if kind.deterministic else seed)
-                        steps = tuple(sorted(set(benchmark.refine_steps))) if kind.has_code else ()
-                        runs.setdefault(identity, GridRun(identity, label, *holds_for, config, fold, steps))
+                        how = refine if kind.has_code else ()
+                        runs.setdefault(identity, GridRun(identity, label, *holds_for, config, fold, how))
     trained = {run.label for run in runs.values()}
     skipped |= {label: reason for label, reason in without.items() if label not in trained}
     if elsewhere := [label for label in without if label in trained]:

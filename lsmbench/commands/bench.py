@@ -79,9 +79,10 @@ def _asked(values: Any) -> Benchmark:
     sections: dict[str, Any] = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
     if values.tuned:
         sections["tuned"] = True
-    if values.refine_steps:  # the row without refinement, 0 steps, is always there
-        sections["refine_steps"] = [steps for steps in numbers("--refine_steps", values.refine_steps, int) if steps]
     benchmark = requested(values, values.methods, **sections)
+    if values.refine_steps:  # the row without refinement, 0 steps, is always there
+        steps = [steps for steps in numbers("--refine_steps", values.refine_steps, int) if steps]
+        benchmark.refine = {**benchmark.refine, "refine_steps": steps} if steps else {}
     if values.folds is not None:
         benchmark.supervision = {**benchmark.supervision, "folds": _folds(values.folds)}
     return benchmark

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lsmbench.evaluations import RefineConfig
 from lsmbench.runs.config import Machine, RunConfig
 from lsmbench.runs.context import Progress
 from lsmbench.runs.results import Failure, Result
@@ -27,7 +28,7 @@ class Order:
         machine: Where to compute; unset `threads` leaves the number to the launcher.
         testing: Whether the run is tested, as for `execute`.
         tracking: Where the run is followed, as for `execute`.
-        refine_steps: Numbers of steps of test-time optimisation with which the finished run is also evaluated.
+        refine: How the finished run's codes are refined in further evaluations.
     """
 
     identity: str
@@ -36,7 +37,7 @@ class Order:
     machine: Machine
     testing: bool = True
     tracking: Tracking | None = None
-    refine_steps: tuple[int, ...] = ()
+    refine: tuple[RefineConfig, ...] = ()
 
     @property
     def folder(self) -> Path:

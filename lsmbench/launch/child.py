@@ -74,8 +74,8 @@ def work(order: Order, place: Place, seconds: float, messages: Connection) -> No
         result = execute(order.config, order.root, order.machine, send, order.testing, order.tracking)
         if place.rank == 0:
             if result.scores:
-                for steps in order.refine_steps:
-                    _refine(order, RefineConfig(refine_steps=steps))
+                for how in order.refine:
+                    _refine(order, how)
             messages.send(Finished())
     except Elsewhere as error:
         messages.send(Lost(str(error)))

@@ -55,11 +55,20 @@ def test_the_grid_is_methods_by_n_by_seeds_with_floors_once(tmp_path: Path) -> N
     assert grid.primary_metric == "iou"
 
 
+def test_options_of_refinement_are_combined_and_named_where_they_are_not_the_usual_ones(tmp_path: Path) -> None:
+    asked = {"refine_steps": [5, 9], "w_encoder": [1e-3, 0.1], "refine_noise": False}
+    grid = grids.expand(grids.load(written(tmp_path, methods={"lsm": None}, refine=asked)))
+    assert [row for row in grid.manifest("")["methods"] if row != "lsm"] == [
+        f"lsm, {steps} steps{pull}, refine_noise False" for steps in (5, 9) for pull in ("", ", w_encoder 0.1")
+    ]
+    assert len(set(grid.runs[0].refined_folders(tmp_path).values())) == 4
+
+
 def test_runs_of_methods_that_have_a_code_are_also_evaluated_with_refined_codes(tmp_path: Path) -> None:
     plain = grids.expand(grids.load(written(tmp_path)))
-    grid = grids.expand(grids.load(written(tmp_path, sizes={"a": {"refine_steps": [20, 3]}}), "a"))
+    grid = grids.expand(grids.load(written(tmp_path, sizes={"a": {"refine": {"refine_steps": [3, 20]}}}), "a"))
     assert [run.id for run in grid.runs] == [run.id for run in plain.runs]
-    assert {run.label for run in grid.runs if run.refine_steps} == {"lsm"}
+    assert {run.label for run in grid.runs if run.refine} == {"lsm"}
     said = grid.manifest("")
     assert said["methods"] == ["floor", "copy", "baseline", "lsm", "lsm, 3 steps", "lsm, 20 steps"]
     assert {row for row, steps in said["method_summaries"].items() if not steps} == set()
@@ -139,8 +148,10 @@ def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
         ({"methods": {"lsm": {"supervision": {"folds": 5}}}}, "all rows on the same ones"),
         ({"paired": [120]}, "between 0 and 100"),
         ({"seeds": []}, r"says nothing of seeds"),
-        ({"refine_steps": [5, 0]}, "refine_steps: expected whole numbers above 0, found 0"),
-        ({"refine_steps": ["many"]}, "refine_steps: expected whole numbers above 0, found 'many'"),
+        ({"refine": {"refine_steps": [5, 0]}}, "refine: expected whole numbers above 0 for refine_steps, found 0"),
+        ({"refine": {"refine_steps": "many"}}, "refine: expected whole numbers above 0 for refine_steps, found 'many'"),
+        ({"refine": {"steps": 5}}, "refine: unknown option steps"),
+        ({"refine": {"w_encoder": "much"}}, "w_encoder"),
         ({"training": {"epoch": 1}}, r"training\.epoch; did you mean training\.epochs"),
     ],
 )

@@ -103,7 +103,7 @@ def test_an_interrupted_bench_leaves_a_report_of_what_is_there(
 def test_refined_codes_are_rows_of_their_own_and_only_what_is_missing_is_computed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written(tmp_path, methods={"lsm": None}, refine_steps=[2])
+    written(tmp_path, methods={"lsm": None}, refine={"refine_steps": 2})
     results = tmp_path / "results" / "small"
     assert code_of(bench(tmp_path)) == 0
     (trained,), (made,) = results.glob("runs/*/result.json"), results.glob("runs/*/evaluations/*/result.json")
@@ -121,7 +121,9 @@ def test_refined_codes_are_rows_of_their_own_and_only_what_is_missing_is_compute
     made.unlink()
     shutil.rmtree(trained.parent / "checkpoints")
     config = config_from_dict(Result.load(trained.parent).config)
-    order = Order(trained.parent.name, config, trained.parents[1], Machine("cpu", 1), refine_steps=(2,))
+    order = Order(
+        trained.parent.name, config, trained.parents[1], Machine("cpu", 1), refine=(RefineConfig(refine_steps=2),)
+    )
     with pytest.raises(UserError, match="the weights are gone"):
         _refine(order, RefineConfig(refine_steps=2))
     every = read_benchmark(results).every
