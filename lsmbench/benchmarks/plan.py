@@ -16,6 +16,9 @@ from lsmbench.runs.results import EVALUATED, Record
 
 SCHEMA = 1
 BENCHMARK = "benchmark.json"
+_SHORT = {"refine_rate": "rate", "refine_patience": "patience", "w_pixels": "λ2", "w_encoder": "λ3"}
+"""What options of refinement are called in names of rows: the letters are those of semanticGAN's supplement, §3."""
+
 FLOORS = {"constant": "floor (constant)", "copy": "floor (copy of the input)"}
 
 
@@ -275,8 +278,16 @@ def refined(row: str, evaluation: Mapping[str, Any]) -> str:
         evaluation: Options that tell it from others: `refine_steps`, and any that are not the usual ones.
     """
     steps = evaluation.get("refine_steps")
-    others = [f"{name} {value}" for name, value in evaluation.items() if name != "refine_steps"]
+    others = [
+        "noise fixed" if name == "refine_noise" and value is False else f"{_SHORT.get(name, name)} {_brief(value)}"
+        for name, value in evaluation.items()
+        if name != "refine_steps"
+    ]
     return ", ".join([row, f"{steps} step{'' if steps == 1 else 's'}", *others])
+
+
+def _brief(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def summary_of(row: str) -> str:

@@ -55,7 +55,7 @@ class Widths(NamedTuple):
 
 WIDTHS = {
     "paper": Widths(512, 2.0, 512, 64, 50),
-    "small": Widths(64, 1 / 16, 64, 16, 18),
+    "small": Widths(64, 1 / 32, 64, 16, 18),
     "tiny": Widths(16, 1 / 64, 16, 4, 18),
 }
 

@@ -59,7 +59,7 @@ def test_options_of_refinement_are_combined_and_named_where_they_are_not_the_usu
     asked = {"refine_steps": [5, 9], "w_encoder": [1e-3, 0.1], "refine_noise": False}
     grid = grids.expand(grids.load(written(tmp_path, methods={"lsm": None}, refine=asked)))
     assert [row for row in grid.manifest("")["methods"] if row != "lsm"] == [
-        f"lsm, {steps} steps{pull}, refine_noise False" for steps in (5, 9) for pull in ("", ", w_encoder 0.1")
+        f"lsm, {steps} steps{pull}, noise fixed" for steps in (5, 9) for pull in ("", ", λ3 0.1")
     ]
     assert len(set(grid.runs[0].refined_folders(tmp_path).values())) == 4
 

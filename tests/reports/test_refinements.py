@@ -63,7 +63,7 @@ def test_evaluations_with_refined_codes_are_rows_below_their_runs(tmp_path):
     refine(made, "l-0", 0, [0.5, 0.6])
     (table,) = made.tables()
     rows = {row.label: row for row in table.rows if not row.skipped}
-    assert list(rows) == ["baseline", "lsm", "lsm, 60 steps", "lsm, 100 steps", "lsm, 60 steps, refine_rate 0.5", "sop"]
+    assert list(rows) == ["baseline", "lsm", "lsm, 60 steps", "lsm, 100 steps", "lsm, 60 steps, rate 0.5", "sop"]
     cell = rows["lsm, 100 steps"].cells[1]
     assert (cell.mean, cell.finished, cell.rank) == (pytest.approx(0.8), 2, 1)
     assert (rows["lsm"].wall_s, rows["lsm, 100 steps"].wall_s) == (30.0, 3.0)
