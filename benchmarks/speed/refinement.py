@@ -23,8 +23,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.data.module import INDEX
 from lsmbench.domains import Image, Mask
+from lsmbench.methods.generating import GeneratorCode
 from lsmbench.methods.refinement import Refinement
-from lsmbench.methods.semanticgan import GeneratorCode, SemanticGAN, SemanticGANConfig
+from lsmbench.methods.semanticgan import SemanticGAN, SemanticGANConfig
 from lsmbench.networks.stylegan2 import ModulatedConv, smoothed
 
 IMAGES, ROUNDS, SIDE = 32, 3, 64

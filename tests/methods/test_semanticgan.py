@@ -12,16 +12,11 @@ from torch import Tensor
 
 from lsmbench.domains import Mask
 from lsmbench.errors import UserError
-from lsmbench.losses import path_lengths, steepness
+from lsmbench.losses import path_lengths, steepness, tempered_cross_entropy, tempered_dice
+from lsmbench.methods.generating import GeneratorCode
 from lsmbench.methods.phases import only
 from lsmbench.methods.refinement import Refinement
-from lsmbench.methods.semanticgan import (
-    GeneratorCode,
-    SemanticGAN,
-    SemanticGANConfig,
-    tempered_cross_entropy,
-    tempered_dice,
-)
+from lsmbench.methods.semanticgan import SemanticGAN, SemanticGANConfig
 from lsmbench.networks.lpips import LPIPS
 from lsmbench.runs.run import data_of
 from tests.conftest import Make
