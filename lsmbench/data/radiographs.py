@@ -17,7 +17,8 @@ from lsmbench.errors import UserError
 Preprocessing = Literal["equalised", "none"]
 
 GAMMA = 0.5
-"""Exponent of the gamma correction after equalisation (Oh et al. 2020; semanticGAN's supplement, §4, gives none)."""
+"""Exponent of the gamma correction after equalisation. semanticGAN's supplement (§4) follows Oh et al. 2020 and gives
+none; 0.5 is that of Oh et al. by public accounts, since their paper was not at hand."""
 
 RAW = ".img"
 """Ending of JSRT's raw files: 2048×2048 numbers of 2 bytes, the greater one first, 12 bits in use, black being 4095."""

@@ -147,7 +147,7 @@ class ChestXray(Dataset):
     Views: `x`, grey, stored as uint8 (N, 1, size, size); `y`, 1 in the lungs, stored as uint8 (N, size, size), resized
     by the nearest pixel. Both are squeezed to a square, as the paper resizes (§2). With `preprocessing=equalised` the
     histogram of each photo is equalised and corrected by gamma, at its own size and depth (`Radiograph.view`). The
-    paper does both (§4) as Oh et al. 2020 do, but names no exponent; theirs is 0.5.
+    paper does both (§4) as Oh et al. 2020 do, but names no exponent; see `GAMMA`.
 
     Floor, Dice of the best constant mask of Montgomery's training part, 256 px (photos reduced to 256 px): .749 on
     Montgomery's test part, .756 on Shenzhen.
@@ -180,7 +180,7 @@ class ChestXray(Dataset):
     preprocessing: Literal["equalised", "none"] = option(
         "equalised",
         f"equalised: each photo's histogram is equalised, then corrected by gamma {GAMMA:g}; none: photos as they are.",
-        source="§4; the exponent: Oh et al. 2020",
+        source="§4; the exponent: as told of Oh et al. 2020",
         choices=("equalised", "none"),
     )
     reconstruction: Literal["mse", "l1"] = option("mse", "Loss of the image's reconstruction.", choices=("mse", "l1"))

@@ -320,7 +320,11 @@ class SemanticGAN(GeneratingMethod):
         }
 
     def losses_path_length(self, shown: Shown) -> Terms:
-        """How far the slopes of G's image are from their running mean (StyleGAN2, eq. 4), times the updates between."""
+        """How far the slopes of G's image are from their running mean (StyleGAN2, eq. 4), times the updates between.
+
+        Half as many fakes as photos are taken (StyleGAN2, App. B). Processes that divide a batch hence compute what one
+        process does if the part of each is even.
+        """
 
         def penalty() -> Tensor:
             with torch.autocast(self.device.type, enabled=False):
