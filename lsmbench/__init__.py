@@ -12,7 +12,7 @@ def load(path: str | Path, **choice: Any) -> Any:
 
     Args:
         path: The folder of a run, e.g. `runs/lsm-N5-s0-…`, or of a benchmark's results, e.g. `results/mine`.
-        choice: `method`, `paired` and `seed` of a benchmark's runs; `refine_steps`, of test-time optimisation of each
+        choice: `method`, `paired` and `seed` of a benchmark's runs; `refine`, options of test-time optimisation of each
             file's code; `accelerator` and `threads`.
 
     Returns:

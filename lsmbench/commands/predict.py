@@ -23,6 +23,7 @@ from lsmbench.data.files import PICTURES, Exif, few
 from lsmbench.data.inputs import Box, read_boxes
 from lsmbench.data.sheet import CELL, COLUMNS, GAP, INK, LINE, SHOWN, blank, fitted, font_for, legible, with_legend
 from lsmbench.errors import UserError
+from lsmbench.evaluations import RefineConfig
 from lsmbench.reports.choice import chosen
 from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.predictions import Prediction, suffix_of, written
@@ -31,6 +32,8 @@ from lsmbench.runs.translator import BATCH, Member, Translator, box_of
 
 NOTE, TABLE, SHEET, MAPS = "predict.json", "predictions.csv", "contact-sheet.png", "disagreement"
 _OWN = {NOTE, TABLE, SHEET}
+_NOT_OF_FILES = ("weights", "test_sets", "seed", "refine_steps")
+"""Options of refinement that predictions of files do without, or that have a shorter name."""
 
 
 class Input(NamedTuple):
@@ -58,7 +61,9 @@ def run(words: list[str]) -> int:
     boxes = read_boxes(Path(values.boxes)) if values.boxes else {}
     files = inputs_of(values.inputs, output)
     members = [Member.of(home) for home in choice.homes]
-    translator = Translator(members, Machine(values.accelerator, values.threads), values.refine_steps)
+    options = vars(values.evaluation)
+    refine = RefineConfig(refine_steps=values.refine_steps, **options) if values.refine_steps else None
+    translator = Translator(members, Machine(values.accelerator, values.threads), refine)
     form = translator.inputs
     console.print(f"[bold]predict[/]: {escape(choice.text)}; {_count(len(files))}", highlight=False)
     exif: Exif = form.turned if values.exif == "run" else values.exif
@@ -67,7 +72,7 @@ def run(words: list[str]) -> int:
         console.print(f"– {escape(note)}", highlight=False)
     folder = Output(output, suffix_of(translator.target))
     runs = [{"run": member.home.resolve().name, "weights": member.digest()} for member in members]
-    folder.begin(runs, exif, values.refine_steps)
+    folder.begin(runs, exif, refine)
     folder.check(files)
     failed = _predict(translator, files, folder, values.batch_size, exif, boxes)
     folder.draw(translator, exif, boxes)
@@ -143,15 +148,15 @@ class Output:
     suffix: str
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def begin(self, runs: list[dict[str, str]], exif: str, refine_steps: int = 0) -> None:
+    def begin(self, runs: list[dict[str, str]], exif: str, refine: RefineConfig | None = None) -> None:
         """Makes the folder, or takes it up if it is of the same prediction.
 
         Raises:
             UserError: If it is something else, cannot be written, or holds predictions by other weights or options.
         """
         mine: dict[str, Any] = {"schema": 1, "runs": runs, "exif": exif}
-        if refine_steps:
-            mine["refine_steps"] = refine_steps
+        if refine is not None:
+            mine["refine"] = refine.told()
         note = self.path / NOTE
         try:
             held = sorted(path.name for path in self.path.iterdir()) if self.path.exists() else []
@@ -328,7 +333,7 @@ def _digest(path: Path, box: Box | None) -> str:
 
 def _said(note: Mapping[str, Any]) -> str:
     runs = [f"{run.get('run')} with weights {run.get('weights')}" for run in note.get("runs", [])]
-    refined = f", --refine_steps {note['refine_steps']}" if "refine_steps" in note else ""
+    refined = "".join(f", {name} {value}" for name, value in note.get("refine", {}).items())
     return f"{few(runs, 2)}, --exif {note.get('exif')}{refined}"
 
 
@@ -356,6 +361,7 @@ def _parser() -> Any:
         default=0,
         help="Steps of test-time optimisation of each file's code, of methods that have one; 0: none",
     )
+    add_options(parser, "evaluation.", RefineConfig, without=_NOT_OF_FILES)
     parser.add_argument(
         "--exif",
         choices=("run", "refuse", "apply", "ignore"),

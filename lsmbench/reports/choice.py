@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ import pandas as pd
 
 from lsmbench.benchmarks.plan import BENCHMARK, Unit
 from lsmbench.errors import UserError
+from lsmbench.evaluations import RefineConfig
 from lsmbench.reports import folds
 from lsmbench.reports.frame import FINISHED, read_benchmark
 from lsmbench.runs.config import Machine
@@ -114,7 +116,7 @@ def load(
     method: str | None = None,
     paired: float | None = None,
     seed: int | None = None,
-    refine_steps: int = 0,
+    refine: Mapping[str, Any] | None = None,
     accelerator: Any = "auto",
     threads: int | None = None,
 ) -> Translator:
@@ -125,7 +127,8 @@ def load(
         method: Of a benchmark, the row to take.
         paired: Of a benchmark, the N to take.
         seed: Of a benchmark, the seed to take; `None`: the mean of all seeds.
-        refine_steps: As of `Translator`.
+        refine: Options of evaluation `refine`, such as `{"refine_steps": 200}`, by which the code of each file is
+            refined first (test-time optimisation); `None`: codes stay as they are.
         accelerator: `auto`, `cpu` or `gpu`.
         threads: CPU threads.
 
@@ -134,7 +137,8 @@ def load(
             neither.
     """
     homes = chosen(Path(path), method, paired, seed).homes
-    return Translator([Member.of(home) for home in homes], Machine(accelerator, threads), refine_steps)
+    how = None if refine is None else RefineConfig(**refine)
+    return Translator([Member.of(home) for home in homes], Machine(accelerator, threads), how)
 
 
 def chosen(path: Path, method: str | None = None, paired: float | None = None, seed: int | None = None) -> Chosen:

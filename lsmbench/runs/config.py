@@ -168,9 +168,9 @@ def sections(dataset: str, method: str) -> dict[str, type[Any]]:
     }
 
 
-def add_options(parser: ArgumentParser, prefix: str, config: type[Any]) -> None:
-    """Adds a dataclass's options to a parser as `--prefix.name`, documented."""
-    for o in options_of(config):
+def add_options(parser: ArgumentParser, prefix: str, config: type[Any], without: Sequence[str] = ()) -> None:
+    """Adds a dataclass's options, or all but some, to a parser as `--prefix.name`, documented."""
+    for o in (o for o in options_of(config) if o.name not in without):
         help = o.describe().replace("%", "%%")
         if o.choices:
             parser.add_argument(f"--{prefix}{o.name}", choices=o.choices, default=o.default, help=help)

@@ -104,15 +104,16 @@ class Translator:
     Args:
         members: The runs' methods, of the same domains.
         machine: Where to compute.
-        refine_steps: Steps of test-time optimisation of each view's code, with the other options of evaluation `refine`
-            at their defaults; 0: codes stay as they are.
+        refine: How the code of each view is refined (test-time optimisation); `None`: codes stay as they are.
 
     Raises:
         UserError: If the members differ in what they take or give, there is no GPU though one is asked for, or codes
             are to be refined and the method has none.
     """
 
-    def __init__(self, members: Sequence[Member], machine: Machine | None = None, refine_steps: int = 0) -> None:
+    def __init__(
+        self, members: Sequence[Member], machine: Machine | None = None, refine: RefineConfig | None = None
+    ) -> None:
         machine = machine or Machine()
         first = members[0]
         for other in members[1:]:
@@ -129,10 +130,9 @@ class Translator:
         wanted = machine.accelerator != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if wanted else "cpu")
         self.members = tuple(members)
-        how = RefineConfig(refine_steps=refine_steps)
         for member in self.members:
             method = member.method.to(self.device, torch.float64 if member.precision == "64-true" else None).eval()
-            method.refinement = how.refinement(method) if refine_steps else None
+            method.refinement = None if refine is None else refine.refinement(method)
 
     @property
     def method(self) -> Method:

@@ -238,12 +238,12 @@ def test_codes_are_refined_for_each_file_whatever_else_is_in_the_batch(one: Path
     beside = predicted("beside", "--refine_steps", "4", "--batch_size", "3")
     assert beside[0] == alone[0]
     assert beside[1] == pytest.approx(alone[1], abs=1e-5)
-    assert read_json(tmp_path / "alone" / predict.NOTE)["refine_steps"] == 4
+    assert read_json(tmp_path / "alone" / predict.NOTE)["refine"] == {"refine_steps": 4}
     assert predicted("plain")[1] != pytest.approx(alone[1], abs=1e-4)
-    assert "refine_steps" not in read_json(tmp_path / "plain" / predict.NOTE)
-    with pytest.raises(UserError, match=r"by other options .*--refine_steps 4; now"):
+    assert "refine" not in read_json(tmp_path / "plain" / predict.NOTE)
+    with pytest.raises(UserError, match=r"by other options .*refine_steps 4; now"):
         predicted("alone")
-    found = lsmbench.load(home, refine_steps=4, accelerator="cpu").translate_files([photos / "a.png"])
+    found = lsmbench.load(home, refine={"refine_steps": 4}, accelerator="cpu").translate_files([photos / "a.png"])
     assert (found[0].mask == np.asarray(Picture.open(tmp_path / "alone" / "a.png"))).all()
     with pytest.raises(UserError, match="Baseline has no code"):
         predict.run([str(one), str(photos), "--output", str(tmp_path / "none"), "--refine_steps", "4", *ON])
