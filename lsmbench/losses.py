@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from lsmbench.palettes import IGNORED
-
 
 def bce_to(logits: Tensor, target: float) -> Tensor:
     """Binary cross-entropy of logits against one constant.
@@ -121,44 +119,3 @@ def path_lengths(images: Tensor, codes: Tensor, directions: Tensor) -> Tensor:
     along = (images * directions).sum() / (images.shape[2] * images.shape[3]) ** 0.5
     (slopes,) = torch.autograd.grad(along, codes, create_graph=True)
     return slopes.square().sum(2).mean(1).sqrt()
-
-
-_HEAT, _DICE_HEAT = 0.1, 0.3
-"""What logits are divided by in semanticGAN's losses of masks (released code)."""
-
-
-def tempered_cross_entropy(maps: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, K, H, W) / 0.1; of one channel (two classes) binary, of logits / 0.3.
-
-    Args:
-        maps: (B, K, H, W), or (B, 1, H, W) for two classes.
-        labels: (B, H, W), 255 where a pixel does not count.
-
-    Returns:
-        The mean over the counted pixels.
-    """
-    counted = labels != IGNORED
-    known = labels.where(counted, 0)
-    if maps.shape[1] == 1:
-        losses = F.binary_cross_entropy_with_logits(maps[:, 0] / _DICE_HEAT, known.to(maps.dtype), reduction="none")
-    else:
-        losses = F.cross_entropy(maps / _HEAT, known, reduction="none")
-    return (losses * counted).sum() / counted.sum().clamp_min(1)
-
-
-def tempered_dice(maps: Tensor, labels: Tensor) -> Tensor:
-    """1 − 2 Σ p·t / (Σ p² + Σ t²) with p = sigmoid(maps / 0.3), sums over a sample's counted pixels.
-
-    Args:
-        maps: (B, K, H, W), or (B, 1, H, W) for two classes.
-        labels: (B, H, W), 255 where a pixel does not count.
-
-    Returns:
-        The mean over samples and foreground classes; the background is left out.
-    """
-    counted = (labels != IGNORED).unsqueeze(1)
-    count = max(2, maps.shape[1])
-    truth = F.one_hot(labels.where(counted[:, 0], 0), count).movedim(-1, 1)[:, 1:].to(maps.dtype) * counted
-    chance = torch.sigmoid(maps / _DICE_HEAT)[:, -(count - 1) :] * counted
-    common, size = (chance * truth).sum((2, 3)), (chance.square() + truth.square()).sum((2, 3))
-    return (1 - 2 * common / size.clamp_min(1e-6)).mean()

@@ -1,4 +1,7 @@
-"""What a method with a generator of both views and an encoder of the source shares: predictions, codes, samples."""
+"""What a method with a generator of both views and an encoder of the source shares: predictions, codes, samples.
+
+And the losses of masks that its encoder learns by.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ from lsmbench.methods.refinement import Code, Refinement
 from lsmbench.networks.lpips import LPIPS
 from lsmbench.networks.pyramid import PyramidEncoder
 from lsmbench.networks.stylegan2 import StyleDiscriminator, StyleGenerator, correlation
+from lsmbench.palettes import IGNORED
+
+_HEAT, _DICE_HEAT = 0.1, 0.3
+"""What logits are divided by in semanticGAN's losses of masks (released code)."""
 
 
 class GeneratingMethod(Method):
@@ -176,3 +183,40 @@ class GeneratorCode(Code):
         for level in self.noise if self.how.noise else ():
             level -= level.mean((1, 2, 3), keepdim=True)
             level *= level.square().mean((1, 2, 3), keepdim=True).rsqrt()
+
+
+def tempered_cross_entropy(maps: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits (B, K, H, W) / 0.1; of one channel (two classes) binary, of logits / 0.3.
+
+    Args:
+        maps: (B, K, H, W), or (B, 1, H, W) for two classes.
+        labels: (B, H, W), 255 where a pixel does not count.
+
+    Returns:
+        The mean over the counted pixels.
+    """
+    counted = labels != IGNORED
+    known = labels.where(counted, 0)
+    if maps.shape[1] == 1:
+        losses = F.binary_cross_entropy_with_logits(maps[:, 0] / _DICE_HEAT, known.to(maps.dtype), reduction="none")
+    else:
+        losses = F.cross_entropy(maps / _HEAT, known, reduction="none")
+    return (losses * counted).sum() / counted.sum().clamp_min(1)
+
+
+def tempered_dice(maps: Tensor, labels: Tensor) -> Tensor:
+    """1 − 2 Σ p·t / (Σ p² + Σ t²) with p = sigmoid(maps / 0.3), sums over a sample's counted pixels.
+
+    Args:
+        maps: (B, K, H, W), or (B, 1, H, W) for two classes.
+        labels: (B, H, W), 255 where a pixel does not count.
+
+    Returns:
+        The mean over samples and foreground classes; the background is left out.
+    """
+    counted = (labels != IGNORED).unsqueeze(1)
+    count = max(2, maps.shape[1])
+    truth = F.one_hot(labels.where(counted[:, 0], 0), count).movedim(-1, 1)[:, 1:].to(maps.dtype) * counted
+    chance = torch.sigmoid(maps / _DICE_HEAT)[:, -(count - 1) :] * counted
+    common, size = (chance * truth).sum((2, 3)), (chance.square() + truth.square()).sum((2, 3))
+    return (1 - 2 * common / size.clamp_min(1e-6)).mean()

@@ -16,9 +16,9 @@ from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch, DataModule
 from lsmbench.data.pools import ViewSet
 from lsmbench.domains import Image, signed
-from lsmbench.losses import path_lengths, steepness, tempered_cross_entropy, tempered_dice
+from lsmbench.losses import path_lengths, steepness
 from lsmbench.methods.base import MethodConfig, Terms
-from lsmbench.methods.generating import GeneratingMethod
+from lsmbench.methods.generating import GeneratingMethod, tempered_cross_entropy, tempered_dice
 from lsmbench.methods.phases import Optimizer, Phase, Stage, lazily
 from lsmbench.methods.ranger import Ranger
 from lsmbench.networks.joint_discriminator import MultiScalePatchGAN

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lsmbench.domains import Mask
 from lsmbench.errors import UserError
-from lsmbench.losses import path_lengths, steepness, tempered_cross_entropy, tempered_dice
-from lsmbench.methods.generating import GeneratorCode
+from lsmbench.losses import path_lengths, steepness
+from lsmbench.methods.generating import GeneratorCode, tempered_cross_entropy, tempered_dice
 from lsmbench.methods.phases import only
 from lsmbench.methods.refinement import Refinement
 from lsmbench.methods.semanticgan import SemanticGAN, SemanticGANConfig

@@ -73,8 +73,11 @@ def test_two_processes_with_half_the_batch_end_where_one_with_the_whole_batch_do
     # dealt unevenly.
     options: dict[str, Any] = {"pool": 5} if "pool" in METHODS[name].Config.__dataclass_fields__ else {}
     augment = "none" if dataset == "faces" else "affine"  # landmarks cannot be augmented
-    training = {"batch_size": 16, "precision": "64-true", "augment": augment}
-    paired = {} if dataset == "digits" else {"paired_count": 8, "val_pairs": 3}
+    training: dict[str, Any] = {"batch_size": 12, "precision": "64-true", "augment": augment}
+    paired: dict[str, Any] = {} if dataset == "digits" else {"paired_count": 6, "val_pairs": 3}
+    if name == "semanticgan":  # each process needs groups of four samples, and of two for path lengths
+        options["encoder_rate"] = 1e-2  # RAdam's first steps are small
+        training["batch_size"], paired = 16, {"paired_count": 8, "val_pairs": 3, "protocol": "x_only"}
     config = make(name, dataset, training=training, supervision=paired, clip=0.5, **options)
     if not METHODS[name].fits(config.dataset, config.method)[0]:
         pytest.skip("not supported")
