@@ -21,6 +21,7 @@ from lsmbench.commands import predict, select
 from lsmbench.commands.bench import _delete_weights
 from lsmbench.data.files import read_pts
 from lsmbench.data.inputs import FaceInput, PictureInput, form_of
+from lsmbench.data.module import INDEX
 from lsmbench.data.supervision import SupervisionConfig
 from lsmbench.datasets import DATASETS
 from lsmbench.errors import UserError
@@ -435,7 +436,7 @@ def test_every_methods_logits_decide_as_it_predicts(name: str, tmp_path: Path) -
     if not METHODS[name].supports(dataset, config)[0]:
         pytest.skip("not supported")
     method = METHODS[name](dataset.domains, config).eval()
-    batch = {"x": torch.rand(3, 1, 32, 32)}
+    batch = {"x": torch.rand(3, 1, 32, 32), INDEX: torch.arange(3)}
     decided, logits = method.said_of(batch, "x", "y")
     assert torch.equal(decided, method.predictions(batch, "x", "y"))
     if logits is not None:

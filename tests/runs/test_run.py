@@ -74,8 +74,8 @@ def test_a_run_leaves_a_complete_result(name: str, dataset: str, make: Make, tmp
     count = result.dataset["test"]
     split = json.loads((folder / "supervision.json").read_text())["split"]
     for score in result.scores:
-        assert score.indices == sorted(split["test"])
-        assert len(score.values) == count
+        assert score.indices == sorted(split[score.test_set])
+        assert len(score.values) == result.dataset["test_sets"][score.test_set]
         assert math.isfinite(score.mean)
     assert config_from_dict(yaml.safe_load((folder / "config.yaml").read_text())).to_dict() == config.to_dict()
     assert result.cost["updates"] == 3 * sum(stage["epochs"] for stage in result.selection["stages"])
