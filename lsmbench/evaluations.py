@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -168,13 +168,8 @@ class RefineConfig(EvaluationConfig):
                 raise UserError(f"evaluation.{name}: expected more than 0, found {value}.")
 
     def told(self) -> dict[str, Any]:
-        """What tells it from others, for the name of a row: the steps, and options that are not the usual ones."""
-        usual = type(self)(refine_steps=self.refine_steps)
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name == "refine_steps" or value != getattr(usual, name)
-        }
+        """As `told`."""
+        return told(dataclasses.asdict(self))
 
     def refinement(self, method: Method, watch: Callable[[int, Tensor, Code], None] | None = None) -> Refinement:
         """The same, as methods take it.
@@ -201,6 +196,17 @@ class RefineConfig(EvaluationConfig):
             self.refine_patience,
             watch,
         )
+
+
+def told(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one refinement from others, for names: the steps, and options that are not the usual ones.
+
+    Args:
+        options: Those of evaluation `refine` as a result holds them, perhaps of another version.
+    """
+    usual = {"name": "refine", **dataclasses.asdict(RefineConfig())}
+    others = {name: value for name, value in options.items() if name != "refine_steps" and usual.get(name) != value}
+    return {"refine_steps": options["refine_steps"], **others}
 
 
 class Refine(Predict):

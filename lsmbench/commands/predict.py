@@ -61,8 +61,7 @@ def run(words: list[str]) -> int:
     boxes = read_boxes(Path(values.boxes)) if values.boxes else {}
     files = inputs_of(values.inputs, output)
     members = [Member.of(home) for home in choice.homes]
-    options = vars(values.evaluation)
-    refine = RefineConfig(refine_steps=values.refine_steps, **options) if values.refine_steps else None
+    refine = _refinement(values)
     translator = Translator(members, Machine(values.accelerator, values.threads), refine)
     form = translator.inputs
     console.print(f"[bold]predict[/]: {escape(choice.text)}; {_count(len(files))}", highlight=False)
@@ -335,6 +334,20 @@ def _said(note: Mapping[str, Any]) -> str:
     runs = [f"{run.get('run')} with weights {run.get('weights')}" for run in note.get("runs", [])]
     refined = "".join(f", {name} {value}" for name, value in note.get("refine", {}).items())
     return f"{few(runs, 2)}, --exif {note.get('exif')}{refined}"
+
+
+def _refinement(values: Any) -> RefineConfig | None:
+    """How codes are refined; `None`: they are not.
+
+    Raises:
+        UserError: If options are given without a number of steps, which would do nothing; or if they are out of range.
+    """
+    how = RefineConfig(refine_steps=values.refine_steps, **vars(values.evaluation))
+    if values.refine_steps:
+        return how
+    if idle := [name for name in how.told() if name != "refine_steps"]:
+        raise UserError(f"--evaluation.{idle[0]}: does nothing without --refine_steps; give a number of steps, too.")
+    return None
 
 
 def _count(files: int) -> str:

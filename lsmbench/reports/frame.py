@@ -354,11 +354,9 @@ def _with_evaluations(plan: Manifest, runs: Path) -> Manifest:
 
 def _refined(row: str, evaluation: dict[str, Any]) -> str:
     """What to call the row of runs that are evaluated with refined codes."""
-    from lsmbench.evaluations import RefineConfig  # imports torch, which a benchmark's report does without
+    from lsmbench.evaluations import told  # imports torch, which a benchmark's report does without
 
-    usual = {"name": "refine", **vars(RefineConfig())}
-    told = ("refine_steps", *(name for name, value in evaluation.items() if usual.get(name) != value))
-    return refined(row, {name: evaluation[name] for name in told})
+    return refined(row, told(evaluation))
 
 
 def _read_run(home: Path, run: PlannedRun) -> tuple[list[dict[str, Any]], list[str]]:

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lsmbench.reports import figures, markup
-from lsmbench.reports.frame import RUNS, Benchmark, lines
-from lsmbench.reports.pictures import PANEL_DAMAGE, Problem, Shown, woven
-from lsmbench.reports.table import Row, Table
+from lsmbench.reports.frame import Benchmark
+from lsmbench.reports.pictures import Problem, Shown, first_kept, woven
+from lsmbench.reports.table import Table
 from lsmbench.runs.results import GENERATED
 
 ROWS = 4
@@ -84,9 +84,9 @@ def of(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
     first = benchmark.plan.seeds[:1]
     for i, column in enumerate(table.columns):
         for row in (row for row in table.rows if not row.of):
-            if (found := _first(row, i, problems)) is None:
+            if (found := first_kept(row, i, GENERATED, load_generated, problems)) is None:
                 continue
-            seed, generated = found
+            seed, generated = found[0].seed, found[1]
             other = f", seed\u00a0{seed}" if not pd.isna(seed) and first not in ((), (seed,)) else ""
             name = f"generated-{column.unit.word(column.paired)}-{markup.slug(row.label)}"
             for kind, about, columns, labels in _sheets(generated):
@@ -94,18 +94,6 @@ def of(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
                 said = f"{row.label}{other}: {about}"
                 pictures.append(Shown(f"{name}-{kind}.png", column.amount, said, data, len(columns) * 60))
     return pictures, list(problems.values())
-
-
-def _first(row: Row, column: int, problems: dict[str, Problem]) -> tuple[int, Generated] | None:
-    """The seed of a row's first run at one N that kept something, and what that is."""
-    for run in lines(row.cells[column].drawn):
-        try:
-            return run.seed, load_generated(run.folder)
-        except FileNotFoundError:
-            continue
-        except PANEL_DAMAGE as error:
-            problems[run.run] = (run.run, f"{RUNS}/{run.run}/{GENERATED}: {error or type(error).__name__}.")
-    return None
 
 
 def _sheets(one: Generated) -> list[tuple[str, str, list[figures.Translations], list[str]]]:

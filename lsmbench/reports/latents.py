@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from lsmbench.lettering import lettered
 from lsmbench.reports import figures
-from lsmbench.reports.frame import RUNS, Benchmark, lines
-from lsmbench.reports.pictures import PANEL_DAMAGE, Problem, Shown
+from lsmbench.reports.frame import Benchmark
+from lsmbench.reports.pictures import Problem, Shown, first_kept
 from lsmbench.reports.table import Row, Table
 from lsmbench.runs.results import LATENTS
 
@@ -85,31 +85,20 @@ def of(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
     Returns:
         The pictures, and what is wrong with which file, by run.
     """
-    seen: dict[str, Latents | None] = {}
-    problems: list[Problem] = []
+    problems: dict[str, Problem] = {}
     pictures, first = [], benchmark.plan.seeds[:1]
     for i, column in enumerate(table.columns):
         found = []
         for row in table.rows:
-            for run in lines(row.cells[i].drawn):
-                if run.run not in seen:
-                    seen[run.run] = None
-                    try:
-                        seen[run.run] = load_latents(run.folder)
-                    except FileNotFoundError:
-                        pass
-                    except PANEL_DAMAGE as error:
-                        problems.append((run.run, f"{RUNS}/{run.run}/{LATENTS}: {error or type(error).__name__}."))
-                if (latents := seen[run.run]) is not None:
-                    other = not pd.isna(run.seed) and first not in ((), (run.seed,))
-                    label = f"{row.label} (seed\u00a0{run.seed})" if other else row.label
-                    found.append((row, label, latents))
-                    break
+            if (kept := first_kept(row, i, LATENTS, load_latents, problems)) is not None:
+                run, latents = kept
+                other = not pd.isna(run.seed) and first not in ((), (run.seed,))
+                found.append((row, f"{row.label} (seed\u00a0{run.seed})" if other else row.label, latents))
         if found:
             data = figures.png(figure(found, table), dpi=170)
             name = f"latents-{column.unit.word(column.paired)}.png"
             pictures.append(Shown(name, column.amount, "", data, 560 if _panels(found) == 4 else 320))
-    return pictures, problems
+    return pictures, list(problems.values())
 
 
 def figure(found: Sequence[tuple[Row, str, Latents]], table: Table) -> Figure:

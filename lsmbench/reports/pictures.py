@@ -6,10 +6,10 @@ import base64
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ _MODEL = "model.json"
 
 Panel = dict[str, NDArray[Any]]
 Problem = tuple[str, str]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -291,3 +292,26 @@ def woven(above: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.uint
     nearest = Picture.Resampling.NEAREST
     sized = [np.asarray(Picture.fromarray(one).resize((width, height), nearest)) for one in above]
     return np.stack([picture for both in zip(sized, below, strict=True) for picture in both])
+
+
+def first_kept(
+    row: Row, column: int, file: str, load: Callable[[Path], Kept], problems: dict[str, Problem]
+) -> tuple[Any, Kept] | None:
+    """The first run or evaluation of a row at one N that kept a file, and what the file holds; `None` if none did.
+
+    Args:
+        row: Of the primary table.
+        column: Number of the N.
+        file: The file's name.
+        load: Reads the file of a folder; raises FileNotFoundError without one, else one of `PANEL_DAMAGE`.
+        problems: Takes what is wrong with a file, by run.
+    """
+    for run in lines(row.cells[column].drawn):
+        try:
+            return run, load(run.folder)
+        except FileNotFoundError:
+            continue
+        except PANEL_DAMAGE as error:
+            where = run.run if pd.isna(run.of) else f"{run.of}/…/{run.run}"
+            problems[run.run] = (run.run, f"{RUNS}/{where}/{file}: {error or type(error).__name__}.")
+    return None

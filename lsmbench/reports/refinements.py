@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lsmbench.reports import figures, markup
-from lsmbench.reports.frame import RUNS, Benchmark, lines
-from lsmbench.reports.pictures import PANEL_DAMAGE, Problem, Shown, woven
-from lsmbench.reports.table import Row, Table
+from lsmbench.reports.frame import Benchmark
+from lsmbench.reports.pictures import Problem, Shown, first_kept, woven
+from lsmbench.reports.table import Table
 from lsmbench.runs.results import REFINEMENT
 
 Pictures = NDArray[np.uint8]
@@ -118,7 +118,8 @@ def of(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
     first = benchmark.plan.seeds[:1]
     for i, column in enumerate(table.columns):
         for base in dict.fromkeys(row.of for row in table.rows if row.of):
-            found = [one for row in table.rows if row.of == base for one in _first(row, i, problems)]
+            rows = [(row, first_kept(row, i, REFINEMENT, load_trace, problems)) for row in table.rows if row.of == base]
+            found = [(row, *kept) for row, kept in rows if kept is not None]
             if not found:
                 continue
             row, run, trace = max(found, key=lambda one: one[2].steps[-1])
@@ -131,19 +132,6 @@ def of(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[Problem]]:
             pictures.append(Shown(f"{name}-curves.png", column.amount, f"{row.label}{seed}", curve, 480))
             pictures.append(Shown(f"{name}.png", column.amount, "", data, least))
     return pictures, list(problems.values())
-
-
-def _first(row: Row, column: int, problems: dict[str, Problem]) -> list[tuple[Row, Any, Trace]]:
-    """The first evaluation of a row at one N that kept a refinement; none without one."""
-    for run in lines(row.cells[column].drawn):
-        try:
-            return [(row, run, load_trace(run.folder))]
-        except FileNotFoundError:
-            continue
-        except PANEL_DAMAGE as error:
-            where = f"{RUNS}/{run.of}/…/{run.run}/{REFINEMENT}"
-            problems[run.run] = (run.run, f"{where}: {error or type(error).__name__}.")
-    return []
 
 
 def strip(trace: Trace, table: Table) -> list[figures.Translations]:

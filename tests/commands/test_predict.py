@@ -244,6 +244,8 @@ def test_codes_are_refined_for_each_file_whatever_else_is_in_the_batch(one: Path
     assert "refine" not in read_json(tmp_path / "plain" / predict.NOTE)
     with pytest.raises(UserError, match=r"by other options .*refine_steps 4; now"):
         predicted("alone")
+    with pytest.raises(UserError, match="w_encoder: does nothing without --refine_steps"):
+        predict.run([str(home), str(photos), "--output", str(tmp_path / "idle"), "--evaluation.w_encoder", "1", *ON])
     found = lsmbench.load(home, refine={"refine_steps": 4}, accelerator="cpu").translate_files([photos / "a.png"])
     assert (found[0].mask == np.asarray(Picture.open(tmp_path / "alone" / "a.png"))).all()
     with pytest.raises(UserError, match="Baseline has no code"):

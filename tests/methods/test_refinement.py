@@ -13,7 +13,7 @@ from lsmbench.methods.refinement import Code, Refinement, ramp, refine
 from lsmbench.runs.run import data_of
 from tests.conftest import Make
 
-REFINED = [name for name in METHODS if name in ("sop", "ioda", "lsm", "semanticgan")]
+REFINED = [name for name, kind in METHODS.items() if kind.has_code]
 
 
 class Bowl(Code):
