@@ -111,6 +111,7 @@ class Published(_Entry):
         values: Method, then N, then the value.
         note: How the paper's setting differs from the benchmark's; empty if it does not.
         any_n: Methods without pairs whose one value the paper means for every N.
+        test_set: The test set that the values are of; empty: the first that has the metric.
     """
 
     source: str
@@ -118,6 +119,7 @@ class Published(_Entry):
     values: dict[str, dict[float, float]]
     note: str = ""
     any_n: tuple[str, ...] = ()
+    test_set: str = ""
 
     @model_validator(mode="after")
     def _one_for_any_n(self) -> Published:

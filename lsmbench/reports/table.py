@@ -404,9 +404,7 @@ def tabulate(plan: Manifest, runs: pd.DataFrame) -> list[Table]:
     skipped = {one.method: one.reason for one in plan.skipped}
     tables: list[Table] = []
     for key in keys:
-        # A paper reports one direction of translation: the first that has the metric.
-        again = any(table.key.metric == key.metric for table in tables)
-        published = () if again else tuple(block for block in plan.published if block.metric == key.metric)
+        published = tuple(block for block in plan.published if _is_of(block, key, [table.key for table in tables]))
         rows: list[Row] = []
         for method in plan.methods:
             mine = runs[runs["label"] == method]
@@ -424,6 +422,16 @@ def tabulate(plan: Manifest, runs: pd.DataFrame) -> list[Table]:
         sets = len({one.test_set for one in keys})
         tables.append(table(key, rows, columns, not tables, published, sets > 1))
     return tables
+
+
+def _is_of(block: Published, key: ScoreKey, before: Sequence[ScoreKey]) -> bool:
+    """Whether a paper's values are of a table's score, the table coming after those of other scores.
+
+    A paper reports one direction of translation: the first that has the metric, on its test set.
+    """
+    if block.metric != key.metric or block.test_set not in ("", key.test_set):
+        return False
+    return not any(one.metric == key.metric and block.test_set in ("", one.test_set) for one in before)
 
 
 def table(

@@ -178,6 +178,17 @@ def test_of_several_published_blocks_the_first_that_has_a_value_counts():
     assert not any(note.startswith("Published") for note in markup.sentences(found[2], "notes"))
 
 
+def test_values_of_a_named_test_set_stand_in_its_table_alone():
+    said = [
+        block("Table 5", {"lsm": {"5": 0.87}}, test_set="mri"),
+        block("Table 5", {"lsm": {"5": 0.55}}),
+    ]
+    scores = [score([0.5]), score([0.4]).model_copy(update={"test_set": "mri"})]
+    first, mri = tables([("a", "lsm", 5.0, 0)], [result("a", "lsm", [], scores=scores)], published=said)
+    assert [one.key.test_set for one in (first, mri)] == ["test", "mri"]
+    assert [one.rows[0].cells[-1].published for one in (first, mri)] == [0.55, 0.87]
+
+
 def test_a_note_that_all_sources_share_is_said_once_without_their_names():
     said = [block(name, {"lsm": {n: 0.7}}, note="larger") for name, n in (("A", "5"), ("B", "100"))]
     notes = markup.sentences(tables(LSM, [result("a0", "lsm", [0.5])], published=said)[0], "notes")
