@@ -3,6 +3,7 @@
 from lsmbench.methods.base import Method
 from lsmbench.methods.baseline import Baseline
 from lsmbench.methods.cogan import CoGAN
+from lsmbench.methods.cut import CUT
 from lsmbench.methods.cyclegan import CycleGAN
 from lsmbench.methods.deepjdot import DeepJDOT
 from lsmbench.methods.fcn8s import FCN8s
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "lsm": LSM,
     "pix2pix": Pix2Pix,
     "cyclegan": CycleGAN,
+    "cut": CUT,
     "unit": UNIT,
     "hybrid": Hybrid,
     "tripathy": Tripathy,
