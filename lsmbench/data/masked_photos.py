@@ -378,9 +378,7 @@ def check_unlabelled(name: str, count: int | None) -> None:
         UserError: If it is below 0.
     """
     if count is not None and count < 0:
-        raise UserError(
-            f"dataset {name}: unlabelled={count}; expected a number of photos, 0 for none or null for all."
-        )
+        raise UserError(f"dataset {name}: unlabelled={count}; expected a number of photos, 0 for none or null for all.")
 
 
 def note_alone(source: str, photos: Sequence[MaskedPhoto], trained: bool, findings: Findings) -> list[MaskedPhoto]:
