@@ -163,7 +163,7 @@ def test_isic_2020_gives_photos_alone_by_patient(folder: str, root: Path) -> Non
     with pytest.raises(UserError, match="unlabelled=7, but only 6 photos are there"):
         made(root, unlabelled=7).pools()
     (root / "ISIC_2020_Training_GroundTruth_v2.csv").write_text("image,patient\n1,2\n")
-    with pytest.raises(UserError, match=r"v2\.csv: expected the columns image_name and patient_id; found image,patient"):
+    with pytest.raises(UserError, match=r"v2\.csv: expected the columns .*; found image,patient"):
         dataset.pools()
     shutil.rmtree(root / folder)
     with pytest.raises(UserError, match="unlabelled=4 asks for them"):
