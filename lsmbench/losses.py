@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -119,3 +120,22 @@ def path_lengths(images: Tensor, codes: Tensor, directions: Tensor) -> Tensor:
     along = (images * directions).sum() / (images.shape[2] * images.shape[3]) ** 0.5
     (slopes,) = torch.autograd.grad(along, codes, create_graph=True)
     return slopes.square().sum(2).mean(1).sqrt()
+
+
+def ramp_up(progress: float) -> float:
+    """exp(−5 (1 − t)²) with t from 0 to 1: how much a loss counts that must wait (Laine and Aila 2017, App. A)."""
+    return math.exp(-5 * (1 - min(max(progress, 0.0), 1.0)) ** 2)
+
+
+def pseudo_cross_entropy(logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
+    """Cross-entropy against labels that a network gave itself, where they are counted.
+
+    Args:
+        logits: (B, K, H, W).
+        labels: (B, H, W), int64, 0 to K − 1.
+        counted: (B, H, W), bool: where labels can be trusted.
+
+    Returns:
+        Mean over all pixels, those that are not counted being 0; a scalar (FixMatch; Sohn et al. 2020, eq. 4).
+    """
+    return (F.cross_entropy(logits.float(), labels, reduction="none") * counted).mean()

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal, get_type_hints
 
-Counts = Literal["always", "if_changed", "within_row", "within_row_if_changed", "content", "word", "never"]
+Counts = Literal[
+    "always", "if_changed", "within_row", "within_row_if_changed", "content", "content_if_changed", "word", "never"
+]
 """How an option's value enters a run's identity, and the setting that the runs of one row of a table share.
 
 - `always`: by its value, in both.
@@ -14,6 +16,7 @@ Counts = Literal["always", "if_changed", "within_row", "within_row_if_changed", 
 - `within_row`: by its value in the identity only; runs of one row differ in it (N and seeds).
 - `within_row_if_changed`: as `within_row`, but left out at the default (the fold).
 - `content`: by a digest of the file that the value names, in both.
+- `content_if_changed`: the same, but left out at the default.
 - `word`: by what precedes the first colon (`gta` of `gta:/data/gta`), in both.
 - `never`: in neither; it says where files lie, and the data's fingerprint says what they hold.
 """

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import http.client
-import pickle
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +16,7 @@ from torch.nn import functional
 from lsmbench.data.cache import cached_arrays
 from lsmbench.errors import UserError
 from lsmbench.imagenet import MEAN, SD
+from lsmbench.networks.published import WEIGHTS, downloaded, fill
 
 VERSION = 1
 """Raise this whenever `resnet50` gives other features for the same photos: older cached features are then not used."""
@@ -123,24 +120,11 @@ def pretrained(word: str = "resnet50") -> nn.Module:
     from torchvision import models  # type: ignore[import-untyped]
 
     url: str = models.get_model_weights(word).IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    try:
-        if path.exists():
-            _check_hash(path)
-        # torch.hub reports to stdout, which is for results.
-        with contextlib.redirect_stdout(sys.stderr):
-            weights = torch.hub.load_state_dict_from_url(
-                url, progress=sys.stderr.isatty(), map_location="cpu", check_hash=True, weights_only=True
-            )
-        with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change a run's numbers
-            network: nn.Module = models.get_model(word, weights=None)
-        network.load_state_dict(weights)
-    except (OSError, EOFError, ValueError, RuntimeError, http.client.HTTPException, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"features={word}: the network's weights can be neither found nor downloaded ({error}). Connect this "
-            f"machine, or download {url} elsewhere and place the file at {path}. Or choose by features=pixels, or by "
-            "features=FILE.npy, your own features with a row for each sample."
-        ) from error
+    otherwise = "Or choose by features=pixels, or by features=FILE.npy, your own features with a row for each sample."
+    weights = downloaded(url, f"features={word}", otherwise)
+    with torch.random.fork_rng(devices=[]):  # drawing initial weights must not change a run's numbers
+        network: nn.Module = models.get_model(word, weights=None)
+    fill(network, weights, f"features={word}", otherwise)
     network.fc = nn.Identity()
     return network
 
@@ -236,19 +220,23 @@ def check_word(word: str) -> None:
 
 
 def digest(word: str) -> str:
-    """Identifies features: a file by the SHA-256 of its content (16 digits), `resnet50` and `pixels` by their names.
+    """Identifies what an option names: a file by the SHA-256 of its content (16 digits), a word by itself.
+
+    Files are known by their endings: `.npy` of features, and those of weights (`WEIGHTS`).
 
     Raises:
         UserError: If the file cannot be read.
     """
-    if not _is_file(word):
+    if not word.endswith((".npy", *WEIGHTS)):
         return word
+    option = "features" if _is_file(word) else "pretrained"
     try:
         return _sha256(Path(word).expanduser())[:_DIGITS]
     except FileNotFoundError as error:
-        raise UserError(f"features={word}: no such file. Name one with a row of features for each sample.") from error
+        expected = "one with a row of features for each sample" if _is_file(word) else "a file of weights"
+        raise UserError(f"{option}={word}: no such file. Name {expected}.") from error
     except OSError as error:
-        raise UserError(f"features={word}: cannot be read ({error.strerror or error}).") from error
+        raise UserError(f"{option}={word}: cannot be read ({error.strerror or error}).") from error
 
 
 def _is_file(word: str) -> bool:
@@ -307,13 +295,6 @@ def content_of(photos: Photos) -> str:
 def _slices(total: int, size: int) -> Iterator[slice]:
     for start in range(0, total, size):
         yield slice(start, start + size)
-
-
-def _check_hash(path: Path) -> None:
-    """Raises a ValueError unless a file's SHA-256 begins as its name says; torch.hub checks only its own downloads."""
-    expected, found = path.stem.rpartition("-")[2], _sha256(path)
-    if not found.startswith(expected):
-        raise ValueError(f"{path} holds something else: its SHA-256 begins with {found[:8]}, not {expected}; remove it")
 
 
 def _sha256(path: Path) -> str:

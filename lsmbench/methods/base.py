@@ -81,6 +81,8 @@ class Method(L.LightningModule):
         target: The view that is asked for.
         init_seed: Seed of the initial weights and of every random number in training.
         truths: Which view predictions of a view are compared with, if not the view itself (`Dataset.truths`).
+        fresh: Whether initial weights count. If not, trained ones are loaded afterwards, and files that others' weights
+            come from are not needed.
 
     Raises:
         TypeError: If a loss term has no weight, or an option `w_…` has no term; a mistake in the method's file.
@@ -92,7 +94,7 @@ class Method(L.LightningModule):
     """Weights of the terms that have no option, since the paper fixes them."""
     averaged: ClassVar[Mapping[str, float]] = {}
     """Groups of networks whose parameters are averaged over the updates, each with the average's decay (EMA). The
-    average is part of the checkpoint, and predicts in place of the networks themselves."""
+    average is part of the checkpoint, and predicts in place of the networks themselves. See `decay`."""
     both_ways: ClassVar[bool] = False
     """Whether it learns to translate the target back to the source, too."""
     full_budget: ClassVar[bool] = False
@@ -119,9 +121,11 @@ class Method(L.LightningModule):
         target: str = "y",
         init_seed: int = 0,
         truths: Mapping[str, str] | None = None,
+        fresh: bool = True,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.fresh = fresh
         self.config = config or self.Config()
         self.domains = domains
         self.source, self.target = source, target
@@ -131,10 +135,13 @@ class Method(L.LightningModule):
         """How codes are refined before anything is predicted from them; `None`: they are not."""
         self.remarks: list[str] = []
         """What a reader of the result has to know of this configuration, e.g. a loss that does not apply."""
+        self.saw = ""
+        """Whose weights it starts from, if these learnt from other data, e.g. ImageNet's photos; tables mark it."""
         self.learnt: dict[str, Tensor] = {}
         """What `learn` finds, by name; a finished run keeps it beside the trained weights."""
         self.build()
-        self.averages = nn.ModuleDict({group: self._average_of(group, d) for group, d in self.averaged.items()})
+        self._decay, self._in_use = 0.0, False
+        self.averages = nn.ModuleDict({group: self._average_of(group) for group in self.averaged})
         self.metrics = nn.ModuleDict(
             {f"{s}->{t}": nn.ModuleDict({m.name: m for m in domains[t].metrics()}) for s, t in self.directions}
         )
@@ -142,7 +149,6 @@ class Method(L.LightningModule):
         self._check_terms()
         self.stage = self.stages[0] if self.stages else Stage("none", ())
         self._finite: Tensor = torch.tensor(True)
-        self._in_use = False
 
     # What a method says of itself -------------------------------------------------------------------------------------
 
@@ -354,9 +360,21 @@ class Method(L.LightningModule):
         """The weight of a loss term."""
         return float(self.weights[term] if term in self.weights else getattr(self.config, f"w_{term}"))
 
+    def decay(self, group: str, update: int) -> float:
+        """The decay of a group's average after an update (from 0)."""
+        return self.averaged[group]
+
     def learning_rate_factor(self, epoch: int, epochs: int) -> float:
         """What the learning rate is multiplied by in an epoch (from 0) of a stage of at most `epochs`."""
         return 1.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the stage's updates that are done, from 0 to 1; 1 outside of training."""
+        if self._trainer is None or not self.trainer.training:
+            return 1.0
+        updates = cast(int, self.trainer.max_epochs) * int(self.trainer.num_training_batches)
+        return min(1.0, self.trainer.global_step / updates)
 
     # Several processes ------------------------------------------------------------------------------------------------
 
@@ -393,10 +411,17 @@ class Method(L.LightningModule):
         All processes have to ask, for parts of one shape. The numbers are drawn where `like` is, from a seed of the
         epoch's random generator.
         """
+        return self._part_of(torch.randn, like)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """The same with numbers from U(0, 1)."""
+        return self._part_of(torch.rand, like)
+
+    def _part_of(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:
         seed = int(self.drawn(torch.randint(2**62, ())))
         generator = torch.Generator(like.device).manual_seed(seed)
         whole = (len(like) * self.devices, *like.shape[1:])
-        return self.own(torch.randn(whole, generator=generator, dtype=like.dtype, device=like.device))
+        return self.own(draw(whole, generator=generator, dtype=like.dtype, device=like.device))
 
     # Helpers for methods ----------------------------------------------------------------------------------------------
 
@@ -477,6 +502,7 @@ class Method(L.LightningModule):
         for group, average in self.averages.items():
             if group not in moved:
                 continue
+            self._decay = self.decay(group, update)
             cast(AveragedModel, average).update_parameters(nn.ModuleList(self.modules_of(group)))
 
     def _total(self, phase: Phase, views: Any) -> Tensor:
@@ -507,11 +533,15 @@ class Method(L.LightningModule):
             named = ", ".join(f"w_{term}" for term in unused)
             raise TypeError(f"{type(self).__name__}: no loss term has the weight {named}")
 
-    def _average_of(self, group: str, decay: float) -> AveragedModel:
-        """A copy of a group's networks whose parameters are averaged over the updates; buffers are not."""
-        average = AveragedModel(nn.ModuleList(self.modules_of(group)), multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
-        average.n_averaged.fill_(1)  # the initial weights count as the first; else the first update would replace them
-        return average.requires_grad_(False)
+    def _average_of(self, group: str) -> AveragedModel:
+        """A copy of a group's networks whose parameters are averaged over the updates; buffers are the networks'."""
+
+        def average(averaged: Any, current: Any, number: Any) -> None:
+            get_ema_multi_avg_fn(self._decay)(averaged, current, number)  # type: ignore[no-untyped-call]
+
+        copy = AveragedModel(nn.ModuleList(self.modules_of(group)), multi_avg_fn=average)
+        copy.n_averaged.fill_(1)  # the initial weights count as the first; else the first update would replace them
+        return copy.requires_grad_(False)
 
     def averaged_networks(self, group: str) -> list[nn.Module]:
         """A group's networks with the averaged parameters, which are not trained."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast
 
-import torch
-from torch import Tensor
-
-from lsmbench.domains import Image
+from lsmbench.data.dataset import Dataset
 from lsmbench.errors import UserError
-from lsmbench.imagenet import MEAN, SD
+from lsmbench.methods.base import MethodConfig
 from lsmbench.methods.segmentation import SegmentationConfig, SegmentationMethod
 from lsmbench.networks.fcn8s import FCN8s as FCN8sNetwork
-from lsmbench.networks.fcn8s import load_imagenet_vgg16
+from lsmbench.networks.fcn8s import imagenet_vgg16
 from lsmbench.networks.presets import FILTERS
+from lsmbench.networks.published import fingerprint, read
 from lsmbench.options import option
 
 
@@ -34,11 +33,13 @@ class FCN8sConfig(SegmentationConfig):
     )
     beta1: float = option(0.95, "SGD's momentum", source="released code; FCN, §4.3, has 0.9")
     weight_decay: float = option(5e-4, "Weight decay (L2)", source="FCN, §4.3, and released code")
-    pretrained: bool = option(
-        False,
-        "Whether VGG-16 starts from ImageNet's weights, as the published comparator does; benchmarks at the papers' "
-        "sizes set it. Needs network=paper and an image of 1 or 3 channels; 528 MB are downloaded once",
-        source="FCN, §4.1: yes; off so that nothing is downloaded unasked",
+    pretrained: str = option(
+        "none",
+        "Where VGG-16's first weights come from: none, at random; imagenet, as the published comparator does, which "
+        "benchmarks at the papers' sizes set (528 MB are downloaded once); or a file of torchvision's vgg16. Needs "
+        "network=paper and an image of 1 or 3 channels",
+        source="FCN, §4.1: imagenet; none so that nothing is downloaded unasked",
+        counts="content_if_changed",
     )
 
 
@@ -56,57 +57,49 @@ class FCN8s(SegmentationMethod):
 
     Config = FCN8sConfig
     config: FCN8sConfig
-    multiple = 32
-    least = 32
-    mean: Tensor
-    sd: Tensor
+    normalises = True
 
-    def build(self) -> None:
-        """Makes the network, and the mean and deviation that its input is normalised by.
+    @classmethod
+    def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
+        """As any segmentation network; its encoder is VGG-16, which learns."""
+        config = cast(FCN8sConfig, config)
+        if config.encoder != "own" or config.freeze:
+            return False, "has VGG-16 as its encoder, which learns; set encoder=own and freeze=false"
+        return super().supports(dataset, config)
 
-        Raises:
-            UserError: If ImageNet's weights are asked for and do not fit or cannot be had.
-        """
-        channels = self.domains[self.source].shape[0]
-        if self.config.pretrained:
-            if self.config.network != "paper":
-                raise UserError(
-                    "method.pretrained=true needs method.network=paper, since ImageNet's weights are of its width; "
-                    f"found {self.config.network}. Set method.network=paper or method.pretrained=false."
-                )
-            if not self._photo:
-                raise UserError(
-                    "method.pretrained=true needs images of 1 or 3 channels to start from ImageNet's weights; view "
-                    f"{self.source} is {self.domains[self.source].kind} of {channels} channels. Set "
-                    "method.pretrained=false."
-                )
-        mean, sd = torch.tensor(MEAN), torch.tensor(SD)
-        if not self._photo:
-            mean, sd = torch.zeros(channels), torch.ones(channels)
-        elif channels == 1 and not self.config.pretrained:
-            mean, sd = mean.mean(0, keepdim=True), sd.mean(0, keepdim=True)
-        self.register_buffer("mean", mean[:, None, None], persistent=False)
-        self.register_buffer("sd", sd[:, None, None], persistent=False)
-        super().build()
+    @classmethod
+    def sides(cls, config: SegmentationConfig) -> tuple[int, int]:
+        """Multiples of 32 px."""
+        return 32, 32
 
     @property
-    def _photo(self) -> bool:
-        domain = self.domains[self.source]
-        return isinstance(domain, Image) and domain.channels in (1, 3)
-
-    def input_channels(self) -> int:
-        """The source's channels; three for a grey image with ImageNet's weights."""
-        return len(self.mean)
-
-    def feed(self, view: Tensor) -> Tensor:
-        """Normalises views; with three means, one channel becomes three by broadcasting."""
-        # A view of an image is in [0, 1], as ImageNet's statistics are, also where networks work in [-1, 1].
-        shown = view if self._photo else super().feed(view)
-        return (shown - self.mean) / self.sd
+    def repeats_grey(self) -> bool:
+        """Only for ImageNet's weights, which are of three channels."""
+        return self.config.pretrained != "none"
 
     def make_segmenter(self, in_channels: int, out_channels: int) -> FCN8sNetwork:
-        """Makes FCN-8s, from ImageNet's weights if `pretrained` asks for them."""
-        network = FCN8sNetwork(in_channels, out_channels, FILTERS[self.config.network])
-        if self.config.pretrained:
-            load_imagenet_vgg16(network)
+        """Makes FCN-8s, from the weights that `pretrained` names.
+
+        Raises:
+            UserError: If weights are asked for and do not fit or cannot be had.
+        """
+        pretrained, width = self.config.pretrained, self.config.network
+        if pretrained == "none":
+            return FCN8sNetwork(in_channels, out_channels, FILTERS[width])
+        if width != "paper":
+            raise UserError(
+                f"method.pretrained={pretrained} needs method.network=paper, since VGG-16's weights are of its width; "
+                f"found {width}. Set method.network=paper or method.pretrained=none."
+            )
+        if not self.photo:
+            domain = self.domains[self.source]
+            raise UserError(
+                f"method.pretrained={pretrained} needs images of 1 or 3 channels to start from VGG-16's weights; view "
+                f"{self.source} is {domain.kind} of {domain.shape[0]} channels. Set method.pretrained=none."
+            )
+        network = FCN8sNetwork(in_channels, out_channels, FILTERS[width])
+        if self.fresh:
+            weights = imagenet_vgg16() if pretrained == "imagenet" else read(Path(pretrained).expanduser())
+            network.transplant(weights)
+            self.saw = f"VGG-16 starts from {Path(pretrained).name} (SHA-256 {fingerprint(weights)})"
         return network

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from lsmbench.methods.base import Terms
-from lsmbench.methods.segmentation import SegmentationConfig, SegmentationMethod, soft_dice
-from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.segmentation_unet import SegmentationUNet
+from lsmbench.methods.segmentation import SegmentationConfig, SegmentationMethod
 from lsmbench.options import option
 
 
@@ -34,33 +29,11 @@ class UNet(SegmentationMethod):
     no batch normalisation and no Dice loss, and weights pixels by their distance to borders between cells, which is not
     done here.
 
+    Another encoder takes the place of the contracting path; the expanding path then joins its maps (`UNetDecoder`).
+
     For targets that are images, the loss is the target domain's own alone.
     """
 
     Config = UNetConfig
     config: UNetConfig
-    multiple = 16
-    least = 32
-    """At 16 px the innermost level is one pixel, which batch normalisation cannot take from a single image."""
-
-    def make_segmenter(self, in_channels: int, out_channels: int) -> SegmentationUNet:
-        """Makes a U-Net of four levels."""
-        return SegmentationUNet(in_channels, out_channels, FILTERS[self.config.network])
-
-    def build(self) -> None:
-        """Makes the network, and says where the Dice loss does not apply."""
-        super().build()
-        if self.classes is None and self.config.w_dice:
-            self.remarks.append(f"w_dice does not apply: {self.target} is an image without classes")
-
-    def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
-        """The supervised loss, and for classes the soft Dice loss."""
-
-        def dice() -> Tensor:
-            return soft_dice(views["output"], views["y"], self.summed) if views else self.nothing("segmenter")
-
-        return {**super().losses_segmenter(views), "dice": dice}
-
-    def weight(self, term: str) -> float:
-        """No Dice loss where the target has no classes."""
-        return 0.0 if term == "dice" and self.classes is None else super().weight(term)
+    architecture = "unet"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lsmbench.errors import UserError
+from lsmbench.networks.published import downloaded
 
 IMAGENET_URL: Final = "https://download.pytorch.org/models/vgg16-397923af.pth"
 """torchvision's `VGG16_Weights.IMAGENET1K_V1`, 528 MB; the name holds the beginning of the file's SHA-256."""
@@ -138,33 +138,8 @@ def imagenet_vgg16() -> dict[str, Tensor]:
     Raises:
         UserError: If the weights can be neither loaded nor downloaded.
     """
-    path = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(IMAGENET_URL))
-    how = (
-        f"Put the file of {IMAGENET_URL} there by hand (528 MB), or set method.pretrained=false to start from random "
-        "weights."
-    )
-    cached = os.path.exists(path)
-    try:
-        weights = torch.hub.load_state_dict_from_url(
-            IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True
-        )
-    except Exception as error:  # network, disk and torch raise errors of many kinds
-        cause = f"{type(error).__name__}: {error}"
-        if cached:
-            raise UserError(f"{path}: expected VGG-16's weights, but they cannot be loaded ({cause}). {how}") from error
-        raise UserError(f"{path}: VGG-16's weights are missing and cannot be downloaded ({cause}). {how}") from error
-    if not isinstance(weights, dict):
-        raise UserError(f"{path}: expected VGG-16's state dictionary, found {type(weights).__name__}. {how}")
-    return weights
-
-
-def load_imagenet_vgg16(network: FCN8s) -> None:
-    """Load VGG-16's ImageNet weights into a network of 3 channels and 64 filters, in place.
-
-    Raises:
-        UserError: If the weights can be neither loaded nor downloaded, or do not fit the network.
-    """
-    network.transplant(imagenet_vgg16())
+    otherwise = "It has 528 MB. Or set method.pretrained=none to start from random weights."
+    return downloaded(IMAGENET_URL, "VGG-16, ImageNet", otherwise)
 
 
 def vgg16_blocks(in_channels: int, filters: int = 64) -> list[nn.Sequential]:

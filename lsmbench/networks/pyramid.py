@@ -7,62 +7,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from lsmbench.networks.encoders import ResNetTrunk
 from lsmbench.networks.stylegan2 import SIDES, EqualLinear
 
 COARSE, MIDDLE = 3, 4
 """Styles that are read from stride 16 and from stride 8; stride 4 gives all others."""
-
-
-class ResNetTrunk(nn.Module):
-    """A ResNet (He et al. 2016) without its classifier, as torchvision's: the stride is in Conv3, not in the Conv1.
-
-    Convolutions start from N(0, 2 / fan-out).
-
-    Args:
-        channels: Channels of the picture.
-        filters: Width of the first convolution, 64 in the paper; all other widths are multiples of it.
-        depth: 18 or 50 layers.
-        stages: How many of the four groups of residual blocks there are.
-    """
-
-    def __init__(self, channels: int, filters: int = 64, depth: Literal[18, 50] = 50, stages: int = 4) -> None:
-        super().__init__()
-        # Imported here, as torchvision takes seconds.
-        from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
-
-        kind, counts = (BasicBlock, (2, 2, 2, 2)) if depth == 18 else (Bottleneck, (3, 4, 6, 3))
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, filters, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(filters),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        )
-        self.stages = nn.ModuleList()
-        self.widths: list[int] = []
-        """Channels of the stages' maps."""
-        before = filters
-        for stage, count in enumerate(counts[:stages]):
-            inner, stride = filters * 2**stage, min(stage, 1) + 1
-            outer = inner * kind.expansion
-            shortcut = None
-            if stride > 1 or before != outer:
-                shortcut = nn.Sequential(nn.Conv2d(before, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
-            blocks = [kind(before, inner, stride, shortcut), *(kind(outer, inner) for _ in range(count - 1))]
-            self.stages.append(nn.Sequential(*blocks))
-            self.widths.append(outer)
-            before = outer
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, picture: Tensor) -> list[Tensor]:
-        """Map (B, channels, H, W) to the maps of strides 4, 8, 16 and 32, as many as there are stages."""
-        x = self.stem(picture)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
 
 
 class Head(nn.Module):

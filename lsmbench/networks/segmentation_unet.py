@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from lsmbench.networks.segmenters import double_convolution
 
 
 class SegmentationUNet(nn.Module):
@@ -35,11 +38,11 @@ class SegmentationUNet(nn.Module):
         self.levels = levels
         widths = [filters * 2**i for i in range(levels + 1)]
         self.down = nn.ModuleList(
-            _double(narrow, wide) for narrow, wide in zip([in_channels, *widths[:-1]], widths, strict=True)
+            double_convolution(narrow, wide) for narrow, wide in zip([in_channels, *widths[:-1]], widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
-        self.joined = nn.ModuleList(_double(2 * w, w) for w in reversed(widths[:-1]))
+        self.joined = nn.ModuleList(double_convolution(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(filters, out_channels, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -53,33 +56,32 @@ class SegmentationUNet(nn.Module):
         Raises:
             ValueError: If H or W is no multiple of 2**levels.
         """
+        return self.decode(self.encode(image), image.shape[-2:])
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Map an image to the maps of all levels, fine to coarse.
+
+        Raises:
+            ValueError: If H or W is no multiple of 2**levels.
+        """
         height, width = image.shape[-2:]
         if height % 2**self.levels or width % 2**self.levels:
             raise ValueError(
                 f"a U-Net of {self.levels} levels got an image of {height}×{width} (height×width): both sides must be "
                 f"multiples of {2**self.levels}"
             )
-        kept: list[Tensor] = []
-        x = image
+        maps: list[Tensor] = []
         for level in self.down:
-            x = level(self.pool(x) if kept else x)
-            kept.append(x)
-        kept.pop()
-        for up, joined in zip(self.up, self.joined, strict=True):
-            x = joined(torch.cat([kept.pop(), up(x)], 1))
+            maps.append(level(self.pool(maps[-1]) if maps else image))
+        return maps
+
+    def decode(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Map these to outputs of the finest map's size, which is `size`."""
+        x = maps[-1]
+        for up, joined, finer in zip(self.up, self.joined, reversed(maps[:-1]), strict=True):
+            x = joined(torch.cat([finer, up(x)], 1))
         output: Tensor = self.head(x)
         return output
-
-
-def _double(in_channels: int, out_channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (in_channels, out_channels):
-        layers += [
-            nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
 
 
 def _init(layer: nn.Conv2d | nn.ConvTranspose2d, incoming: int) -> None:

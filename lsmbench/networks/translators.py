@@ -188,3 +188,21 @@ class LatentTranslator(nn.Module):
         if here == there and self.image_encoder == "resnet":
             return ResnetLink(here[0])
         return LinearLink(here, there)
+
+
+class OneWay(nn.Module):
+    """One direction of a translator, as a network of one input.
+
+    Args:
+        translator: Translates.
+        source: From this view.
+        target: To this view.
+    """
+
+    def __init__(self, translator: nn.Module, source: str, target: str) -> None:
+        super().__init__()
+        self.translator, self.source, self.target = translator, source, target
+
+    def forward(self, fed: Tensor) -> Tensor:
+        """Map network inputs of the source to network outputs of the target."""
+        return cast(Tensor, self.translator(fed, self.source, self.target))

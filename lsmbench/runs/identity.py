@@ -24,7 +24,7 @@ def hashed(parts: Iterable[str], values: Values, kinds: Kinds) -> str:
     Raises:
         UserError: If a file that an option names cannot be read.
     """
-    kept = {"always", "if_changed", "within_row", "within_row_if_changed", "content", "word"}
+    kept = {"always", "if_changed", "within_row", "within_row_if_changed", "content", "content_if_changed", "word"}
     counted = _counted(values, kinds, digest, kept)
     canonical = json.dumps([*parts, _canonical(counted)], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
@@ -41,7 +41,7 @@ def shared(values: Values, kinds: Kinds, content: Callable[[str], str] = digest)
     Raises:
         UserError: If a file that an option names cannot be read.
     """
-    return _counted(values, kinds, content, {"always", "if_changed", "content", "word"})
+    return _counted(values, kinds, content, {"always", "if_changed", "content", "content_if_changed", "word"})
 
 
 def _counted(values: Values, kinds: Kinds, content: Callable[[str], str], kept: set[str]) -> dict[str, dict[str, Any]]:
@@ -58,7 +58,7 @@ def _counted(values: Values, kinds: Kinds, content: Callable[[str], str], kept: 
                 continue
             if option and option.only_if and inside.get(option.only_if[0]) != option.only_if[1]:
                 value = ""
-            elif counts == "content":
+            elif counts.startswith("content"):
                 value = content(value)
             elif counts == "word":
                 value = (value or "").partition(":")[0]

@@ -101,7 +101,8 @@ class Model(Record):
                 "version that trained the run, or train again."
             )
         domains = {view: from_plain(values) for view, values in self.domains.items()}
-        method = kind(domains, kind.Config(**options), self.source, self.target, self.init_seed, self.truths)
+        config = kind.Config(**options)
+        method = kind(domains, config, self.source, self.target, self.init_seed, self.truths, fresh=False)
         if self.learnt:
             take_learnt(method, home)
         if self.checkpoint is not None and self.stage is not None:

@@ -192,7 +192,7 @@ def test_without_a_network_and_with_another_file_in_place(hub: Path) -> None:
 
 def test_weights_of_another_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: {"fc.weight": torch.zeros(2, 2)})
-    with pytest.raises(UserError, match="weights can be neither found nor downloaded"):
+    with pytest.raises(UserError, match=r"another architecture. Expected conv1\.weight of shape"):
         resnet50(noise(1, 3, 32, 32))
 
 

@@ -158,7 +158,7 @@ def test_the_dice_loss_is_for_classes_and_can_be_switched_off() -> None:
     assert method.remarks == []
     assert made(UNet, Image(3, 32), COLOURS, w_dice=0).weight("dice") == 0
     assert made(UNet, Image(3, 32), Image(1, 32)).remarks == ["w_dice does not apply: y is an image without classes"]
-    assert list(made(FCN8s, Image(3, 32), COLOURS).losses_segmenter(prepared)) == ["xy"]
+    assert made(FCN8s, Image(3, 32), COLOURS).weight("dice") == 0
 
 
 @pytest.mark.parametrize("kind", SEGMENTERS)
@@ -312,21 +312,24 @@ def test_what_is_not_supported_is_said(kind: type[SegmentationMethod], x: Domain
 
 def test_imagenets_weights_need_the_papers_width_and_an_image() -> None:
     with pytest.raises(UserError, match="found tiny"):
-        made(FCN8s, Image(3, 32), COLOURS, pretrained=True)
+        made(FCN8s, Image(3, 32), COLOURS, pretrained="imagenet")
     for source in (Mask(2, 32), Image(4, 32)):
         with pytest.raises(UserError, match=f"view x is {source.kind} of {source.shape[0]} channels"):
-            made(FCN8s, source, COLOURS, pretrained=True, network="paper")
+            made(FCN8s, source, COLOURS, pretrained="imagenet", network="paper")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_pretrained_network_gets_three_channels_and_the_weights(
     monkeypatch: pytest.MonkeyPatch, channels: int
 ) -> None:
-    given: list[FCN8sNetwork] = []
-    monkeypatch.setattr(fcn8s_method, "load_imagenet_vgg16", given.append)
+    weights = FCN8sNetwork(3, 2, 2)
+    nn.init.constant_(weights.blocks[0][0].bias, 3.0)
+    monkeypatch.setattr(FCN8sNetwork, "transplant", lambda self, vgg16: self.load_state_dict(vgg16, strict=False))
+    monkeypatch.setattr(fcn8s_method, "imagenet_vgg16", lambda: dict(weights.blocks.state_dict(prefix="blocks.")))
     monkeypatch.setitem(fcn8s_method.FILTERS, "paper", 2)
-    method = made(FCN8s, Image(channels, 32), COLOURS, pretrained=True, network="paper")
-    assert given == [method.segmenter]
+    method = made(FCN8s, Image(channels, 32), COLOURS, pretrained="imagenet", network="paper")
+    assert (method.segmenter.blocks[0][0].bias == 3).all()
+    assert method.saw.startswith("VGG-16 starts from imagenet (SHA-256 ")
     assert method.segmenter.blocks[0][0].in_channels == 3
     photo = torch.rand(2, channels, 32, 32)
     colour = made(FCN8s, Image(3, 32), COLOURS)
