@@ -518,8 +518,8 @@ def _masks(folder: Path, photos: Mapping[str, Path], findings: Findings) -> dict
     if strange:
         findings.problems.append(
             f"{folder}: {len(strange)} files are masks of no known part and of no photo: {few(strange)}. Expected "
-            f"names as 00000_skin.png, with one of the parts {', '.join(PARTS)}; or the photo's own name for a map of all "
-            "classes. Rename or remove them."
+            f"names as 00000_skin.png, with one of the parts {', '.join(PARTS)}; or the photo's own name for a map of "
+            "all classes. Rename or remove them."
         )
     if lost:
         findings.notes.append(f"{folder}: masks of {len(lost)} photos that are not there are not read.")
@@ -589,7 +589,7 @@ def _labels(photo: _Photo, seen: _Seen) -> Bytes | None:
             continue
         path = photo.masks[part]
         try:
-            made = _read_map(path, photo.owners) if part == _WHOLE else _read_part(path)
+            made = _read_map(path, photo.owners) if part == _WHOLE else _read_part(path) * np.uint8(1)
             size = (made.shape[1], made.shape[0])
             if seen.mask not in (None, size):
                 raise UserError(
@@ -597,17 +597,17 @@ def _labels(photo: _Photo, seen: _Seen) -> Bytes | None:
                     f"{px(seen.mask or size)} px. Get them again."
                 )
             seen.mask = size
-            labels = np.zeros(made.shape, np.uint8) if labels is None else labels
             if part == _WHOLE:
-                labels = made.astype(np.uint8)
-            else:
-                labels[made > 0] = _NUMBERS[part]
+                labels = made
+                continue
+            labels = np.zeros(made.shape, np.uint8) if labels is None else labels
+            labels[made > 0] = _NUMBERS[part]
         except UserError as error:
             seen.problems.append(str(error))
     return None if seen.problems else labels
 
 
-def _read_part(path: Path) -> NDArray[np.generic]:
+def _read_part(path: Path) -> NDArray[np.bool_]:
     """Where a part is, bool (H, W).
 
     Raises:
@@ -625,7 +625,7 @@ def _read_part(path: Path) -> NDArray[np.generic]:
     return (values > top / 2) & (values > 0)
 
 
-def _read_map(path: Path, owners: bool) -> NDArray[np.generic]:
+def _read_map(path: Path, owners: bool) -> Bytes:
     """A map of all classes as the eight classes, (H, W).
 
     Raises:
@@ -649,7 +649,7 @@ def _read_map(path: Path, owners: bool) -> NDArray[np.generic]:
         raise UserError(
             f"{path}: holds the numbers {few(beyond)}; expected 0 to {len(table) - 1}, {meant}. Renumber or remove it."
         )
-    made: NDArray[np.generic] = table[values.astype(np.intp)]
+    made: Bytes = table[values.astype(np.intp)]
     return made
 
 
