@@ -16,6 +16,7 @@ from PIL import Image as Picture
 
 from lsmbench.data.decoding import Reading, read_colours, read_image, window_of
 from lsmbench.data.files import Exif, crop_square, open_picture, square_around, to_mode
+from lsmbench.data.photos import read_photo
 from lsmbench.data.radiographs import Preprocessing, read_radiograph
 from lsmbench.data.rasters import Raster, bands_of, read_raster
 from lsmbench.errors import UserError
@@ -202,7 +203,31 @@ class RadiographInput(InputForm):
         return Given(view, photo.size, window_of(*photo.size, "stretch"), photo.picture())
 
 
-FORMS: dict[str, type[InputForm]] = {form.kind: form for form in (PictureInput, FaceInput, RadiographInput)}
+@dataclass(frozen=True)
+class PhotoInput(InputForm):
+    """A photo of 8 or 16 bits in RGB, squeezed to a square (`Photo.view`).
+
+    Attributes:
+        size: Height and width of the view.
+        exif: What to do with a photo that is stored turned.
+    """
+
+    size: int
+    exif: Exif = "refuse"
+    kind: ClassVar[str] = "photo"
+
+    @property
+    def turned(self) -> Exif:
+        """As the attribute `exif` says."""
+        return self.exif
+
+    def read(self, path: Path, exif: Exif | None = None, box: Box | None = None) -> Given:
+        """As the dataset reads its own files."""
+        photo = read_photo(path, exif or self.exif)
+        return Given(photo.view(self.size), photo.size, window_of(*photo.size, "stretch"), photo.picture())
+
+
+FORMS: dict[str, type[InputForm]] = {form.kind: form for form in (PictureInput, FaceInput, RadiographInput, PhotoInput)}
 
 
 def form_of(values: Mapping[str, Any]) -> InputForm:

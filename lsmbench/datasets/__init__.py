@@ -12,6 +12,7 @@ from lsmbench.datasets.glyphs import Glyphs
 from lsmbench.datasets.gta import GTA
 from lsmbench.datasets.maps import Maps
 from lsmbench.datasets.sit import SIT
+from lsmbench.datasets.skin import Skin
 from lsmbench.datasets.sss import SSS
 from lsmbench.datasets.synscapes import Synscapes
 from lsmbench.datasets.three_hundred_w import ThreeHundredW
@@ -23,6 +24,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "sss": SSS,
     "chest_xray": ChestXray,
     "face_parts": FaceParts,
+    "skin": Skin,
     "glyphs": Glyphs,
     "digits": Digits,
     "facades": Facades,

@@ -21,6 +21,7 @@ from lsmbench.data.dataset import Arrays, Dataset, Inspection, own_folder
 from lsmbench.data.decoding import Reading, percent, px, read_image
 from lsmbench.data.files import PICTURES, Findings, few, folders_inside, open_picture, to_mode
 from lsmbench.data.inputs import PictureInput
+from lsmbench.data.masked_photos import check_unlabelled, homes_of
 from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools
 from lsmbench.data.rasters import read_raster
 from lsmbench.domains import Domain, Image, Mask
@@ -180,11 +181,7 @@ class FaceParts(Dataset):
     def __post_init__(self) -> None:
         """Checks the options."""
         super().__post_init__()
-        if self.unlabelled is not None and self.unlabelled < 0:
-            raise UserError(
-                f"dataset face_parts: unlabelled={self.unlabelled}; expected a number of photos, 0 for none or null "
-                "for all."
-            )
+        check_unlabelled(self.name, self.unlabelled)
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -338,11 +335,8 @@ class FaceParts(Dataset):
             UserError: If the folder or CelebAMask-HQ is missing.
         """
         root = own_folder(self.name, self.root, _WHERE_FROM)
-        homes = {
-            source: [p for name in names for p in folders_inside([root], name)] for source, names in _HOMES.items()
-        }
         # The folder CelebAMask-HQ itself will do, or one in another of its name, as some archives are unpacked.
-        celeba = [root, *homes["celeba"], *(p for n in _HOMES["celeba"] for p in folders_inside(homes["celeba"], n))]
+        celeba, metfaces = [root, *homes_of(root, _HOMES["celeba"])], homes_of(root, _HOMES["metfaces"])
         photos = _photos("celeba", celeba, findings)
         if photos is None:
             held = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]
@@ -351,9 +345,9 @@ class FaceParts(Dataset):
                 f"{few(held) or 'nothing'}. {_WHERE_FROM}"
             )
         found = self._dealt(_known(photos, celeba, findings), photos[0].picture.parent, seed, findings)
-        painted = _photos("metfaces", homes["metfaces"], findings) if homes["metfaces"] else []
+        painted = _photos("metfaces", metfaces, findings) if metfaces else []
         if painted is None:
-            findings.problems.append(f"{homes['metfaces'][0]}: no folder images/ with photos. {_WHERE_FROM}")
+            findings.problems.append(f"{metfaces[0]}: no folder images/ with photos. {_WHERE_FROM}")
         elif not painted:
             findings.notes.append("metfaces: is not there; there is no test set out of domain.")
         if painted:
