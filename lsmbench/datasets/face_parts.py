@@ -19,9 +19,9 @@ from PIL import ImageDraw
 from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, own_folder
 from lsmbench.data.decoding import Reading, percent, px, read_image
-from lsmbench.data.files import PICTURES, Findings, few, folders_inside, open_picture, to_mode
+from lsmbench.data.files import PICTURES, Findings, few, folders_inside, open_picture
 from lsmbench.data.inputs import PictureInput
-from lsmbench.data.masked_photos import check_unlabelled, homes_of
+from lsmbench.data.masked_photos import alike, check_unlabelled, chosen, homes_of, read_mask
 from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools
 from lsmbench.data.rasters import read_raster
 from lsmbench.domains import Domain, Image, Mask
@@ -75,9 +75,6 @@ _WHOLE = ""
 
 _TRAIN, _VAL, _TEST = 1500, 188, 500
 """Photos whose masks are read: the paper's numbers (supplement, Table 4), and an eighth of 1,500 more to validate."""
-
-_BETWEEN, _MOST_BETWEEN = (0.1, 0.9), 0.05
-"""A part's mask has two levels: at most this share of its pixels may lie between them, as smoothed edges do."""
 
 _WHERE_FROM = (
     "Faces are not shipped with lsmbench. Get CelebAMask-HQ from https://github.com/switchablenorms/CelebAMask-HQ and "
@@ -317,7 +314,7 @@ class FaceParts(Dataset):
         labels = _labels(photo, seen)
         if labels is None or seen.mask is None:
             return seen
-        if seen.photo and not _alike(seen.mask, seen.photo):
+        if seen.photo and not alike(seen.mask, seen.photo):
             seen.problems.append(
                 f"{next(iter(photo.masks.values()))}: is of {px(seen.mask)} px, but its photo {photo.picture.name} of "
                 f"{px(seen.photo)} px, which has other proportions. Get both again, or remove both."
@@ -393,14 +390,7 @@ class FaceParts(Dataset):
             findings.notes.append(
                 f"celeba: {len(rest)} further photos are not read; unlabelled=null shows them without masks."
             )
-        if self.unlabelled is not None:
-            if self.unlabelled > len(rest):
-                findings.problems.append(
-                    f"{folder}: unlabelled={self.unlabelled}, but only {len(rest)} photos are there besides those of "
-                    "the three parts. Ask for fewer."
-                )
-            rows = np.random.default_rng(14).permutation(len(rest))[: self.unlabelled]
-            rest = [rest[i] for i in np.sort(rows).tolist()]
+        rest = chosen(rest, self.unlabelled, folder, findings)
         found = {"celeba": kept, "celeba-unlabelled": sorted([*rest, *unknown], key=_order)}
         return {name: some for name, some in found.items() if some}
 
@@ -583,40 +573,23 @@ def _labels(photo: _Photo, seen: _Seen) -> Bytes | None:
             continue
         path = photo.masks[part]
         try:
-            made = _read_map(path, photo.owners) if part == _WHOLE else _read_part(path) * np.uint8(1)
-            size = (made.shape[1], made.shape[0])
+            if part == _WHOLE:
+                labels = _read_map(path, photo.owners)
+                seen.mask = (labels.shape[1], labels.shape[0])
+                continue
+            where, _ = read_mask(path, "a part")
+            size = (where.shape[1], where.shape[0])
             if seen.mask not in (None, size):
                 raise UserError(
                     f"{path}: is of {px(size)} px, but other masks of {photo.picture.name} are of "
                     f"{px(seen.mask or size)} px. Get them again."
                 )
             seen.mask = size
-            if part == _WHOLE:
-                labels = made
-                continue
-            labels = np.zeros(made.shape, np.uint8) if labels is None else labels
-            labels[made > 0] = _NUMBERS[part]
+            labels = np.zeros(where.shape, np.uint8) if labels is None else labels
+            labels[where] = _NUMBERS[part]
         except UserError as error:
             seen.problems.append(str(error))
     return None if seen.problems else labels
-
-
-def _read_part(path: Path) -> NDArray[np.bool_]:
-    """Where a part is, bool (H, W).
-
-    Raises:
-        UserError: If it cannot be read, or has too many pixels between its two levels.
-    """
-    picture = open_picture(path)
-    values = np.asarray(picture) if picture.mode[0] == "I" else np.asarray(to_mode(picture, "L"))
-    top = float(values.max())
-    between = (values > _BETWEEN[0] * top) & (values < _BETWEEN[1] * top)
-    if between.mean() > _MOST_BETWEEN:
-        raise UserError(
-            f"{path}: {percent(float(between.mean()))} of its pixels are grey, neither black nor as bright as the "
-            "brightest; expected the mask of a part, of two levels. Get it again, or remove it."
-        )
-    return (values > top / 2) & (values > 0)
 
 
 def _read_map(path: Path, owners: bool) -> Bytes:
@@ -645,11 +618,6 @@ def _read_map(path: Path, owners: bool) -> Bytes:
         )
     made: Bytes = table[values.astype(np.intp)]
     return made
-
-
-def _alike(mask: Size, photo: Size) -> bool:
-    """Whether both have the same proportions, to a pixel."""
-    return abs(mask[0] * photo[1] - mask[1] * photo[0]) <= max(photo)
 
 
 def _fact(seen: Sequence[_Seen]) -> str:
