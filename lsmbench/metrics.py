@@ -229,7 +229,12 @@ def ways_to_pool(name: str, classes: int) -> list[Callable[[Tensor], float]]:
     for kind in kinds:
         kinds.extend(kind.__subclasses__())
         if kind.name == name:
-            found += [partial(_of_sum, kind(classes, absent)) for absent in ("zero", "ignore")]
+            left_out: list[dict[str, Any]] = [{}]
+            if issubclass(kind, PooledIoU):  # a score does not tell its background; 0 is the usual one
+                left_out = [{"background": label} for label in (*range(classes), None)]
+            found += [
+                partial(_of_sum, kind(classes, absent, **more)) for more in left_out for absent in ("zero", "ignore")
+            ]
     return found
 
 
@@ -260,15 +265,52 @@ class ClassAccuracy(ConfusionMetric):
 
 
 class MeanIoU(ConfusionMetric):
-    """Intersection over union, averaged over the classes."""
+    """Intersection over union, averaged over the classes.
+
+    Args:
+        classes: Number of classes, background included.
+        absent: As `ConfusionMetric`.
+        background: A class that is not averaged; its pixels still count as wrong ones of other classes. `None`: all
+            are.
+    """
 
     name = "miou"
     unit = "mean IoU over classes, 0 to 1"
 
+    def __init__(
+        self,
+        classes: int,
+        absent: Literal["zero", "ignore"] = "zero",
+        background: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(classes, absent, **kwargs)
+        self.background = background
+
     def of(self, confusion: Tensor) -> Tensor:
         """Diagonal / (rows + columns − diagonal)."""
         hit = confusion.diagonal(dim1=1, dim2=2)
-        return hit / (confusion.sum(2) + confusion.sum(1) - hit)
+        ious = hit / (confusion.sum(2) + confusion.sum(1) - hit)
+        return ious[:, [label for label in range(self.classes) if label != self.background]]
+
+
+class PooledIoU(MeanIoU):
+    """Mean IoU of the foreground classes, each over the pixels of all samples: Σ|A∩B| / Σ|A∪B|.
+
+    The mIoU of semanticGAN (supplement, §5). `ForegroundIoU` is a mean over samples instead.
+    """
+
+    name = "pooled_iou"
+    unit = "mean over foreground classes of the IoU over all pixels, 0 to 1"
+
+    def __init__(
+        self,
+        classes: int,
+        absent: Literal["zero", "ignore"] = "ignore",
+        background: int | None = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(classes, absent, background, **kwargs)
 
 
 class CategoryAccuracy(SampleMetric):

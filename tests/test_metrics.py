@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from lsmbench.metrics import (
     MeanIoU,
     MeanSquaredError,
     PixelAccuracy,
+    PooledIoU,
+    ways_to_pool,
 )
 
 
@@ -118,6 +121,40 @@ def test_label_maps_are_scored_by_one_confusion_matrix_over_all_samples() -> Non
     assert (indices, values) == ([3, 5], [0.5, 0.75])
     assert counts is not None
     assert (counts.sum(0) == sum(accuracy.confusions).sum(0).numpy()).all()
+
+
+def test_the_pooled_iou_counts_pixels_of_all_samples_and_averages_the_foreground() -> None:
+    """Σ|A∩B| / Σ|A∪B| of each class but the background, then their mean; single samples keep their own."""
+    target = torch.tensor([[[1, 1], [1, 0]], [[1, 2], [0, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]])
+    predicted = torch.tensor([[[1, 0], [0, 1]], [[1, 0], [0, 0]], [[2, 0], [0, 0]], [[0, 0], [0, 0]]])
+    metric = PooledIoU(4)  # class 3 is nowhere
+    for i in (2, 0, 3, 1):
+        metric.update(predicted[i : i + 1], target[i : i + 1], torch.tensor([i]))
+    both = [sum(int(((p == c) & (t == c)).sum()) for p, t in zip(predicted, target, strict=True)) for c in (1, 2)]
+    either = [sum(int(((p == c) | (t == c)).sum()) for p, t in zip(predicted, target, strict=True)) for c in (1, 2)]
+    assert (both, either) == ([2, 0], [5, 2])
+    assert metric.pooled() == metric.compute().item() == pytest.approx((2 / 5 + 0 / 2) / 2)
+    indices, values, counts = metric.per_sample()
+    assert indices == [0, 1, 2, 3]
+    assert values[:3] == pytest.approx([1 / 4, (1 + 0) / 2, 0])
+    assert math.isnan(values[3]), "a sample with background alone"
+    assert counts is not None
+    assert counts.shape == (4, 4, 4)
+    assert values[:3] == pytest.approx(ForegroundIoU(4).score(predicted, target)[:3].tolist())
+    assert PooledIoU(4, "zero").of_sum(torch.from_numpy(counts.sum(0))).item() == pytest.approx(2 / 5 / 3)
+    assert (metric.name, metric.error(0.25)) == ("pooled_iou", 0.75)
+
+
+@pytest.mark.parametrize("background", [0, 2, None])
+def test_scores_of_folds_are_pooled_by_the_background_that_gives_their_own(background: int | None) -> None:
+    folds = torch.from_numpy(np.random.default_rng(0).integers(1, 50, (3, 4, 4)))
+    metric = PooledIoU(4, "ignore", background)
+    own = [metric.of_sum(fold).item() for fold in folds]
+    (way, *_) = [
+        way for way in ways_to_pool("pooled_iou", 4) if [way(fold) for fold in folds] == pytest.approx(own, abs=1e-6)
+    ]
+    assert way(folds.sum(0)) == pytest.approx(metric.of_sum(folds.sum(0)).item())
+    assert [way(folds[0]) for way in ways_to_pool("miou", 4)] == [MeanIoU(4).of_sum(folds[0]).item()] * 2
 
 
 def test_a_sample_without_a_counted_pixel_is_undefined_and_changes_nothing() -> None:

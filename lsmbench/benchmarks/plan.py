@@ -112,6 +112,7 @@ class Published(_Entry):
         note: How the paper's setting differs from the benchmark's; empty if it does not.
         any_n: Methods without pairs whose one value the paper means for every N.
         test_set: The test set that the values are of; empty: the first that has the metric.
+        classes: Method, then N, then the IoU of each class that the paper prints one of, by the class's name.
     """
 
     source: str
@@ -120,6 +121,7 @@ class Published(_Entry):
     note: str = ""
     any_n: tuple[str, ...] = ()
     test_set: str = ""
+    classes: dict[str, dict[float, dict[str, float]]] = Field(default={})
 
     @model_validator(mode="after")
     def _one_for_any_n(self) -> Published:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from lsmbench.errors import UserError
 
 Bytes = NDArray[np.uint8]
 Size = tuple[int, int]
+T = TypeVar("T")
 
 _BETWEEN, _MOST_BETWEEN = (0.1, 0.9), 0.05
 """A mask has two levels: at most this share of its pixels may lie between them, as smoothed edges do."""
@@ -277,7 +278,7 @@ class MaskedPhotos(Dataset):
                         f"{path}: is of {px(size)}, but the other {self.shown}'s mask of {px(seen.mask or size)}. Get "
                         "both again."
                     )
-                if seen.photo and not _alike(size, seen.photo):
+                if seen.photo and not alike(size, seen.photo):
                     raise UserError(
                         f"{path}: is of {px(size)}, but its photo {photo.picture.name} of {px(seen.photo)}, which "
                         "has other proportions. Get both again, or remove both."
@@ -352,7 +353,7 @@ def read_mask(path: Path, shown: str) -> tuple[NDArray[np.bool_], bool]:
     return values > top / 2, len(np.unique(values)) > 2
 
 
-def chosen(photos: Sequence[MaskedPhoto], count: int | None, folder: Path, findings: Findings) -> list[MaskedPhoto]:
+def chosen(photos: Sequence[T], count: int | None, folder: Path, findings: Findings) -> list[T]:
     """So many photos as the option `unlabelled` asks for, always the same ones, in their order; `None`: all.
 
     Args:
@@ -402,7 +403,7 @@ def masks_by_stem(paths: Iterable[Path], ends: Sequence[str], findings: Findings
     return found
 
 
-def _alike(mask: Size, photo: Size) -> bool:
+def alike(mask: Size, photo: Size) -> bool:
     """Whether both have the same proportions, to a pixel."""
     return abs(mask[0] * photo[1] - mask[1] * photo[0]) <= max(photo)
 

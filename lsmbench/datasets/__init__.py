@@ -5,6 +5,7 @@ from lsmbench.datasets.chest_xray import ChestXray
 from lsmbench.datasets.cityscapes import Cityscapes
 from lsmbench.datasets.digits import Digits
 from lsmbench.datasets.facades import Facades
+from lsmbench.datasets.face_parts import FaceParts
 from lsmbench.datasets.faces import Faces
 from lsmbench.datasets.folder import Folder
 from lsmbench.datasets.glyphs import Glyphs
@@ -22,6 +23,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "faces": Faces,
     "sss": SSS,
     "chest_xray": ChestXray,
+    "face_parts": FaceParts,
     "skin": Skin,
     "glyphs": Glyphs,
     "digits": Digits,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from lsmbench.domains.base import Domain
 from lsmbench.errors import UserError
-from lsmbench.metrics import Dice, ForegroundIoU, MeanIoU, PixelAccuracy, SampleMetric
+from lsmbench.metrics import Dice, ForegroundIoU, MeanIoU, PixelAccuracy, PooledIoU, SampleMetric
 from lsmbench.palettes import IGNORED, VOID_COLOUR, class_colours
+
+_Measure = Literal["iou", "dice", "pooled"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +36,8 @@ class Mask(Domain):
         names: What each class is called; empty: by its number.
         detailed: Whether mean IoU and pixel accuracy over all classes are measured besides the foreground IoU.
         dice: Whether Dice is the first metric, before the foreground IoU.
+        pooled: Whether the foreground classes' IoU over all pixels of a test set is the first metric, before those of
+            single samples.
     """
 
     classes: int
@@ -43,6 +47,7 @@ class Mask(Domain):
     names: tuple[str, ...] = ()
     detailed: bool = field(default=False, compare=False)
     dice: bool = field(default=False, compare=False)
+    pooled: bool = field(default=False, compare=False)
     kind: ClassVar[str] = "mask"
     nearest: ClassVar[bool] = True
 
@@ -188,12 +193,14 @@ class Mask(Domain):
         return F.cross_entropy(output, view)
 
     def metrics(self) -> list[SampleMetric]:
-        """Foreground IoU, with `dice` after Dice.
+        """Foreground IoU, with `dice` after Dice; with `pooled` after that over all pixels.
 
         If `detailed`, also mean IoU and pixel accuracy, of one confusion matrix over all pixels.
         """
         kinds = [Dice, ForegroundIoU] if self.dice else [ForegroundIoU]
         first: list[SampleMetric] = [kind(self.classes, background=self.background, void=self.void) for kind in kinds]
+        if self.pooled:
+            first.insert(0, PooledIoU(self.classes, "ignore", self.background))
         if not self.detailed:
             return first
         return [*first, MeanIoU(self.classes, "ignore"), PixelAccuracy(self.classes)]
@@ -201,12 +208,14 @@ class Mask(Domain):
     def constant(self, views: Tensor) -> Tensor:
         """The best map among thresholded class frequencies.
 
-        Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU, or Dice where
-        that is the first metric; each pixel gets the class whose frequency exceeds its threshold by the greatest
-        factor, else the background. Without a background, a pixel that exceeds none gets the class that comes closest.
+        Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU, or Dice or
+        pooled IoU where that is the first metric; each pixel gets the class whose frequency exceeds its threshold by
+        the greatest factor, else the background. Without a background, a pixel that exceeds none gets the class that
+        comes closest.
         """
         counted = self._counted(views)
-        exceeds = torch.stack([_frequency_over_threshold(views == c, counted, self.dice) for c in self.foreground])
+        measure: _Measure = "pooled" if self.pooled else "dice" if self.dice else "iou"
+        exceeds = torch.stack([_frequency_over_threshold(views == c, counted, measure) for c in self.foreground])
         factor, place = exceeds.max(0)
         label = torch.tensor(self.foreground)[place]
         if self.background is not None:
@@ -239,12 +248,17 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
     return (sums / parts.sum(1).clamp_min(1)).mean()
 
 
-def _frequency_over_threshold(present: Tensor, counted: Tensor | None, dice: bool) -> Tensor:
-    """A class's frequency per pixel, divided by the threshold of best mean IoU, or Dice, over the samples with it."""
+def _frequency_over_threshold(present: Tensor, counted: Tensor | None, measure: _Measure) -> Tensor:
+    """A class's frequency per pixel, divided by the threshold that is best by a measure.
+
+    IoU and Dice are means over the samples with the class; the pooled IoU is of all samples together.
+    """
     holds = present.flatten(1).any(1)
-    present = present[holds]
-    if len(present) == 0:
+    if not holds.any():
         return torch.zeros(present.shape[1:])
+    if measure == "pooled":
+        holds[:] = True
+    present = present[holds]
     if counted is None:
         frequency = present.float().mean(0)
     else:
@@ -256,7 +270,9 @@ def _frequency_over_threshold(present: Tensor, counted: Tensor | None, dice: boo
     intersection = pixels @ constants.T
     predicted = constants.sum(1)[None] if counted is None else counted.flatten(1) @ constants.T
     union = pixels.sum(1, keepdim=True) + predicted - intersection
-    overlap = 2 * intersection / (intersection + union) if dice else intersection / union
+    if measure == "pooled":
+        intersection, union = intersection.sum(0, keepdim=True), union.sum(0, keepdim=True)
+    overlap = 2 * intersection / (intersection + union) if measure == "dice" else intersection / union
     best: Tensor = thresholds[overlap.mean(0).argmax()]
     return frequency / best
 

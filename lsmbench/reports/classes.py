@@ -24,10 +24,12 @@ class Ious:
         cell: Its cell in the table of the mean.
         values: The mean over seeds of each class's IoU, NaN for a class that neither occurs nor is predicted; empty
             without a run that kept confusion matrices.
+        published: Each class's IoU in a paper, NaN for a class without one; empty without any.
     """
 
     cell: Cell
     values: tuple[float, ...]
+    published: tuple[float, ...] = ()
 
 
 Line = tuple[Row, tuple[Ious, ...]]
@@ -64,6 +66,12 @@ class Classes:
     def lines(self) -> tuple[Line, ...]:
         """Methods, then floors, without those that are not run."""
         return tuple(line for line in self.rows + self.floors if not line[0].skipped)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the shown published values stand."""
+        rows = [row for row, line in self.lines if any(one.published for one in line)]
+        return tuple(dict.fromkeys(block.source for row in rows for _, _, block in row.papers if block.classes))
 
     @property
     def absent(self) -> bool:
@@ -109,15 +117,21 @@ def _shown(table: Table) -> Classes:
     true = most.counts.sum((0, 2))
     count = len(true)
     named = (score.classes for score in scores if score.classes and len(score.classes) == count)
+    names = tuple(next(named, [f"class {number}" for number in range(count)]))
     shown = shown_columns(table)
 
     def line(row: Row) -> Line:
-        return row, tuple(Ious(row.cells[i], _mean(row.cells[i], count)) for i in shown)
+        cells = [row.cells[i] for i in shown]
+        columns = [table.columns[i] for i in shown]
+        return row, tuple(
+            Ious(cell, _mean(cell, count), _published(row, column, names))
+            for cell, column in zip(cells, columns, strict=True)
+        )
 
     return Classes(
         table=table,
         columns=tuple(table.columns[i] for i in shown),
-        names=tuple(next(named, [f"class {number}" for number in range(count)])),
+        names=names,
         shares=tuple((true / max(1, true.sum())).tolist()),
         rows=tuple(map(line, table.rows)),
         floors=tuple(map(line, table.floors)),
@@ -130,6 +144,14 @@ def _mean(cell: Cell, count: int) -> tuple[float, ...]:
     each = [ious for score in cell.runs["score"] if len(ious := score.class_ious) == count]
     by_class = [[iou for iou in ious if not math.isnan(iou)] for ious in zip(*each, strict=True)]
     return tuple(sum(ious) / len(ious) if ious else math.nan for ious in by_class)
+
+
+def _published(row: Row, column: Column, names: Sequence[str]) -> tuple[float, ...]:
+    """A paper's IoU of each class; empty without any."""
+    for unit, word, block in row.papers:
+        if unit is column.unit and (printed := block.classes.get(word, {}).get(column.paired)):
+            return tuple(printed.get(name, math.nan) for name in names)
+    return ()
 
 
 def _counts_zero(score: Score) -> bool:

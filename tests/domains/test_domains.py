@@ -139,19 +139,22 @@ def test_the_constant_shape_is_the_mean() -> None:
     assert np.allclose(Landmarks(68).constant(torch.from_numpy(array))[0], array.mean(0))
 
 
-@pytest.mark.parametrize("dice", [False, True])
-def test_the_constant_mask_is_the_best_of_all_thresholded_frequencies(dice: bool) -> None:
+@pytest.mark.parametrize("names", [["iou"], ["dice", "iou"], ["pooled_iou", "iou"]], ids=lambda names: names[0])
+def test_the_constant_mask_is_the_best_of_all_thresholded_frequencies(names: list[str]) -> None:
     rng = np.random.default_rng(1)
     # Masks of quite different sizes, where the best thresholds for IoU and Dice differ.
     masks = torch.from_numpy((rng.random((40, 6, 6)) < rng.random((6, 6)) * rng.random((40, 1, 1))).astype(np.uint8))
-    masks[:, 0, 0] = 1
-    domain = Mask(2, 6, dice=dice)
-    first = domain.metrics()[0]
-    assert [metric.name for metric in domain.metrics()] == (["dice", "iou"] if dice else ["iou"])
-    frequency = masks.float().mean(0)
+    masks[:3] = 0  # which a pooled score counts, and a mean over the samples with the class does not
+    masks[3:, 0, 0] = 1
+    domain = Mask(2, 6, dice=names[0] == "dice", pooled=names[0] == "pooled_iou")
+    assert [metric.name for metric in domain.metrics()] == names
+    counted = masks if domain.pooled else masks[3:]
+    frequency = counted.float().mean(0)
 
     def mean_score(candidate: torch.Tensor) -> float:
-        return first.score(candidate.expand(masks.shape), masks).mean().item()
+        first = domain.metrics()[0]
+        first.update(candidate.expand(counted.shape), counted, torch.arange(len(counted)))
+        return first.compute().item()
 
     best = max(mean_score((frequency >= t).long()) for t in frequency.unique())
     assert mean_score(domain.constant(masks)[0]) == pytest.approx(best, abs=1e-6)
@@ -313,7 +316,7 @@ def test_categories_by_hand() -> None:
 
 
 def test_masks_at_their_defaults_are_called_as_ever() -> None:
-    assert repr(Mask(4, 8)) == "Mask(classes=4, size=8)" == repr(Mask(4, 8, detailed=True, dice=True))
+    assert repr(Mask(4, 8)) == "Mask(classes=4, size=8)" == repr(Mask(4, 8, detailed=True, dice=True, pooled=True))
     assert repr(Mask(2, 8, void=True, background=None, names=("a", "b"))) == (
         "Mask(classes=2, size=8, void=True, background=None, names=('a', 'b'))"
     )

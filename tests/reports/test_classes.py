@@ -135,6 +135,25 @@ def test_the_report_tells_classes_shares_and_what_is_missing(made):
     assert '<td data-sort="">–</td>' in html
 
 
+def test_published_ious_of_classes_stand_beside_ours(made):
+    made.more["published"] = {
+        "source": "A | paper", "metric": "miou", "values": {"lsm": {"5": 0.6}, "sop": {"5": 0.5}},
+        "classes": {"lsm": {"5": {"sky": 0.75, "cat": 0.25}, "7": {"sky": 0.1}}, "unrun": {"5": {"sky": 0.5}}},
+    }  # fmt: skip
+    add(made, "l-0", "lsm", 5.0, 0, SEEDS[0])
+    add(made, "s-0", "sop", 5.0, 0, SEEDS[0])
+    files = made.write()
+    lines = files["report.md"].read_text().splitlines()
+    assert lines[lines.index("| lsm | 0.667 | 0.500 | – |") + 1] == "| *lsm, published* | *0.750* | – | *0.250* |"
+    assert sum("published* |" in line and "0.750" in line for line in lines) == 1
+    assert "- Published values of single classes: A | paper." in [line.replace("\\", "") for line in lines]
+    html = files["report.html"].read_text()
+    assert Page(html).wrong == []
+    assert '<td data-sort="0.5">0.500</td>' in html
+    assert '>0.667<span class="under">published 0.750</span></td>' in html
+    assert "7" not in [column.amount for column in classes.of(made.tables())[0].columns]
+
+
 def test_folds_are_joined_before_the_iou_is_computed(made):
     parts = [[[5, 0, 0], [1, 0, 0], [0, 0, 0]], [[1, 2, 0], [0, 3, 0], [0, 0, 2]]]
     for fold, matrix in enumerate(parts):
