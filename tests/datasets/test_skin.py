@@ -14,8 +14,9 @@ from PIL import Image as Picture
 
 import lsmbench
 from lsmbench.data.dataset import pools_of
+from lsmbench.data.files import Exif
 from lsmbench.data.inputs import PhotoInput, form_of
-from lsmbench.data.photos import read_photo
+from lsmbench.data.photos import Photo, read_photo
 from lsmbench.data.supervision import SupervisionConfig, supervise
 from lsmbench.datasets.skin import Skin
 from lsmbench.errors import UserError
@@ -117,13 +118,13 @@ def test_ph2_has_folders_for_each_photo(home: str, root: Path) -> None:
 
 @pytest.mark.parametrize("home", ["", "waterloo", "skin_image_data_set-{}"])
 def test_waterloos_set_holds_dermis_and_dermquest(home: str, root: Path) -> None:
-    for number, diagnosis, source, names in (
+    for number, diagnosis, source, stems in (
         (1, "melanoma", "dermIS", ("a_1", "b")),
         (2, "notmelanoma", "dermIS", ("a_1",)),
         (2, "notmelanoma", "dermquest", ("c",)),
     ):
         folder = root / home.format(number) / f"Skin Image Data Set-{number}/skin_data/{diagnosis}/{source}"
-        for name in names:
+        for name in stems:
             seed = 50 + number * 10 + ord(name[0])
             save(folder / f"{name}_orig.png", colours(seed))
             save(folder / f"{name}_contour.png", lesion(seed % 7))
@@ -398,9 +399,12 @@ def test_the_cache_holds_each_source_and_sees_what_changes(root: Path, monkeypat
     simple(root, "ph2", 2, first=50, stem="IMD{}")
     dataset, calls = made(root), list[Path]()
     first = fingerprint(dataset)
-    monkeypatch.setattr(
-        "lsmbench.datasets.skin.read_photo", lambda path, exif: calls.append(path) or read_photo(path, exif)
-    )
+
+    def counted(path: Path, exif: Exif) -> Photo:
+        calls.append(path)
+        return read_photo(path, exif)
+
+    monkeypatch.setattr("lsmbench.datasets.skin.read_photo", counted)
     assert fingerprint(made(root)) == first
     assert calls == []
     save(root / "ph2/masks/IMD50.png", lesion(3))
