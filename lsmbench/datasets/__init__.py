@@ -9,6 +9,7 @@ from lsmbench.datasets.faces import Faces
 from lsmbench.datasets.folder import Folder
 from lsmbench.datasets.glyphs import Glyphs
 from lsmbench.datasets.gta import GTA
+from lsmbench.datasets.liver import Liver
 from lsmbench.datasets.maps import Maps
 from lsmbench.datasets.sit import SIT
 from lsmbench.datasets.sss import SSS
@@ -21,6 +22,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "faces": Faces,
     "sss": SSS,
     "chest_xray": ChestXray,
+    "liver": Liver,
     "glyphs": Glyphs,
     "digits": Digits,
     "facades": Facades,

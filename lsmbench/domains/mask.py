@@ -34,6 +34,7 @@ class Mask(Domain):
         names: What each class is called; empty: by its number.
         detailed: Whether mean IoU and pixel accuracy over all classes are measured besides the foreground IoU.
         dice: Whether Dice is the first metric, before the foreground IoU.
+        per_unit: Whether Dice and foreground IoU are those of units, e.g. of all slices of a patient together.
     """
 
     classes: int
@@ -43,6 +44,7 @@ class Mask(Domain):
     names: tuple[str, ...] = ()
     detailed: bool = field(default=False, compare=False)
     dice: bool = field(default=False, compare=False)
+    per_unit: bool = field(default=False, compare=False)
     kind: ClassVar[str] = "mask"
     nearest: ClassVar[bool] = True
 
@@ -193,7 +195,7 @@ class Mask(Domain):
         If `detailed`, also mean IoU and pixel accuracy, of one confusion matrix over all pixels.
         """
         kinds = [Dice, ForegroundIoU] if self.dice else [ForegroundIoU]
-        first: list[SampleMetric] = [kind(self.classes, background=self.background, void=self.void) for kind in kinds]
+        first: list[SampleMetric] = [kind(self.classes, self.background, self.void, self.per_unit) for kind in kinds]
         if not self.detailed:
             return first
         return [*first, MeanIoU(self.classes, "ignore"), PixelAccuracy(self.classes)]
@@ -202,11 +204,13 @@ class Mask(Domain):
         """The best map among thresholded class frequencies.
 
         Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU, or Dice where
-        that is the first metric; each pixel gets the class whose frequency exceeds its threshold by the greatest
+        that is the first metric; with `per_unit` the best IoU or Dice of all views together. Each pixel gets the class whose frequency exceeds its threshold by the greatest
         factor, else the background. Without a background, a pixel that exceeds none gets the class that comes closest.
         """
         counted = self._counted(views)
-        exceeds = torch.stack([_frequency_over_threshold(views == c, counted, self.dice) for c in self.foreground])
+        exceeds = torch.stack(
+            [_frequency_over_threshold(views == c, counted, self.dice, self.per_unit) for c in self.foreground]
+        )
         factor, place = exceeds.max(0)
         label = torch.tensor(self.foreground)[place]
         if self.background is not None:
@@ -239,22 +243,30 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
     return (sums / parts.sum(1).clamp_min(1)).mean()
 
 
-def _frequency_over_threshold(present: Tensor, counted: Tensor | None, dice: bool) -> Tensor:
-    """A class's frequency per pixel, divided by the threshold of best mean IoU, or Dice, over the samples with it."""
+def _frequency_over_threshold(present: Tensor, counted: Tensor | None, dice: bool, together: bool) -> Tensor:
+    """A class's frequency per pixel, divided by the threshold of best IoU, or Dice.
+
+    The best mean over the samples with the class, or that of all samples `together`.
+    """
     holds = present.flatten(1).any(1)
-    present = present[holds]
-    if len(present) == 0:
+    if not holds.any():
         return torch.zeros(present.shape[1:])
+    if not together:
+        present = present[holds]
     if counted is None:
         frequency = present.float().mean(0)
     else:
-        counted = counted[holds].float()
+        counted = (counted if together else counted[holds]).float()
         frequency = present.float().sum(0) / counted.sum(0).clamp_min(1)
     thresholds = torch.unique(torch.quantile(frequency[frequency > 0], torch.linspace(0, 1, 101)))
     constants = (frequency[None] >= thresholds[:, None, None]).flatten(1).float()
-    pixels = present.flatten(1).float()
+    pixels = present.flatten(1)
+    if together:
+        pixels = pixels.sum(0, keepdim=True)
+        counted = torch.full(present.shape[1:], len(present))[None] if counted is None else counted.sum(0, keepdim=True)
+    pixels = pixels.float()
     intersection = pixels @ constants.T
-    predicted = constants.sum(1)[None] if counted is None else counted.flatten(1) @ constants.T
+    predicted = constants.sum(1)[None] if counted is None else counted.float().flatten(1) @ constants.T
     union = pixels.sum(1, keepdim=True) + predicted - intersection
     overlap = 2 * intersection / (intersection + union) if dice else intersection / union
     best: Tensor = thresholds[overlap.mean(0).argmax()]
