@@ -241,9 +241,7 @@ class SliceInput(InputForm):
         return Given(view, photo.size, window_of(*photo.size, "stretch"), photo.picture())
 
 
-FORMS: dict[str, type[InputForm]] = {
-    form.kind: form for form in (PictureInput, FaceInput, RadiographInput, SliceInput)
-}
+FORMS: dict[str, type[InputForm]] = {form.kind: form for form in (PictureInput, FaceInput, RadiographInput, SliceInput)}
 
 
 def form_of(values: Mapping[str, Any]) -> InputForm:

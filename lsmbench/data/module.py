@@ -147,7 +147,7 @@ class EvaluationViews(TorchDataset[dict[str, Any]]):
         return sum(len(pool.numbers) for pool in self.pools)
 
     def __getitems__(self, places: Places) -> dict[str, Any]:
-        """Gathers a whole batch of one pool's samples: one entry for each of their views, `index` and perhaps `unit`."""
+        """Gathers a whole batch of one pool's samples: an entry for each of their views, `index`, perhaps `unit`."""
         pool = self.pools[places.pool]
         batch: dict[str, Any] = {v: self.domains[v].unpack(kept[places.positions]) for v, kept in pool.kept.items()}
         numbers = pool.numbers[places.positions]
@@ -199,7 +199,8 @@ class DataModule(L.LightningDataModule):
     """Splits and supervises a dataset, and yields its batches.
 
     Training batches are `{("x","y"): {...}, ("x",): {...}, ("y",): {...}}` with visible views only. Evaluation batches
-    hold samples of one pool with all their views: `{"x": ..., "y": ..., "index": ...}`, and `unit` where there are units.
+    hold samples of one pool with all their views: `{"x": ..., "y": ..., "index": ...}`, with `unit` where there are
+    units.
 
     Args:
         dataset: Where the samples come from.

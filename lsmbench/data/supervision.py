@@ -30,8 +30,8 @@ class SupervisionConfig:
     paired_count: int | None = option(None, "Number of pairs, in place of N", unit="pairs", counts="within_row")
     by: Literal["sample", "unit"] = option(
         "sample",
-        "What N and paired_count count. sample: single samples are pairs; unit: all samples of a unit (patient, person, "
-        "scene) are pairs or none, e.g. all slices of 8 patients",
+        "What N and paired_count count. sample: single samples are pairs; unit: all samples of a unit (patient, "
+        "person, scene) are pairs or none, e.g. all slices of 8 patients",
         source="unit: semanticGAN, supplement, Table 5",
         counts="if_changed",
     )
@@ -202,8 +202,8 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
                 f"{config.protocol}). Add pairs, or use N = 0 to train without."
             )
         raise NoPairError(
-            f"supervision.paired: N = {config.paired:g} % of {candidates} {config.by}s leaves no pair; the least N with one "
-            f"pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
+            f"supervision.paired: N = {config.paired:g} % of {candidates} {config.by}s leaves no pair; the least N with "
+            f"one pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
         )
     return pairs
 
@@ -223,8 +223,8 @@ def possible(pools: Pools, config: SupervisionConfig) -> tuple[int, float | None
         config: The protocol.
 
     Returns:
-        How many training samples, or units, can be pairs at most, those at N = 100, and the least N in per cent that leaves a
-        pair; `None` if none does.
+        How many training samples, or units, can be pairs at most, those at N = 100, and the least N in per cent that
+        leaves a pair; `None` if none does.
 
     Raises:
         UserError: As `candidates_of`.
@@ -346,7 +346,9 @@ def _members(pools: Pools, numbers: Numbers) -> dict[int, Numbers]:
             f"supervision.by=unit: {pools.origin} does not tell units (patients, persons, scenes). Use by=sample."
         )
     _, first, of = np.unique(np.array(units), return_index=True, return_inverse=True)
-    return {int(numbers[place]): numbers[of == unit] for unit, place in sorted(enumerate(first), key=lambda one: one[1])}
+    return {
+        int(numbers[place]): numbers[of == unit] for unit, place in sorted(enumerate(first), key=lambda one: one[1])
+    }
 
 
 def _dealt(

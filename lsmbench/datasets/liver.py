@@ -20,7 +20,7 @@ from lsmbench.data.cache import cached_arrays
 from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
 from lsmbench.data.files import PICTURES, Findings, by_stem, few, folders_inside, inventory, open_picture, spread
 from lsmbench.data.inputs import SliceInput
-from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools
+from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools, Stored
 from lsmbench.data.volumes import (
     DICOM,
     Volume,
@@ -62,7 +62,7 @@ _DECODERS = 4
 """Volumes that are decoded at once: each is held whole, about 200 MB of CT."""
 
 _WHERE_FROM = (
-    "Volumes are not shipped with lsmbench. Put these into LSMBENCH_DATA/liver, or name the folder that holds them with "
+    "Volumes are not shipped with lsmbench. Put these into LSMBENCH_DATA/liver, or name the folder that holds them by "
     "the option root: lits/ (volume-*.nii and segmentation-*.nii, and for unlabelled volumes test-volume-*.nii, of "
     "https://competitions.codalab.org/competitions/17094, in any folders) and chaos/ (CHAOS_Train_Sets of "
     "https://zenodo.org/records/3431873)."
@@ -125,8 +125,8 @@ class Liver(Dataset):
     the 0.1 and 99.9 percentiles of its volume: so the text is read, which says "slice-wise" of what follows. Then each
     slice's least number becomes 0 and its greatest 1, and it is squeezed to a square (§2).
 
-    Views: `x`, grey, stored as uint8 (N, 1, size, size); `y`, 1 in the liver, stored as uint8 (N, size, size), resized by
-    the nearest pixel. Tumours in the liver count as background, as in the paper, or as liver (`tumour`).
+    Views: `x`, grey, stored as uint8 (N, 1, size, size); `y`, 1 in the liver, stored as uint8 (N, size, size), resized
+    by the nearest pixel. Tumours in the liver count as background, as in the paper, or as liver (`tumour`).
 
     Memory: 131 volumes of 400 slices at 256 px are 3.4 GB of slices and as much of masks, and are held once more in
     training; `every=4` takes a quarter of the slices.
@@ -161,7 +161,7 @@ class Liver(Dataset):
         super().__post_init__()
         if self.unlabelled is not None and self.unlabelled < 0:
             raise UserError(
-                f"dataset liver: unlabelled={self.unlabelled}; expected a number of volumes, 0 for none or null for all."
+                f"dataset liver: unlabelled={self.unlabelled}; expected a number of volumes, 0 for none, null for all."
             )
         if self.every < 1:
             raise UserError(f"dataset liver: every={self.every}; expected at least 1.")
@@ -276,7 +276,7 @@ class Liver(Dataset):
         for source, cases in sources.items():
             if not cases:
                 continue
-            counts = np.asarray(arrays[source]["count"])
+            counts = np.asarray(arrays[source]["count"], np.int64)
             owner = np.repeat(np.arange(len(cases)), counts)
             parts = {TRAIN if source == _ALONE else source: np.arange(len(owner))}
             if source == _LITS:
@@ -285,7 +285,7 @@ class Liver(Dataset):
                     part: np.flatnonzero(np.isin(owner, patients))
                     for part, patients in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test))
                 }
-            views = {view: arrays[source][view] for view in ("x", "y") if view in arrays[source]}
+            views: dict[str, Stored] = {view: arrays[source][view] for view in ("x", "y") if view in arrays[source]}
             names = [
                 f"{case.unit}, slice {k * self.every + 1}"
                 for case, count in zip(cases, counts.tolist(), strict=True)
@@ -305,9 +305,7 @@ class Liver(Dataset):
         key = {"version": VERSION, "source": source, "size": self.size, "every": self.every, "tumour": self.tumour}
         return cached_arrays(self.name, key, [path for case in cases for path in (*case.files, *case.masks)], build)
 
-    def _read(
-        self, source: str, cases: list[_Case], findings: Findings
-    ) -> tuple[list[_Case], Arrays, list[_Seen]]:
+    def _read(self, source: str, cases: list[_Case], findings: Findings) -> tuple[list[_Case], Arrays, list[_Seen]]:
         """Decodes volumes, some at once; those with a problem are left out.
 
         Returns:
@@ -366,7 +364,9 @@ class Liver(Dataset):
             if case.masks:
                 masks = _ground(case, volume) if source in _PHASES else self._labelled(case, volume)
                 for view, mask in zip(y, masks[chosen], strict=True):
-                    small = Picture.fromarray(mask.astype(np.uint8)).resize((self.size,) * 2, Picture.Resampling.NEAREST)
+                    small = Picture.fromarray(mask.astype(np.uint8)).resize(
+                        (self.size,) * 2, Picture.Resampling.NEAREST
+                    )
                     view[:] = np.asarray(small)
                     seen.liver += int(mask.any())
         except UserError as error:
@@ -401,7 +401,9 @@ class Liver(Dataset):
             UserError: If the folder, or that of LiTS, is missing, or has no volume with a mask.
         """
         root = own_folder(self.name, self.root, _WHERE_FROM)
-        homes = {name: [path for word in words for path in folders_inside([root], word)] for name, words in _HOMES.items()}
+        homes = {
+            name: [path for word in words for path in folders_inside([root], word)] for name, words in _HOMES.items()
+        }
         if not homes["lits"]:
             held = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]
             raise UserError(f"dataset liver: {root}: no folder lits; it holds: {few(held) or 'nothing'}. {_WHERE_FROM}")
@@ -665,7 +667,9 @@ def _drawn(rng: np.random.Generator, slices: int, other: bool) -> Iterator[tuple
         numbers = np.where(oval(16, 17, 14, 11), flesh, air)
         numbers[oval(16, 25, 2, 2)] = bone
         numbers[oval(23, 14, 3, 3)] = (flesh + organ) / 2
-        liver = oval(middle, top, wide * k / (slices - 1), 1 + 4 * k / (slices - 1)) if k else np.zeros((side, side), bool)
+        liver = (
+            oval(middle, top, wide * k / (slices - 1), 1 + 4 * k / (slices - 1)) if k else np.zeros((side, side), bool)
+        )
         label = liver.astype(np.uint8)
         numbers[liver] = organ
         if tumour and k > 1 and not other:

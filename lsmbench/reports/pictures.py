@@ -75,8 +75,9 @@ def load_panel(home: Path) -> Panel:
         home: The run's folder.
 
     Returns:
-        Arrays `index` (K,), `unit` (K,) if scores are those of units, `name` (K,) of text, and `source`, `target`, `prediction` and `back`, uint8 (K, H, W, 3);
-        no `target` where there was no truth, and no `back` where predictions were not translated back.
+        Arrays `index` (K,), `unit` (K,) if scores are those of units, `name` (K,) of text, and `source`, `target`,
+        `prediction` and `back`, uint8 (K, H, W, 3); no `target` where there was no truth, and no `back` where
+        predictions were not translated back.
 
     Raises:
         FileNotFoundError: If the run kept none.

@@ -127,8 +127,8 @@ def _drawn(
     """Samples that have the source and perhaps the target, drawn; uses up no random number.
 
     Returns:
-        `index`; `unit` if scores are those of units; `name` if samples have names; and `source`, `target` if it is there, and `prediction`, uint8
-        (n, H, W, 3). And the predictions themselves.
+        `index`; `unit` if scores are those of units; `name` if samples have names; and `source`, `target` if it is
+        there, and `prediction`, uint8 (n, H, W, 3). And the predictions themselves.
     """
     names = data.pools.names(views[INDEX].numpy())
     predicted = _predicted(method, views, (method.source, method.target))

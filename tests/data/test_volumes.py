@@ -37,6 +37,7 @@ def test_slices_are_the_same_whatever_the_order_and_direction_of_axes(ending: st
     expected = body().transpose(2, 1, 0)  # slices to the head, rows to the back, columns to the left
     affine = np.diag([-0.7, -0.8, 3.0, 1])
     affine[:3, 3] = 5, 6, 7
+    first = None
     for number, (axes, turned) in enumerate(product(permutations(range(3)), product((False, True), repeat=3))):
         image = nibabel.Nifti1Image(body(), affine)
         ornt = np.array([[axis, -1 if flip else 1] for axis, flip in zip(axes, turned, strict=True)], float)
@@ -47,7 +48,7 @@ def test_slices_are_the_same_whatever_the_order_and_direction_of_axes(ending: st
         assert np.array_equal(volume.numbers(slice(None)), expected)
         assert volume.spacing == pytest.approx((3, 0.8, 0.7))
         assert (volume.size, len(volume), nifti_slices(path), volume.oblique) == ((6, 5), 4, 4, False)
-        first = first if number else volume
+        first = first or volume
         check_grid(volume, first, path, path)
 
 
@@ -136,7 +137,7 @@ def test_a_slice_is_grey_from_its_least_to_its_greatest_number() -> None:
 
 
 def series(folder: Path, count: int = 4, **elements: Any) -> list[Path]:
-    """A series whose files' names and numbers lead to the feet: the slice of file k is `body()`'s slice count - 1 - k."""
+    """A series whose files' names and numbers lead to the feet: file k is slice count - 1 - k of `body()`."""
     folder.mkdir(exist_ok=True)
     slices = body().transpose(2, 1, 0)
     for k in range(count):
@@ -173,7 +174,7 @@ def test_slices_without_a_place_are_ordered_by_their_numbers(tmp_path: Path) -> 
 
 def test_missing_slices_and_two_at_one_place_are_refused(tmp_path: Path) -> None:
     paths = series(tmp_path)
-    with pytest.raises(UserError, match=r"0\.dcm: lies 10 mm from its neighbour 2\.dcm, and other slices 5 mm.*missing"):
+    with pytest.raises(UserError, match=r"0\.dcm: lies 10 mm from its neighbour 2\.dcm, and other.* 5 mm.*missing"):
         read_dicom([paths[i] for i in (0, 2, 3)])
     write_slice(tmp_path / "again.dcm", body()[..., 0].T.astype(np.uint16), 9, 5.0)
     with pytest.raises(UserError, match=r"lies at the same place as \w+\.dcm \(5 mm\)"):
@@ -228,10 +229,8 @@ def test_compressed_slices_without_a_decoder_say_what_to_install(
 
 
 @pytest.mark.parametrize("module", ["nibabel", "pydicom"])
-def test_a_missing_library_is_said_with_the_extra(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library_is_said_with_the_extra(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nifti, slices = saved(tmp_path / "a.nii", body()), series(tmp_path)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=rf"read by {module}, which is not installed: pip install 'lsmbench\[medical\]'"):
+    with pytest.raises(UserError, match=rf"by {module}, which is not installed: pip install 'lsmbench\[medical\]'"):
         read_nifti(nifti) if module == "nibabel" else read_dicom(slices)
