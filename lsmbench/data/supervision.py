@@ -202,8 +202,8 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
                 f"{config.protocol}). Add pairs, or use N = 0 to train without."
             )
         raise NoPairError(
-            f"supervision.paired: N = {config.paired:g} % of {candidates} {config.by}s leaves no pair; the least N with "
-            f"one pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
+            f"supervision.paired: N = {config.paired:g} % of {candidates} {config.by}s leaves no pair; the least N "
+            f"with one pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
         )
     return pairs
 

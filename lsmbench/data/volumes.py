@@ -159,13 +159,11 @@ def _opened(path: Path) -> tuple[Any, NDArray[np.float64]]:
     return image, np.asarray(nibabel.orientations.io_orientation(affine))
 
 
-def _unreadable(path: Path, error: BaseException) -> UserError:
+def _unreadable(path: Path, error: BaseException, what: str = "volume") -> UserError:
     if isinstance(error, UserError):
         return error
-    return UserError(
-        f"{path}: cannot be read as a volume ({error or type(error).__name__}); it may be cut off. Get it again or "
-        "remove it."
-    )
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"{path}: cannot be read as a {what} ({said}); it may be cut off. Get it again or remove it.")
 
 
 def check_grid(mask: Volume, volume: Volume, path: Path, other: Path) -> None:
@@ -251,7 +249,7 @@ def by_instance(paths: Sequence[Path]) -> list[Path]:
         try:
             numbers.append(getattr(pydicom.dcmread(path, stop_before_pixels=True), "InstanceNumber", None))
         except (*_BROKEN, pydicom.errors.InvalidDicomError) as error:
-            raise _unreadable_slice(path, error) from error
+            raise _unreadable(path, error, "DICOM slice") from error
     known = [int(number) for number in numbers if number is not None]
     if len(set(known)) < len(paths):
         return sorted(paths)
@@ -272,7 +270,7 @@ def _slice(path: Path) -> tuple[Any, Floats]:
             raise UserError(f"{path}: holds {header.NumberOfFrames} frames; expected a file for each slice.")
         syntax = header.file_meta.TransferSyntaxUID
     except (*_BROKEN, pydicom.errors.InvalidDicomError) as error:
-        raise _unreadable_slice(path, error) from error
+        raise _unreadable(path, error, "DICOM slice") from error
     try:
         stored = np.asarray(header.pixel_array, np.float32)
     except _BROKEN as error:
@@ -281,20 +279,11 @@ def _slice(path: Path) -> tuple[Any, Floats]:
                 f"{path}: is compressed ({syntax.name}), and nothing that decodes it is installed. Install a decoder, "
                 "e.g. pip install 'pylibjpeg[all]', or save the slices uncompressed."
             ) from error
-        raise _unreadable_slice(path, error) from error
+        raise _unreadable(path, error, "DICOM slice") from error
     numbers = stored * np.float32(header.get("RescaleSlope", 1)) + np.float32(header.get("RescaleIntercept", 0))
     if not np.isfinite(numbers).all():
         raise UserError(f"{path}: holds numbers that are not finite (NaN or infinite). Get it again or remove it.")
     return header, numbers
-
-
-def _unreadable_slice(path: Path, error: BaseException) -> UserError:
-    if isinstance(error, UserError):
-        return error
-    return UserError(
-        f"{path}: cannot be read as a DICOM slice ({str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        "); it may be cut off. Get it again or remove it."
-    )
 
 
 def _rounded(header: Any, name: str) -> tuple[float, ...]:

@@ -528,13 +528,13 @@ def _ground(case: _Case, volume: Volume) -> NDArray[np.bool_]:
         UserError: If a mask cannot be read, is of another size, or holds other grey levels than CHAOS's.
     """
     pictures = []
-    for path, image in zip(case.masks, case.files, strict=True):
+    for path in case.masks:
         picture = open_picture(path)
         values = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
         if picture.size != volume.size or values.ndim != 2:
             raise UserError(
                 f"{path}: is a picture of {picture.width}×{picture.height} px, {picture.mode}; expected a grey one of "
-                f"its slice's {volume.size[0]}×{volume.size[1]} px ({image.name}). Get it again."
+                f"its slice's {volume.size[0]}×{volume.size[1]} px. Get it again."
             )
         known = np.any([(values >= low) & (values <= high) for low, high in _LEVELS], axis=0)
         if not known.all():
@@ -547,7 +547,11 @@ def _ground(case: _Case, volume: Volume) -> NDArray[np.bool_]:
 
 
 def _same(sources: dict[str, list[_Case]], digests: dict[str, NDArray[Any]], findings: Findings) -> None:
-    """Finds volumes whose slices are the same: a patient must not be on both sides of a split."""
+    """Finds volumes whose slices are the same: a patient must not be on both sides of a split.
+
+    Besides, of problems that both phases of CHAOS have with the same mask one is left.
+    """
+    findings.problems[:] = dict.fromkeys(findings.problems)
     known: dict[bytes, _Case] = {}
     for source, found in digests.items():
         for case, digest in zip(sources[source], np.asarray(found), strict=True):
