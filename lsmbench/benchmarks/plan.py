@@ -44,8 +44,8 @@ class Unit(StrEnum):
             return "the percentage of training samples whose pair the methods may see; the rest shows one view only"
         share = "number" if self is Unit.UNITS else "percentage"
         return (
-            f"the {share} of training units (patients, persons, scenes) of whose samples the methods may see the pair, "
-            "of all of them; the rest shows one view only"
+            f"the {share} of training units (patients, persons, scenes) all of whose samples show the methods their "
+            "pair; the rest shows one view only"
         )
 
     def number(self, n: float) -> str:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 import lsmbench
+from lsmbench.benchmarks import grid as grids
+from lsmbench.benchmarks.plan import Manifest, Unit, refined
 from lsmbench.data.dataset import pools_of
 from lsmbench.data.inputs import form_of
 from lsmbench.data.module import INDEX, UNIT, DataModule
@@ -25,12 +27,15 @@ from lsmbench.data.volumes import grey
 from lsmbench.datasets import liver
 from lsmbench.datasets.liver import Liver, write_slice
 from lsmbench.errors import UserError
+from lsmbench.evaluations import RefineConfig
 from lsmbench.methods import METHODS
 from lsmbench.reports.frame import read, samples
 from lsmbench.reports.pictures import load_panel
 from lsmbench.runs.config import Machine, RunConfig, TrainingConfig
+from lsmbench.runs.results import Result
 from lsmbench.runs.run import execute
 from tests.conftest import fingerprint
+from tests.ranks import executed
 
 SIDE = 16
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -435,3 +440,41 @@ def test_a_run_is_selected_and_scored_by_dice_per_patient(tmp_path: Path) -> Non
     assert each["name"].tolist() == [f"chaos {i} in phase" for i in (1, 2, 3)]
     panel = load_panel(tmp_path / "runs" / result.id)
     assert set(panel["unit"].tolist()) <= set(x_to_y[0].indices), "a picture shows its patient's score"
+
+
+def test_two_processes_score_patients_as_one_does(tmp_path: Path) -> None:
+    config = RunConfig(
+        dataset=Liver.example(tmp_path / "files"),
+        method_name="floor",
+        method=METHODS["floor"].Config(),
+        supervision=SupervisionConfig(paired_count=0, by="unit", protocol="x_only"),
+        training=TrainingConfig(batch_size=6),
+    )
+    scores = []
+    for devices in (1, 2):
+        executed(config, tmp_path / f"devices{devices}", devices)
+        result = next(path for path in (tmp_path / f"devices{devices}").iterdir() if path.is_dir())
+        scores.append(Result.load(result).scores)
+    assert [score.model_dump() for score in scores[0]] == [score.model_dump() for score in scores[1]]
+    assert all(value > 0.2 for score in scores[0] for value in score.values)
+
+
+# The benchmark
+
+
+def test_the_benchmark_counts_patients_and_has_table_5(tmp_path: Path) -> None:
+    benchmark = grids.load("liver", overrides={"paired_count": [104, 6, 2]})
+    benchmark.dataset.update(root=Liver.example(tmp_path).root, every=1)
+    grid = grids.expand(benchmark)
+    assert grid.notes == ["Left out: N = 104, since at most 6 training units can be pairs."]
+    plan = Manifest.model_validate(grid.manifest(""))
+    assert (plan.unit, plan.paired, plan.primary_metric) == (Unit.UNITS, (6, 2), "dice")
+    assert [plan.unit.amount(n) for n in (6, 1)] == ["6 units", "1 unit"]
+    assert {run.id.split("-")[1] for run in plan.runs if run.method == "unet"} == {"6units", "2units"}
+    assert [block.test_set for block in plan.published] == ["test", "t1_in", "t1_out"]
+    paper = grids.load("liver", "paper")
+    row = refined("semanticgan", RefineConfig(**paper.refine).told())
+    assert [block.values[row][8] for block in plan.published] == [0.8747, 0.5565, 0.5678]
+    assert [block.values["mean_teacher"][20] for block in plan.published] == [0.8197, 0.5319, 0.1908]
+    assert [block.values["unet"][104] for block in plan.published] == [0.8680, 0.4453, 0.4177]
+    assert paper.paired_count == [104, 20, 8], "of 118 volumes 14 validate"
