@@ -142,10 +142,7 @@ class Ridge(Method):
     def build(self) -> None:
         """No networks of its own; says what a reader has to know of an encoder."""
         if self.config.features in encoders.ENCODERS:
-            self.remarks.append(
-                f"features of {self.config.features}, an encoder that was trained on ImageNet's labelled photos: not "
-                "comparable with methods that saw this data alone"
-            )
+            self.saw = f"features of {self.config.features}, an encoder that learnt from ImageNet's labelled photos"
 
     def modules_of(self, group: str) -> Iterable[nn.Module]:
         """None."""

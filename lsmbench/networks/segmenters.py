@@ -39,7 +39,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.frozen = encoder, decoder, frozen
         if frozen:
-            encoder.requires_grad_(False)
+            encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
         """A frozen encoder stays as it is in evaluation."""

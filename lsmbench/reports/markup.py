@@ -105,7 +105,7 @@ def saw(column: Column) -> str:
 
 def marks(row: Row) -> list[str]:
     """The signs behind a row's name."""
-    return ["†"] * (row.independent and not row.floor) + ["§"] * row.untuned
+    return ["†"] * (row.independent and not row.floor) + ["§"] * row.untuned + ["‡"] * bool(row.saw)
 
 
 def digits(table: Table) -> int:

@@ -230,6 +230,11 @@ class Row:
         return self.tuned == ()
 
     @property
+    def saw(self) -> str:
+        """Whose weights the runs start from, if these learnt from other data; empty if they saw this data alone."""
+        return "; ".join(sorted({record.saw for record in self.runs["record"]} - {""}))
+
+    @property
     def wall_s(self) -> float | None:
         """Mean wall time of the row's runs."""
         return _number(self.runs["wall_s"].mean())

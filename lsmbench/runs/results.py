@@ -95,6 +95,7 @@ class Result(Record):
         cost: `wall_s` (whole run), `train_s`, `epochs`, `updates`, `parameters`, `peak_memory_mb`.
         environment: Versions, git commit, hardware.
         warnings: What a reader of the scores has to know.
+        saw: Whose weights the method starts from, if these learnt from other data; empty if it saw this data alone.
     """
 
     FILE, NAME, REMEDY = RESULT, "result", "Move it away and run again."
@@ -111,6 +112,7 @@ class Result(Record):
     environment: dict[str, Any]
     layout: int = Field(default=SCHEMA, alias="schema")
     warnings: list[str] = []
+    saw: str = ""
     lacks: str = ""
     judge: dict[str, Any] = {}
 

@@ -335,6 +335,7 @@ def _result(
             "threads": torch.get_num_threads(),
         },
         warnings=method.remarks,
+        saw=method.saw,
         lacks=data.lacks if data.testing else "",
         judge=data.domains[data.dataset.target].judged() if data.testing else {},
     )

@@ -257,7 +257,7 @@ def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("kind", ["landmarks", "mask"])
 def test_an_encoder_is_frozen_kept_and_named_in_the_result(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method, data = learnt(Planted(kind, samples=40), features="efficientnet_lite0", form="auto")
-    assert "trained on ImageNet" in method.remarks[0]
+    assert "learnt from ImageNet" in method.saw
     assert not list(method.parameters()), "the encoder is no part of what is trained or saved"
     (batch,) = data.test_dataloader()
     first = method.predict(batch, "x", "y")
