@@ -74,6 +74,25 @@ def relativistic(more: Tensor, less: Tensor) -> Tensor:
     return F.softplus(less[None] - more[:, None]).mean()
 
 
+def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """PatchNCE of one layer (Park et al. 2020, §3): each place of a sample is told from the sample's other places.
+
+    The cross-entropy of S classes with the logits query · key / temperature, the key of the query's own place being
+    right. Other samples give no negatives, and keys get no gradient.
+
+    Args:
+        queries: Features of length 1 of what was generated, (B, S, F).
+        keys: Those of what it was generated from, at the same places, (B, S, F).
+        temperature: τ.
+
+    Returns:
+        Mean over samples and places, a scalar; ln S if all keys are alike.
+    """
+    logits = queries @ keys.detach().transpose(1, 2) / temperature
+    right = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
+    return F.cross_entropy(logits.flatten(0, 1), right.flatten())
+
+
 class _ReverseGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from lsmbench.methods.base import Method
 from lsmbench.methods.baseline import Baseline
 from lsmbench.methods.cogan import CoGAN
 from lsmbench.methods.cps import CPS
+from lsmbench.methods.cut import CUT
 from lsmbench.methods.cyclegan import CycleGAN
 from lsmbench.methods.deepjdot import DeepJDOT
 from lsmbench.methods.deeplabv2 import DeepLabV2
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Method]] = {
     "lsm": LSM,
     "pix2pix": Pix2Pix,
     "cyclegan": CycleGAN,
+    "cut": CUT,
     "unit": UNIT,
     "hybrid": Hybrid,
     "tripathy": Tripathy,
