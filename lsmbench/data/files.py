@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -140,10 +141,10 @@ def by_stem(paths: Iterable[Path], findings: Findings) -> dict[str, Path]:
 
 
 def folders_inside(folders: Sequence[Path], name: str) -> list[Path]:
-    """Folders with a name such as `helen/trainset`, in upper or lower case, inside any of `folders`."""
+    """Folders with a name such as `helen/trainset`, in either case, inside any of `folders`; `*` is a wildcard."""
     found = list(folders)
     for step in name.lower().split("/"):
-        found = [p for f in found for p in sorted(f.iterdir()) if p.name.lower() == step and p.is_dir()]
+        found = [p for f in found for p in sorted(f.iterdir()) if fnmatchcase(p.name.lower(), step) and p.is_dir()]
     return found
 
 

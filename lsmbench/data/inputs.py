@@ -16,6 +16,7 @@ from PIL import Image as Picture
 
 from lsmbench.data.decoding import Reading, read_colours, read_image, window_of
 from lsmbench.data.files import Exif, crop_square, open_picture, square_around, to_mode
+from lsmbench.data.photos import read_photo
 from lsmbench.data.radiographs import Preprocessing, read_radiograph
 from lsmbench.data.rasters import Raster, bands_of, read_raster
 from lsmbench.data.volumes import DICOM, NIFTI, grey
@@ -204,6 +205,30 @@ class RadiographInput(InputForm):
 
 
 @dataclass(frozen=True)
+class PhotoInput(InputForm):
+    """A photo of 8 or 16 bits in RGB, squeezed to a square (`Photo.view`).
+
+    Attributes:
+        size: Height and width of the view.
+        exif: What to do with a photo that is stored turned.
+    """
+
+    size: int
+    exif: Exif = "refuse"
+    kind: ClassVar[str] = "photo"
+
+    @property
+    def turned(self) -> Exif:
+        """As the attribute `exif` says."""
+        return self.exif
+
+    def read(self, path: Path, exif: Exif | None = None, box: Box | None = None) -> Given:
+        """As the dataset reads its own files."""
+        photo = read_photo(path, exif or self.exif)
+        return Given(photo.view(self.size), photo.size, window_of(*photo.size, "stretch"), photo.picture())
+
+
+@dataclass(frozen=True)
 class SliceInput(InputForm):
     """A picture of one axial slice of any depth as grey, its own range of numbers being 0 to 1, squeezed to a square.
 
@@ -241,7 +266,9 @@ class SliceInput(InputForm):
         return Given(view, photo.size, window_of(*photo.size, "stretch"), photo.picture())
 
 
-FORMS: dict[str, type[InputForm]] = {form.kind: form for form in (PictureInput, FaceInput, RadiographInput, SliceInput)}
+FORMS: dict[str, type[InputForm]] = {
+    form.kind: form for form in (PictureInput, FaceInput, RadiographInput, PhotoInput, SliceInput)
+}
 
 
 def form_of(values: Mapping[str, Any]) -> InputForm:

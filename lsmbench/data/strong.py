@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -65,12 +66,11 @@ def _distorted(photo: Tensor, numbers: list[float]) -> Tensor:
             for place in sorted(range(len(changes)), key=order.__getitem__):
                 photo = changes[place](photo)
         if grey < GREY:
-            photo = T.rgb_to_grayscale(photo, len(photo)) if len(photo) == 3 else photo
+            photo = cast(Tensor, T.rgb_to_grayscale(photo, len(photo))) if len(photo) == 3 else photo
     if blurred < BLURRED:
         width = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * sigma
         reach = min(math.ceil(3 * width), min(photo.shape[-2:]) - 1)
-        blurred_photo: Tensor = T.gaussian_blur(photo, [2 * reach + 1] * 2, [width] * 2)
-        return blurred_photo
+        photo = cast(Tensor, T.gaussian_blur(photo, [2 * reach + 1] * 2, [width] * 2))
     return photo
 
 

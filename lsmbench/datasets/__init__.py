@@ -12,6 +12,7 @@ from lsmbench.datasets.gta import GTA
 from lsmbench.datasets.liver import Liver
 from lsmbench.datasets.maps import Maps
 from lsmbench.datasets.sit import SIT
+from lsmbench.datasets.skin import Skin
 from lsmbench.datasets.sss import SSS
 from lsmbench.datasets.synscapes import Synscapes
 from lsmbench.datasets.three_hundred_w import ThreeHundredW
@@ -22,6 +23,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "faces": Faces,
     "sss": SSS,
     "chest_xray": ChestXray,
+    "skin": Skin,
     "liver": Liver,
     "glyphs": Glyphs,
     "digits": Digits,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -16,11 +13,22 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw
 
-from lsmbench.data.cache import cached_arrays
-from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
-from lsmbench.data.files import PICTURES, Findings, by_stem, few, folders_inside, open_picture, spread, to_mode
+from lsmbench.data.dataset import Split, own_folder
+from lsmbench.data.files import Findings, by_stem, few, folders_inside
 from lsmbench.data.inputs import RadiographInput
-from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools
+from lsmbench.data.masked_photos import (
+    DEEP,
+    MaskedPhoto,
+    MaskedPhotos,
+    Seen,
+    check_unlabelled,
+    chosen,
+    homes_of,
+    masks_by_stem,
+    note_alone,
+    pictures_of,
+    together,
+)
 from lsmbench.data.radiographs import GAMMA, RAW, read_radiograph
 from lsmbench.domains import Domain, Image, Mask
 from lsmbench.errors import UserError
@@ -28,9 +36,6 @@ from lsmbench.options import option
 
 VERSION = 1
 """Raise this whenever the same files and options give other arrays: cached arrays of other versions are not used."""
-
-Bytes = NDArray[np.uint8]
-Size = tuple[int, int]
 
 _SIDES = ("left lung", "right lung")
 _SCR = ("masks", "fold1/masks", "fold2/masks", "scratch/masks", "scratch/fold1/masks", "scratch/fold2/masks")
@@ -75,9 +80,6 @@ _OF_CXR14 = re.compile(r"(\d{8})_\d{3}$")
 _JSRT_TRAIN, _JSRT_ALL = 175, 247
 """Table 1 of semanticGAN's supplement: 175 to train and 72 to test."""
 
-_BETWEEN, _MOST_BETWEEN = (0.1, 0.9), 0.05
-"""A mask has two levels: at most this share of its pixels may lie between them, as smoothed edges do."""
-
 _WHERE_FROM = (
     "Chest X-rays are not shipped with lsmbench. Put any of these into LSMBENCH_DATA/chest_xray, or name the folder "
     "that holds them with the option root: montgomery/ (the folder MontgomerySet) and shenzhen/ (ChinaSet_AllFiles) of "
@@ -90,39 +92,8 @@ _WHERE_FROM = (
 )
 
 
-@dataclass(frozen=True)
-class _Photo:
-    """One photo's files.
-
-    Attributes:
-        picture: The photo.
-        masks: Its masks, which are united; empty if it has none.
-    """
-
-    picture: Path
-    masks: tuple[Path, ...] = ()
-
-    @property
-    def unit(self) -> str:
-        """The patient: in ChestX-ray14's names the first number, else the photo itself."""
-        match = _OF_CXR14.match(self.picture.stem)
-        return f"cxr14 {match[1]}" if match else self.picture.stem
-
-
 @dataclass
-class _Seen:
-    """Problems and facts of one photo's files; sizes are width and height in px."""
-
-    problems: list[str] = field(default_factory=list)
-    photo: Size | None = None
-    deep: bool = False
-    mask: Size | None = None
-    lung: float = 0.0
-    smoothed: bool = False
-
-
-@dataclass
-class ChestXray(Dataset):
+class ChestXray(MaskedPhotos):
     """Chest X-rays to the lungs in them, trained on one source and tested on others (semanticGAN; files of your own).
 
     Reads these sources as their owners distribute them, as far as they are there, from folders of the owners' names or
@@ -160,6 +131,9 @@ class ChestXray(Dataset):
     """
 
     name: ClassVar[str] = "chest_xray"
+    version: ClassVar[int] = VERSION
+    shown: ClassVar[str] = "lung"
+    alone: ClassVar[str] = _CXR14
 
     root: str = option("", "Folder that holds the sources' folders; empty: LSMBENCH_DATA/chest_xray.", counts="never")
     trained_on: Literal["montgomery", "jsrt"] = option(
@@ -188,11 +162,7 @@ class ChestXray(Dataset):
     def __post_init__(self) -> None:
         """Checks the options."""
         super().__post_init__()
-        if self.unlabelled is not None and self.unlabelled < 0:
-            raise UserError(
-                f"dataset chest_xray: unlabelled={self.unlabelled}; expected a number of photos, 0 for none or null "
-                "for all."
-            )
+        check_unlabelled(self.name, self.unlabelled)
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -209,37 +179,10 @@ class ChestXray(Dataset):
             _write_example(folder)
         return cls(root=str(folder), size=32)
 
-    def load(self) -> Arrays:
-        """Photos `x`, uint8 (N, 1, size, size), and masks `y`, uint8 (N, size, size), of all photos that have a mask.
-
-        They come source by source, that of `trained_on` first; kept in the cache.
-
-        Raises:
-            UserError: If sources are missing, with where to get them; if files are broken or do not fit each other,
-                naming all of them; or if the cache cannot be written to.
-        """
-        pairs = [pool.views for pool in self.pools() if "y" in pool.views]
-        return {view: np.concatenate([np.asarray(views[view]) for views in pairs]) for view in ("x", "y")}
-
-    def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
-        """A pool for each source's pairs, and one for the x-only photos of `trained_on` and of ChestX-ray14.
-
-        Args:
-            seed: Seed of the split; `None` is 0.
-
-        Raises:
-            UserError: As `load`; if there are too few photos to split.
-        """
-        findings, arrays = Findings(), dict[str, Arrays]()
-        sources = self._find(findings)
-        for name, photos in sources.items():
-            try:
-                arrays[name] = self._cached(name, photos, findings)
-            except UserError:
-                if not findings.problems:
-                    raise  # else the other sources are read all the same, to name every mistake at once
-        findings.stop_if_any("dataset chest_xray")
-        return self._pooled(sources, arrays, seed)
+    @property
+    def split_source(self) -> str:
+        """As the option `trained_on` says."""
+        return self.trained_on
 
     def split(self, count: int, seed: int | None) -> Split:
         """Splits the photos of `trained_on`: 70/10/20, or those of JSRT as the paper's Table 1 does.
@@ -264,131 +207,21 @@ class ChestXray(Dataset):
         """X-rays of any depth, with the same preprocessing."""
         return RadiographInput(self.size, self.preprocessing)
 
-    def inspect(self) -> Inspection:
-        """Reads all files by the same code as `load`, but without the cache."""
-        inspection = Inspection()
-        findings = inspection.findings
-        with findings.gathering():
-            sources, arrays = self._find(findings), {}
-            for name, photos in sources.items():
-                good, arrays[name], seen = self._read(photos, findings)
-                sources[name] = good
-                if good:
-                    inspection.facts[name] = _fact(good, seen)
-                    _note(name, good, seen, findings)
-            if any(photo.masks for photo in sources[self.trained_on]):
-                pools = Pools(self._pooled(sources, arrays, None), "dataset chest_xray")
-                pools.check(self.domains)
-                inspection.counts = {part: len(pools.part(part)) for part in (TRAIN, VAL, *pools.test_sets)}
-                everything = np.arange(len(pools))
-                paired = pools.has("y", everything)
-                both, alone = everything[paired], everything[~paired]
-                inspection.samples = {view: pools.take(view, both) for view in ("x", "y")}
-                inspection.names = pools.names(both) or []
-                if len(alone):
-                    inspection.alone = {"x": (pools.take("x", alone), pools.names(alone) or [])}
-        return inspection
+    def read_photo(self, path: Path, seen: Seen) -> NDArray[np.uint8]:
+        """An X-ray of any depth as grey, prepared as `preprocessing` says."""
+        radiograph = read_radiograph(path)
+        seen.photo = radiograph.size
+        if radiograph.white > 255:
+            seen.traits.append(DEEP)
+        return radiograph.view(self.size, self.preprocessing)
 
-    # Samples ----------------------------------------------------------------------------------------------------------
-
-    def _pooled(
-        self, sources: dict[str, list[_Photo]], arrays: dict[str, Arrays], seed: int | None
-    ) -> tuple[Pool, ...]:
-        """The pools of photos that are read."""
-        pools = []
-        for source, photos in sources.items():
-            for masked in (True, False):
-                some = [photo for photo in photos if bool(photo.masks) == masked]
-                if not some:
-                    continue
-                parts = {TRAIN if source in (self.trained_on, _CXR14) else source: np.arange(len(some))}
-                if masked and source == self.trained_on:
-                    split = self.split(len(some), seed)
-                    parts = {TRAIN: split.train, VAL: split.val, TEST: split.test}
-                views = (
-                    {view: arrays[source][view] for view in ("x", "y")} if masked else {"x": arrays[source]["alone"]}
-                )
-                unit = np.array([photo.unit for photo in some]) if source in ("nih", _CXR14) else None
-                name = source if masked or source == _CXR14 else f"{source}-unlabelled"
-                pools.append(Pool(name, views, parts, unit, [f"{source}/{photo.picture.name}" for photo in some]))
-        return tuple(pools)
-
-    def _cached(self, source: str, photos: list[_Photo], findings: Findings) -> Arrays:
-        """The arrays of a source's photos: `x` and `y` of those with a mask, and `alone`, the others."""
-
-        def build() -> Arrays:
-            arrays = self._read(photos, findings)[1]
-            findings.stop_if_any("dataset chest_xray")
-            return arrays
-
-        key = {"version": VERSION, "source": source, "size": self.size, "preprocessing": self.preprocessing}
-        return cached_arrays(self.name, key, [path for p in photos for path in (p.picture, *p.masks)], build)
-
-    def _read(self, photos: list[_Photo], findings: Findings) -> tuple[list[_Photo], Arrays, list[_Seen]]:
-        """Decodes photos, as many at once as there are cores; those with a problem are left out.
-
-        Only what is being decoded is held at its own size.
-
-        Returns:
-            The photos without problems, those with a mask first; their arrays `x`, `y` and `alone`; and what was seen.
-        """
-        photos = sorted(photos, key=lambda photo: not photo.masks)
-        count, masked = len(photos), sum(bool(photo.masks) for photo in photos)
-        x, y = np.empty((count, 1, self.size, self.size), np.uint8), np.empty((masked, self.size, self.size), np.uint8)
-
-        def decode(i: int) -> _Seen:
-            return self._decode(photos[i], x[i], y[i] if i < masked else None)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            every = list(pool.map(decode, range(count)))
-        findings.problems += [problem for seen in every for problem in seen.problems]
-        good = [i for i, seen in enumerate(every) if not seen.problems]
-        if len(good) < count:
-            for place, i in enumerate(good):  # in place: there may be no memory for a copy
-                x[place] = x[i]
-                if i < masked:
-                    y[place] = y[i]
-        masked = sum(i < masked for i in good)
-        arrays: Arrays = {"x": x[:masked], "y": y[:masked], "alone": x[masked : len(good)]}
-        return [photos[i] for i in good], arrays, [every[i] for i in good]
-
-    def _decode(self, photo: _Photo, x: Bytes, y: Bytes | None) -> _Seen:
-        """Writes one photo's views where they belong: `x`, (1, size, size), and `y`, (size, size)."""
-        seen = _Seen()
-        try:
-            radiograph = read_radiograph(photo.picture)
-            seen.photo, seen.deep = radiograph.size, radiograph.white > 255
-            x[:] = radiograph.view(self.size, self.preprocessing)
-        except UserError as error:
-            seen.problems.append(str(error))
-        lung: NDArray[np.bool_] | None = None
-        for path in photo.masks if y is not None else ():
-            try:
-                mask, smoothed = _read_mask(path)
-                size = (mask.shape[1], mask.shape[0])
-                seen.smoothed |= smoothed
-                if seen.mask not in (None, size):
-                    raise UserError(
-                        f"{path}: is of {_px(size)}, but the other lung's mask of {_px(seen.mask or size)}. Get both "
-                        "again."
-                    )
-                if seen.photo and not _alike(size, seen.photo):
-                    raise UserError(
-                        f"{path}: is of {_px(size)}, but its photo {photo.picture.name} of {_px(seen.photo)}, which "
-                        "has other proportions. Get both again, or remove both."
-                    )
-                lung, seen.mask = mask if lung is None else lung | mask, size
-            except UserError as error:
-                seen.problems.append(str(error))
-        if lung is not None and y is not None:
-            seen.lung = float(lung.mean())
-            small = Picture.fromarray(lung.astype(np.uint8)).resize((self.size,) * 2, Picture.Resampling.NEAREST)
-            y[:] = np.asarray(small)
-        return seen
+    def reading(self) -> dict[str, object]:
+        """The preprocessing."""
+        return {"preprocessing": self.preprocessing}
 
     # Files ------------------------------------------------------------------------------------------------------------
 
-    def _find(self, findings: Findings) -> dict[str, list[_Photo]]:
+    def find(self, findings: Findings) -> dict[str, list[MaskedPhoto]]:
         """The photos that are read of each source, that of `trained_on` first; opens no file.
 
         Raises:
@@ -396,7 +229,7 @@ class ChestXray(Dataset):
         """
         root = own_folder(self.name, self.root, _WHERE_FROM)
         order = sorted(_LAYOUTS, key=lambda name: name != self.trained_on)
-        homes = {name: _homes(root, _LAYOUTS[name]) for name in order}
+        homes = {name: homes_of(root, _LAYOUTS[name].homes) for name in order}
         there = [name for name in order if homes[name]]
         if self.trained_on not in there:
             held = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]
@@ -404,19 +237,14 @@ class ChestXray(Dataset):
                 f"dataset chest_xray: {root}: no folder {' or '.join(_LAYOUTS[self.trained_on].homes)}, and "
                 f"trained_on={self.trained_on} asks for it; it holds: {few(held) or 'nothing'}. {_WHERE_FROM}"
             )
-        found: dict[str, list[_Photo]] = {}
+        found: dict[str, list[MaskedPhoto]] = {}
         for name in there:
             if name == _CXR14:
                 continue
             photos = _photos(name, root, homes[name], findings)
-            alone = [photo.picture.name for photo in photos if not photo.masks]
-            if alone:
-                use = "x-only training samples" if name == self.trained_on else "not read"
-                findings.notes.append(
-                    f"{name}: {len(alone)} of {len(photos)} photos have no mask, {use}: {few(alone)}."
-                )
-            if name != self.trained_on:
-                photos = [photo for photo in photos if photo.masks]
+            photos = note_alone(name, photos, name == self.trained_on, findings)
+            if name == "nih":
+                photos = [replace(photo, unit=_patient(photo.picture)) for photo in photos]
             if photos:
                 found[name] = photos
         if photos := self._unlabelled(homes[_CXR14], root, found.get("nih", []), findings):
@@ -424,8 +252,8 @@ class ChestXray(Dataset):
         return found
 
     def _unlabelled(
-        self, homes: Sequence[Path], root: Path, tested: Sequence[_Photo], findings: Findings
-    ) -> list[_Photo]:
+        self, homes: Sequence[Path], root: Path, tested: Sequence[MaskedPhoto], findings: Findings
+    ) -> list[MaskedPhoto]:
         """The photos of ChestX-ray14 that are asked for, without those of patients who are tested on."""
         if self.unlabelled == 0:
             if homes:
@@ -434,7 +262,7 @@ class ChestXray(Dataset):
         folders = [
             f for home in homes for f in (home / "images", *home.glob("images_*"), *home.glob("images_*/images"))
         ]
-        there = by_stem((p for f in folders if f.is_dir() for p in _pictures(f)), findings)
+        there = by_stem((p for f in folders if f.is_dir() for p in pictures_of(f, [RAW])), findings)
         if not there:
             raise UserError(
                 f"dataset chest_xray: {root}: no photos in cxr14/images or cxr14/images_001/images, and unlabelled="
@@ -442,34 +270,22 @@ class ChestXray(Dataset):
                 f"unlabelled=0. {_WHERE_FROM}"
             )
         patients = {photo.unit for photo in tested}
-        photos = [_Photo(there[stem]) for stem in sorted(there)]
+        photos = [MaskedPhoto(there[stem], unit=_patient(there[stem])) for stem in sorted(there)]
         kept = [photo for photo in photos if photo.unit not in patients]
         if len(kept) < len(photos):
             findings.notes.append(
                 f"cxr14: {len(photos) - len(kept)} photos of patients of the test set nih are left out."
             )
-        if self.unlabelled is None:
-            return kept
-        if self.unlabelled > len(kept):
-            findings.problems.append(
-                f"{folders[0].parent}: unlabelled={self.unlabelled}, but only {len(kept)} photos are there. Ask for "
-                "fewer."
-            )
-        chosen = np.random.default_rng(14).permutation(len(kept))[: self.unlabelled]
-        return [kept[i] for i in np.sort(chosen).tolist()]
+        return chosen(kept, self.unlabelled, folders[0].parent, findings)
 
 
-def _homes(root: Path, layout: _Layout) -> list[Path]:
-    """The folders that may hold a source: those of its names, and those of its names in them."""
-    homes = [path for name in layout.homes for path in folders_inside([root], name)]
-    return homes + [path for name in layout.homes for path in folders_inside(homes, name)]
+def _patient(photo: Path) -> str:
+    """In ChestX-ray14's names the first number, else the photo itself."""
+    match = _OF_CXR14.match(photo.stem)
+    return f"cxr14 {match[1]}" if match else photo.stem
 
 
-def _pictures(folder: Path) -> Iterable[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in (*PICTURES, RAW))
-
-
-def _photos(source: str, root: Path, homes: list[Path], findings: Findings) -> list[_Photo]:
+def _photos(source: str, root: Path, homes: list[Path], findings: Findings) -> list[MaskedPhoto]:
     """A source's photos with their masks; what is missing, twice there or without a photo is a problem."""
     layout = _LAYOUTS[source]
     folders = [path for name in layout.photos for path in folders_inside(homes, name)]
@@ -481,7 +297,7 @@ def _photos(source: str, root: Path, homes: list[Path], findings: Findings) -> l
         findings.problems.append(
             f"{other}: the photos of {source} are there twice, here and in {folders[0]}. Remove one of them."
         )
-    photos = by_stem(_pictures(folders[0]), findings)
+    photos = by_stem(pictures_of(folders[0], [RAW]), findings)
     # An owner's folder of masks may also lie beside that of the photos, as it is unpacked.
     for kind in layout.masks:
         places = homes if kind == _SIMPLE else [*homes, root]
@@ -491,77 +307,13 @@ def _photos(source: str, root: Path, homes: list[Path], findings: Findings) -> l
     else:
         findings.problems.append(f"{folders[0]}: the photos of {source} have no masks. {_WHERE_FROM}")
         return []
-    masks: list[dict[str, Path]] = []
+    masks: dict[str, dict[str, Path]] = {}
     for part, names in zip(each, kind, strict=True):
         if not part:
             findings.problems.append(f"{folders[0]}: no folder {names[0]} with masks for these photos. Put it there.")
-        found = by_stem((path for place in part for path in _pictures(place)), findings)
-        masks.append({stem.removesuffix("_mask"): path for stem, path in found.items()})
-    for part_masks, names in zip(masks, kind, strict=True):
-        for stem, path in part_masks.items():
-            if stem not in photos:
-                findings.problems.append(f"{path}: there is no photo {stem} for this mask. Add it, or remove the mask.")
-            elif lacking := [other[0] for other, some in zip(kind, masks, strict=True) if some and stem not in some]:
-                findings.problems.append(
-                    f"{path}: is in {names[0]}, but none for the same photo is in {', '.join(lacking)}. Add it, or "
-                    "remove this one."
-                )
-    return [_Photo(path, tuple(some[stem] for some in masks if stem in some)) for stem, path in photos.items()]
-
-
-def _read_mask(path: Path) -> tuple[NDArray[np.bool_], bool]:
-    """Where a mask says lung, (H, W), and whether its edges are smoothed; such pixels are cut in the middle.
-
-    Raises:
-        UserError: If it cannot be read, or has too many pixels between its two levels.
-    """
-    picture = open_picture(path)
-    values = np.asarray(picture) if picture.mode[0] == "I" else np.asarray(to_mode(picture, "L"))
-    top = float(values.max())
-    if top <= 0:
-        return np.zeros(values.shape, np.bool_), False
-    between = float(((values > _BETWEEN[0] * top) & (values < _BETWEEN[1] * top)).mean())
-    if between > _MOST_BETWEEN:
-        raise UserError(
-            f"{path}: {between:.0%} of its pixels are grey, neither black nor as bright as the brightest; expected a "
-            "mask of two levels, 0 and lung. Get it again, or remove it."
-        )
-    return values > top / 2, len(np.unique(values)) > 2
-
-
-def _alike(mask: Size, photo: Size) -> bool:
-    """Whether both have the same proportions, to a pixel."""
-    return abs(mask[0] * photo[1] - mask[1] * photo[0]) <= max(photo)
-
-
-def _px(size: Size) -> str:
-    return f"{size[0]}×{size[1]} px"
-
-
-def _fact(photos: Sequence[_Photo], seen: Sequence[_Seen]) -> str:
-    """A source's row of the table."""
-    sizes = Counter(one.photo for one in seen if one.photo)
-    said = [f"{len(photos)} photos", few([f"{_px(size)} ({count})" for size, count in sizes.most_common()], 2)]
-    lungs = [100 * one.lung for one, photo in zip(seen, photos, strict=True) if photo.masks]
-    if lungs:
-        said.append(f"lung, % of the pixels: {spread(lungs)} (least / median / most)")
-    return "; ".join(said)
-
-
-def _note(source: str, photos: Sequence[_Photo], seen: Sequence[_Seen], findings: Findings) -> None:
-    """What a person should know of a source's files."""
-    of = list(zip(photos, seen, strict=True))
-    for what, names in (
-        ("masks are empty", [photo.picture.name for photo, one in of if one.mask and not one.lung]),
-        (
-            "masks are of another size than their photos, in the same proportions",
-            [photo.picture.name for photo, one in of if one.mask and one.mask != one.photo],
-        ),
-        ("masks have smoothed edges, cut in the middle", [photo.picture.name for photo, one in of if one.smoothed]),
-        ("photos have more than 8 bits", [photo.picture.name for photo, one in of if one.deep]),
-    ):
-        if names:
-            findings.notes.append(f"{source}: {len(names)} {what}: {few(names)}.")
+        pictures = (path for place in part for path in pictures_of(place, [RAW]))
+        masks[names[0]] = masks_by_stem(pictures, ["_mask"], findings)
+    return together(photos, masks, findings)
 
 
 # The example

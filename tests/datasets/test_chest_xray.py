@@ -18,6 +18,7 @@ from PIL import Image as Picture
 import lsmbench
 from lsmbench.data.dataset import pools_of
 from lsmbench.data.inputs import form_of
+from lsmbench.data.masked_photos import read_mask
 from lsmbench.data.pools import Pools
 from lsmbench.data.radiographs import equalising, read_radiograph
 from lsmbench.data.supervision import SupervisionConfig, supervise
@@ -323,7 +324,7 @@ def test_masks_of_any_two_levels_and_smoothed_edges_are_cut_in_the_middle(
         values[2, 4:9] = [80, 90, 120, 160, 10]
         true[2, [4, 5, 8]] = False
     save(tmp_path / "mask.png", values)
-    mask, smoothed = chest_xray._read_mask(tmp_path / "mask.png")
+    mask, smoothed = read_mask(tmp_path / "mask.png", "lung")
     assert np.array_equal(mask, true)
     assert smoothed == (levels[1] == 200)
 
