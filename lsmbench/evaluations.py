@@ -95,6 +95,8 @@ class Predict(Evaluation):
                 if not indices:
                     continue
                 domain = method.domains[target]
+                units = data.pools.units(np.array(indices))
+                names = units if metric.per_unit and units is not None else data.pools.names(np.array(indices))
                 classes = domain.class_names if confusion is None else domain.categories
                 scores.append(
                     Score(
@@ -107,10 +109,11 @@ class Predict(Evaluation):
                         values=values,
                         pooled=metric.pooled(),
                         test_set=name,
-                        units=data.pools.units(np.array(indices)),
+                        units=units,
                         counts=counts,
                         classes=None if counts is None and confusion is None else list(classes) or None,
-                        names=data.pools.names(np.array(indices)),
+                        names=names,
+                        per_unit=metric.per_unit and units is not None,
                         confusion=confusion,
                     )
                 )

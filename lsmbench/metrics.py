@@ -21,11 +21,16 @@ class SampleMetric(Metric):
     """A metric that is a mean over samples and keeps the score of each sample.
 
     An undefined score is NaN; the mean skips it.
+
+    Attributes:
+        per_unit: Whether the scores that are averaged are those of units, such as patients, of whose samples the metric
+            keeps counts. It is then updated with numbers of units in place of samples: by `scored_by`.
     """
 
     name: str
     unit: str
     higher_is_better: bool | None
+    per_unit: bool = False
     full_state_update: bool | None = False
     values: list[Tensor]
     indices: list[Tensor]
@@ -45,7 +50,7 @@ class SampleMetric(Metric):
         Args:
             prediction: Decided views, as `Domain.decide` returns them.
             target: True views of the same shape.
-            indices: The samples' numbers in the dataset, shape (B,).
+            indices: The samples' numbers in the dataset, shape (B,); those of their units if `per_unit`.
         """
         self.values.append(self.score(prediction, target).float())
         self.indices.append(indices)
@@ -66,7 +71,8 @@ class SampleMetric(Metric):
         """What is known of each sample, in ascending order of number; every process has to call this.
 
         Returns:
-            The samples' numbers, their scores, and their confusion matrices (n, K, K) if the value is made of these.
+            The samples' numbers, their scores, and their confusion matrices (n, K, K) if the value is made of these;
+            those of the units if `per_unit`.
         """
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             if not len(self.indices):
@@ -97,37 +103,71 @@ class _ForegroundOverlap(SampleMetric):
     Background is not scored. A class that neither the prediction nor the truth holds is skipped; a sample without any
     class to score is undefined.
 
+    With `per_unit` a score is that of all samples of a unit together: pixels are counted over them, those of samples
+    without the class included, and the counts of all samples are kept, so that the value is the same however samples
+    are divided over batches and processes.
+
     Args:
-        classes: Number of classes, background included.
+        classes: Number of classes.
         background: The class that is not scored; `None`: all are.
         void: Whether pixels whose true label is 255 are not counted.
+        per_unit: Whether units are scored in place of samples, e.g. all slices of a patient together.
     """
 
     higher_is_better = True
     measure: str
+    sizes: list[Tensor]
 
-    def __init__(self, classes: int, background: int | None = 0, void: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, classes: int, background: int | None = 0, void: bool = False, per_unit: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.classes = classes
         self.background = background
         self.void = void
+        self.per_unit = per_unit
         counted = f"{self.measure} of all classes" if background is None else f"foreground {self.measure}"
-        self.unit = f"{counted}, 0 to 1"
+        self.unit = f"{counted}{' per unit (patient, person, scene), over all its samples' * per_unit}, 0 to 1"
+        self.add_state("sizes", default=[], dist_reduce_fx="cat")
 
     @abstractmethod
-    def overlap(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """The score of one class: from where it is, bool (B, pixels) twice, to (B,); NaN where it is nowhere."""
+    def overlap(self, both: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
+        """The scores of classes from their numbers of pixels, NaN where a class is nowhere.
 
-    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scores class maps of shape (B, H, W)."""
+        Args:
+            both: |A∩B|, of any shape.
+            predicted: |A|.
+            true: |B|.
+        """
+
+    def pixels(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """|A∩B|, |A| and |B| of each scored class, int64 (B, K, 3), of class maps (B, H, W)."""
         if self.void:
             prediction = prediction.where(target != IGNORED, IGNORED)
-        scores = [
-            self.overlap((prediction == label).flatten(1), (target == label).flatten(1))
-            for label in range(self.classes)
-            if label != self.background
-        ]
-        return torch.stack(scores, 1).nanmean(1)
+        counts = []
+        for label in range(self.classes):
+            if label != self.background:
+                predicted, true = (prediction == label).flatten(1), (target == label).flatten(1)
+                counts.append(torch.stack([(predicted & true).sum(1), predicted.sum(1), true.sum(1)], 1))
+        return torch.stack(counts, 1)
+
+    def score(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scores class maps of shape (B, H, W), each alone."""
+        return self.overlap(*self.pixels(prediction, target).unbind(2)).nanmean(1)
+
+    def update(self, prediction: Tensor, target: Tensor, indices: Tensor) -> None:
+        """Adds a batch; `values` keeps the scores of samples, also if units are scored."""
+        super().update(prediction, target, indices)
+        if self.per_unit:
+            self.sizes.append(self.pixels(prediction, target))
+
+    def _ordered(self) -> tuple[Tensor, Tensor]:
+        if not self.per_unit:
+            return super()._ordered()
+        units, of = torch.unique(dim_zero_cat(self.indices), return_inverse=True)
+        sizes = dim_zero_cat(self.sizes)
+        sums = sizes.new_zeros(len(units), *sizes.shape[1:]).index_add(0, of, sizes)
+        return units, self.overlap(*sums.double().unbind(2)).nanmean(1)
 
 
 class ForegroundIoU(_ForegroundOverlap):
@@ -135,22 +175,22 @@ class ForegroundIoU(_ForegroundOverlap):
 
     name, measure = "iou", "IoU"
 
-    def overlap(self, predicted: Tensor, true: Tensor) -> Tensor:
+    def overlap(self, both: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
         """|A∩B| / |A∪B|."""
-        return (predicted & true).sum(1) / (predicted | true).sum(1)  # 0/0 = NaN: absent from both
+        return both / (predicted + true - both)  # 0/0 = NaN: absent from both
 
 
 class Dice(_ForegroundOverlap):
     """Dice coefficient of the foreground classes, per sample, then averaged (semanticGAN, supplement, §5).
 
-    Of photos, each of which is one patient, this is the paper's Dice per patient.
+    Of photos, each of which is one patient, this is the paper's Dice per patient. Of slices it is so with `per_unit`.
     """
 
     name, measure = "dice", "Dice"
 
-    def overlap(self, predicted: Tensor, true: Tensor) -> Tensor:
+    def overlap(self, both: Tensor, predicted: Tensor, true: Tensor) -> Tensor:
         """2|A∩B| / (|A| + |B|)."""
-        return 2 * (predicted & true).sum(1) / (predicted.sum(1) + true.sum(1))
+        return 2 * both / (predicted + true)
 
 
 class ConfusionMetric(SampleMetric):

@@ -68,6 +68,8 @@ class Score(BaseModel):
         confusion: How many samples of each true class (row) are said to be of each class (column), (K, K), of a metric
             of the class of whole samples.
         names: What people call each sample, such as its file; `None` if samples have no names.
+        per_unit: Whether the values are those of units, such as all slices of a patient together: then `indices` holds
+            the number of each unit's first sample, `units` and `names` what the unit is called.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -86,6 +88,7 @@ class Score(BaseModel):
     classes: list[str] | None = None
     names: list[str] | None = None
     confusion: list[list[NonNegativeInt]] | None = None
+    per_unit: bool = False
 
     @model_validator(mode="after")
     def _one_per_sample(self) -> Score:
@@ -112,6 +115,8 @@ class Score(BaseModel):
         for name in ("names", "confusion"):
             if plain[name] is None:
                 del plain[name]
+        if not self.per_unit:
+            del plain["per_unit"]
         return plain
 
     @property

@@ -50,6 +50,47 @@ def test_dice_by_hand_skips_what_is_absent_from_both() -> None:
     assert void.tolist() == pytest.approx([2 / 3])
 
 
+def test_dice_per_unit_pools_the_pixels_of_all_slices_and_a_slice_without_liver_counts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth, said = (torch.rand(40, 8, 8, generator=generator) < 0.3 for _ in range(2))
+    truth[::4] = False  # empty slices, in which something is said
+    said[1::8] = False
+    units = torch.tensor([0, 3, 3, 9, 20] * 8)
+    truth[units == 20] = said[units == 20] = False  # nothing anywhere: undefined
+    truth[units == 9] = False  # something is said of a patient without liver: 0
+    metrics = {kind: kind(2, per_unit=True) for kind in (Dice, ForegroundIoU)}
+    for kind, metric in metrics.items():
+        for some in torch.randperm(40, generator=generator).split(7):
+            metric.update(said[some].long(), truth[some].long(), units[some])
+        indices, values, counts = metric.per_sample()
+        assert (indices, counts) == ([0, 3, 9, 20], None)
+        expected = []
+        for unit in indices[:3]:
+            a, b = (set(map(tuple, mask[units == unit].nonzero().tolist())) for mask in (said, truth))
+            expected.append(2 * len(a & b) / (len(a) + len(b)) if kind is Dice else len(a & b) / len(a | b))
+        assert values[:3] == pytest.approx(expected)
+        assert math.isnan(values[3])
+        assert metric.compute().item() == pytest.approx(sum(expected) / 3)
+        assert metric.unit.startswith(f"foreground {kind.measure} per unit")
+        assert metric.values[-1].shape == (40 % 7,), "each slice's own score is known too"
+    assert expected[2] == 0
+
+
+def test_dice_per_unit_is_the_same_from_two_shards() -> None:
+    generator = torch.Generator().manual_seed(1)
+    truth, said = (torch.randint(0, 3, (31, 6, 6), generator=generator) for _ in range(2))
+    units = torch.arange(31) // 7 * 7
+    whole, first, second = (Dice(3, per_unit=True) for _ in range(3))
+    whole.update(said, truth, units)
+    for rank, metric in enumerate((first, second)):
+        metric.update(said[rank::2], truth[rank::2], units[rank::2])
+    # As torchmetrics brings processes together: lists are concatenated.
+    for name in ("indices", "values", "sizes"):
+        setattr(first, name, [torch.cat([*getattr(first, name), *getattr(second, name)])])
+    assert first.per_sample() == whole.per_sample()
+    assert first.compute().item() == whole.compute().item()
+
+
 def test_errors_by_hand_over_two_batches() -> None:
     for metric, expected in ((MeanSquaredError(), [0.25, 1.0]), (MeanAbsoluteError(), [0.5, 1.0])):
         for i, value in enumerate((0.5, 1.0)):

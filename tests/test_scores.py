@@ -67,3 +67,11 @@ def test_the_mean_is_the_sum_in_order_over_the_defined_samples():
 def test_nonsense_is_refused(change, said):
     with pytest.raises(ValidationError, match=said):
         Score(**{**PLAIN, "indices": [0, 1], "values": [0.5, 0.5], **change})
+
+
+def test_only_scores_of_units_say_so_in_json():
+    plain = {"metric": "dice", "source": "x", "target": "y", "unit": "u", "higher_is_better": True}
+    for per_unit in (True, False):
+        score = Score(**plain, indices=[3], values=[0.5], names=["patient"], per_unit=per_unit)
+        assert ("per_unit" in score.model_dump()) == per_unit
+        assert Score.model_validate_json(score.model_dump_json()).per_unit == per_unit

@@ -51,7 +51,7 @@ class Benchmark:
             and `supervision` and `training` are options of these for this row alone.
         method: Options for all methods that have them, such as the networks' size.
         paired: The values of N, in per cent.
-        paired_count: Numbers of pairs, in place of N.
+        paired_count: Numbers of pairs, or of units that are pairs (`supervision.by`), in place of N.
         selection: How pairs are selected; with several, each row of a method with pairs is there once for each, those
             of `k_medoids` under the name with `-k_medoids`.
         seeds: Each is both the seed of the supervision and of the initial weights.
@@ -94,7 +94,9 @@ class Benchmark:
 
     @property
     def unit(self) -> str:
-        """What the columns of the table count: `%` or `pairs`."""
+        """What the columns of the table count: `%`, `pairs`, or `units` and `% of units` where these are chosen."""
+        if self.supervision.get("by") == "unit":
+            return "% of units" if self.paired_count is None else "units"
         return "%" if self.paired_count is None else "pairs"
 
     @property
@@ -429,7 +431,7 @@ class _Data:
         """What a reader has to know of the data: folds, and that there is nothing to score."""
         if self.count is not None:
             pairs = sum(len(parts.part(TEST)) for parts in self.parts)
-            left = _range([fullest_of(parts)[1] for parts in self.parts])
+            left = _range([fullest_of(parts, self.first.config.by)[1] for parts in self.parts])
             val = [len(parts.part(VAL)) for parts in self.parts]
             validates = f"Each run validates on {_range(val)} of the others, and" if any(val) else f"{_NO_VALIDATION} N"
             return [
@@ -485,11 +487,12 @@ def _with_possible(benchmark: Benchmark, data: _Data, asked: bool) -> tuple[Benc
             raise next(iter(left_out.values()))
         kept, note = [0.0], "There is no pair to train with, so that N = 0 stands in place of the benchmark's N."
     else:
-        unit = "" if benchmark.unit == "pairs" else " %"
+        unit = "" if benchmark.paired_count is not None else " %"
+        what = "training unit" if benchmark.supervision.get("by") == "unit" else "training sample"
         amounts = ", ".join(f"{paired:g}" for paired in left_out)
         config = run_config(benchmark, rows[0], kept[0], benchmark.seeds[0])
         most, least = min((possible(pools, config.supervision) for pools in data.parts), key=itemgetter(0))
-        note = f"Left out: N = {amounts}{unit}, since at most {most} training sample{'s' * (most > 1)} can be pairs" + (
+        note = f"Left out: N = {amounts}{unit}, since at most {most} {what}{'s' * (most > 1)} can be pairs" + (
             f"; the least N with a pair is {least:g} %." if unit else "."
         )
     if benchmark.paired_count is None:
@@ -537,8 +540,10 @@ def possible_amounts(dataset: Dataset) -> list[str]:
     """
     named = available().get(dataset.name)
     values = _with_base(named) if named else {}
-    protocol = (values.get("supervision") or {}).get("protocol", "bank")
-    folds, config = dataset.default_folds(), SupervisionConfig(protocol=protocol)
+    supervision = values.get("supervision") or {}
+    protocol, by = supervision.get("protocol", "bank"), supervision.get("by", "sample")
+    folds, config = dataset.default_folds(), SupervisionConfig(protocol=protocol, by=by)
+    what = config.counted.removesuffix("s")
     pools, views = pools_of(dataset), (dataset.source, dataset.target)
     parts = [pools] if folds is None else [folded(pools, folds, k, views).pools for k in range(folds)]
     most, least = min((possible(one, config) for one in parts), key=itemgetter(0))
@@ -549,12 +554,12 @@ def possible_amounts(dataset: Dataset) -> list[str]:
         return [*said, "No training sample has both views: only N = 0 is possible."]
     where = f"protocol {protocol}" + ("" if folds is None else ", in each fold")
     if most == 1:
-        return [*said, f"Possible N: 100 % (1 pair; {where}), or 0."]
+        return [*said, f"Possible N: 100 % (1 {what}; {where}), or 0."]
     amounts = [n for n in values.get("paired") or () if n >= least]
     each = ", ".join(f"{n:g} % = {int(most * n / 100 + 1e-9)}" for n in amounts)
     return [
         *said,
-        f"Possible N: {least:g} % (1 pair) to 100 % ({most} pairs; {where})" + (f"; {each}." if each else "."),
+        f"Possible N: {least:g} % (1 {what}) to 100 % ({most} {what}s; {where})" + (f"; {each}." if each else "."),
     ]
 
 

@@ -27,25 +27,38 @@ class Unit(StrEnum):
 
     PERCENT = "%"
     PAIRS = "pairs"
+    PERCENT_OF_UNITS = "% of units"
+    UNITS = "units"
+
+    @property
+    def absolute(self) -> bool:
+        """Whether N is a number of something, not a share."""
+        return self in (Unit.PAIRS, Unit.UNITS)
 
     @property
     def meaning(self) -> str:
         """What N is, for readers; continues "N is"."""
         if self is Unit.PAIRS:
             return "the number of training samples whose pair the methods may see; whatever else they see is not paired"
-        return "the percentage of training samples whose pair the methods may see; the rest shows one view only"
+        if self is Unit.PERCENT:
+            return "the percentage of training samples whose pair the methods may see; the rest shows one view only"
+        share = "number" if self is Unit.UNITS else "percentage"
+        return (
+            f"the {share} of training units (patients, persons, scenes) all of whose samples show the methods their "
+            "pair; the rest shows one view only"
+        )
 
     def number(self, n: float) -> str:
         """N alone, e.g. `5` or `2975`."""
-        return f"{n:.12g}" if self is Unit.PAIRS else f"{n:g}"
+        return f"{n:.12g}" if self.absolute else f"{n:g}"
 
     def amount(self, n: float) -> str:
         """N with its unit, e.g. `5 %`, `20 pairs` or `1 pair`."""
-        return f"{self.number(n)} {'pair' if self is Unit.PAIRS and n == 1 else self.value}"
+        return f"{self.number(n)} {self.value.removesuffix('s') if self.absolute and n == 1 else self.value}"
 
     def word(self, n: float) -> str:
         """N as a part of a file's name, e.g. `N5` or `20pairs`."""
-        return f"{self.number(n)}pairs" if self is Unit.PAIRS else f"N{self.number(n)}"
+        return f"{self.number(n)}{self.value}" if self.absolute else f"N{self.number(n)}"
 
     def tells(self, n: float, pairs: Span | None) -> bool:
         """Whether N itself already tells these numbers of pairs."""
@@ -207,8 +220,8 @@ class Manifest(_Entry):
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
         broken = [n for n in self.paired if n % 1 or n < 0]
-        if self.unit is Unit.PAIRS and broken:
-            raise ValueError(f"'paired' counts pairs, found {broken[0]:g}")
+        if self.unit.absolute and broken:
+            raise ValueError(f"'paired' counts {self.unit.value}, found {broken[0]:g}")
         for use in self.tuned or ():
             if use.row not in self.methods:
                 raise ValueError(f"'tuned' for {use.row!r}: the benchmark has no such row")

@@ -121,7 +121,8 @@ class Best(_Record):
         """N in words, e.g. `5 %`, `20 pairs` or `any N`."""
         if self.amount is None:
             return "any N"
-        return f"{self.amount:g} {'pair' if self.unit == 'pairs' and self.amount == 1 else self.unit}"
+        single = self.amount == 1 and self.unit in ("pairs", "units")
+        return f"{self.amount:g} {self.unit.removesuffix('s') if single else self.unit}"
 
     def candidate(self, trial: int) -> Candidate:
         """The candidate that a trial's parameters became; a ValueError if they did not."""

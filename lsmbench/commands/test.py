@@ -64,7 +64,7 @@ def run(words: list[str]) -> int:
     for score in result.scores:
         console.print(
             f"{score.test_set}: {score.source} → {score.target}  {score.metric} {score.value:.4f}  ({score.unit}; "
-            f"{len(score.values)} test samples)",
+            f"{len(score.values)} test {'units' if score.per_unit else 'samples'})",
             highlight=False,
         )
     console.print(escape(str(folder / "result.json")), highlight=False, soft_wrap=True)

@@ -57,7 +57,7 @@ def run(words: list[str]) -> int:
     for score in result.scores:
         console.print(
             f"{score.source} → {score.target}  {score.metric} {score.value:.4f}  ({score.unit}; "
-            f"{len(score.values)} test samples)",
+            f"{len(score.values)} test {'units' if score.per_unit else 'samples'})",
             highlight=False,
         )
     if result.lacks:

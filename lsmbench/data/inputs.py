@@ -19,6 +19,7 @@ from lsmbench.data.files import Exif, crop_square, open_picture, square_around, 
 from lsmbench.data.photos import read_photo
 from lsmbench.data.radiographs import Preprocessing, read_radiograph
 from lsmbench.data.rasters import Raster, bands_of, read_raster
+from lsmbench.data.volumes import DICOM, NIFTI, grey
 from lsmbench.errors import UserError
 
 Box = tuple[float, float, float, float]
@@ -227,7 +228,47 @@ class PhotoInput(InputForm):
         return Given(photo.view(self.size), photo.size, window_of(*photo.size, "stretch"), photo.picture())
 
 
-FORMS: dict[str, type[InputForm]] = {form.kind: form for form in (PictureInput, FaceInput, RadiographInput, PhotoInput)}
+@dataclass(frozen=True)
+class SliceInput(InputForm):
+    """A picture of one axial slice of any depth as grey, its own range of numbers being 0 to 1, squeezed to a square.
+
+    Attributes:
+        size: Height and width of the view.
+        exif: What to do with a picture that is stored turned.
+    """
+
+    size: int
+    exif: Exif = "refuse"
+    kind: ClassVar[str] = "slice"
+    note: ClassVar[str] = (
+        "Files are pictures of single axial slices, clipped as the run's were (CT: -200 to 400 HU), with the front of "
+        "the body above and its right side on the left."
+    )
+
+    @property
+    def turned(self) -> Exif:
+        """As the attribute `exif` says."""
+        return self.exif
+
+    def read(self, path: Path, exif: Exif | None = None, box: Box | None = None) -> Given:
+        """As the dataset reads its own slices, once they are clipped.
+
+        Raises:
+            UserError: As `read_radiograph`; of a volume, or a slice with its numbers.
+        """
+        if path.name.lower().endswith((*NIFTI, *DICOM)):
+            raise UserError(
+                f"{path}: is a volume, or a slice of one; predictions are made of pictures. Save its axial slices as "
+                "pictures (PNG, of 8 or 16 bits), clipped as the run's were."
+            )
+        photo = read_radiograph(path, exif or self.exif)
+        view = grey(photo.numbers.astype(np.float32), self.size)
+        return Given(view, photo.size, window_of(*photo.size, "stretch"), photo.picture())
+
+
+FORMS: dict[str, type[InputForm]] = {
+    form.kind: form for form in (PictureInput, FaceInput, RadiographInput, PhotoInput, SliceInput)
+}
 
 
 def form_of(values: Mapping[str, Any]) -> InputForm:

@@ -26,6 +26,7 @@ from lsmbench.data.supervision import Supervision, SupervisionConfig, supervise
 from lsmbench.data.transforms import AUGMENTATIONS, Augmentation
 from lsmbench.domains import Domain, Image
 from lsmbench.errors import UserError
+from lsmbench.metrics import SampleMetric
 
 Views = dict[str, Tensor]
 Batch = dict[ViewSet, Views]
@@ -34,11 +35,21 @@ Batch = dict[ViewSet, Views]
 INDEX = "index"
 """The key of an evaluation batch under which it holds the samples' numbers, int64 (B,)."""
 
+UNIT = "unit"
+"""The key under which it holds the numbers of their units, int64 (B,), where pools have units: a unit's number is that
+of its first sample among those that are evaluated. It is absent elsewhere."""
+
 ON_DEVICE_BYTES = 2**30
 """A group of samples up to this size is kept on the GPU; a larger one is moved batch by batch."""
 
 
 _ROWS = 256  # samples in memory at a time
+
+
+def scored_by(metric: SampleMetric, batch: Mapping[str, Any]) -> Tensor:
+    """The numbers that a metric is updated with: the units' if it scores these and the batch tells them."""
+    numbers: Tensor = batch[UNIT] if metric.per_unit and UNIT in batch else batch[INDEX]
+    return numbers
 
 
 class Learner(Protocol):
@@ -111,11 +122,13 @@ class Evaluated:
         numbers: The samples' numbers.
         kept: Their views in compact form, held in memory.
         read: For each view without a domain, which is read batch by batch, the function that reads it by numbers.
+        units: The numbers of their units, as `UNIT`; `None` without units.
     """
 
     numbers: Numbers
     kept: Views
     read: Mapping[str, Callable[[str, Numbers], NDArray[np.generic]]]
+    units: Numbers | None = None
 
 
 class EvaluationViews(TorchDataset[dict[str, Any]]):
@@ -134,13 +147,16 @@ class EvaluationViews(TorchDataset[dict[str, Any]]):
         return sum(len(pool.numbers) for pool in self.pools)
 
     def __getitems__(self, places: Places) -> dict[str, Any]:
-        """Gathers a whole batch of one pool's samples: one entry for each of their views, and `index`."""
+        """Gathers a whole batch of one pool's samples: an entry for each of their views, `index`, perhaps `unit`."""
         pool = self.pools[places.pool]
         batch: dict[str, Any] = {v: self.domains[v].unpack(kept[places.positions]) for v, kept in pool.kept.items()}
         numbers = pool.numbers[places.positions]
         for view, read in pool.read.items():
             batch[view] = torch.from_numpy(np.array(read(view, numbers)))
-        return {**batch, INDEX: torch.from_numpy(np.ascontiguousarray(numbers))}
+        batch[INDEX] = torch.from_numpy(np.ascontiguousarray(numbers))
+        if pool.units is not None:
+            batch[UNIT] = torch.from_numpy(np.ascontiguousarray(pool.units[places.positions]))
+        return batch
 
     def with_views(self, views: Iterable[str]) -> list[Places]:
         """The samples of each pool that has some views."""
@@ -183,7 +199,8 @@ class DataModule(L.LightningDataModule):
     """Splits and supervises a dataset, and yields its batches.
 
     Training batches are `{("x","y"): {...}, ("x",): {...}, ("y",): {...}}` with visible views only. Evaluation batches
-    hold samples of one pool with all their views: `{"x": ..., "y": ..., "index": ...}`.
+    hold samples of one pool with all their views: `{"x": ..., "y": ..., "index": ...}`, with `unit` where there are
+    units.
 
     Args:
         dataset: Where the samples come from.
@@ -418,15 +435,24 @@ class DataModule(L.LightningDataModule):
     def _evaluation(self, part: str, numbers: Numbers) -> DataLoader[dict[str, Any]]:
         if part not in self._loaded:
             pools = []
+            units = self.first_of_units(numbers)
             for apart in self.pools.by_pool(numbers):
                 views = self.pools.views_at(int(apart[0]))
                 kept = self._kept(tuple(view for view in self.domains if view in views), apart)
                 read = {view: self.pools.take for view in views if view not in self.domains}
-                pools.append(Evaluated(apart, kept, read))
+                own = None if units is None else units[np.isin(numbers, apart)]
+                pools.append(Evaluated(apart, kept, read, own))
             self._loaded[part] = EvaluationViews(pools, self.domains)
         views = self._loaded[part]
         sampler = ShardSampler([len(pool.numbers) for pool in views.pools], self.eval_batch_size, *self._rank())
         return DataLoader(views, batch_sampler=sampler, collate_fn=_as_it_is)  # type: ignore[arg-type]
+
+    def first_of_units(self, numbers: Numbers) -> Numbers | None:
+        """For each of some samples the number of the first of them that is of the same unit; `None` without units."""
+        if (units := self.pools.units(numbers)) is None:
+            return None
+        _, first, of = np.unique(np.array(units), return_index=True, return_inverse=True)
+        return np.asarray(numbers[first][of], np.int64)
 
     def _kept(self, names: ViewSet, numbers: Numbers, on_device: bool = True) -> Views:
         """Compact views of some samples, on the device that trains if they take little of its memory."""

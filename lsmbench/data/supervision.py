@@ -28,6 +28,13 @@ class SupervisionConfig:
         100.0, "N: share of the training samples that show both views", unit="%", counts="within_row"
     )
     paired_count: int | None = option(None, "Number of pairs, in place of N", unit="pairs", counts="within_row")
+    by: Literal["sample", "unit"] = option(
+        "sample",
+        "What N and paired_count count. sample: single samples are pairs; unit: all samples of a unit (patient, "
+        "person, scene) are pairs or none, e.g. all slices of 8 patients",
+        source="unit: semanticGAN, supplement, Table 5",
+        counts="if_changed",
+    )
     unpaired: int | None = option(
         None, "Use only so many x-only and so many y-only samples; null takes all that there are", unit="samples"
     )
@@ -78,8 +85,13 @@ class SupervisionConfig:
 
     @property
     def amount(self) -> str:
-        """How much is paired, for the name of a run: `N5` or `20pairs`."""
-        return f"N{self.paired:g}" if self.paired_count is None else f"{self.paired_count}pairs"
+        """How much is paired, for the name of a run: `N5`, `20pairs` or `8units`."""
+        return f"N{self.paired:g}" if self.paired_count is None else f"{self.paired_count}{self.counted}"
+
+    @property
+    def counted(self) -> str:
+        """What `paired_count` counts."""
+        return "pairs" if self.by == "sample" else "units"
 
     @property
     def fold_name(self) -> str:
@@ -135,7 +147,7 @@ def candidates_of(samples: int, config: SupervisionConfig, views: int = 2, fulle
     """Among how many of some samples those are chosen that show all their views.
 
     Args:
-        samples: Training samples that have the same views.
+        samples: Training samples that have the same views; or units, which are then chosen in their place.
         config: Protocol and numbers.
         views: How many views they have.
         fullest: Whether no other samples have more views; the numbers that are asked for are those of the fullest, and
@@ -161,7 +173,7 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
     """How many of some training samples show all their views.
 
     Args:
-        samples: Training samples that have the same views.
+        samples: Training samples that have the same views; or units, which are then chosen in their place.
         config: Protocol and N.
         views: How many views they have.
         fullest: As `candidates_of`; N above 0 leaves at least one pair of the fullest.
@@ -176,8 +188,8 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
             return min(max(0, config.paired_count), candidates)
         if not 0 <= config.paired_count <= candidates:
             raise (NoPairError if config.paired_count > 0 else UserError)(
-                f"supervision.paired_count: expected 0 to {candidates} pairs (protocol {config.protocol}, {samples} "
-                f"training samples), found {config.paired_count}."
+                f"supervision.paired_count: expected 0 to {candidates} {config.counted} (protocol {config.protocol}, "
+                f"{samples} training {config.by}s), found {config.paired_count}."
             )
         return config.paired_count
     if not 0 <= config.paired <= 100:
@@ -190,8 +202,8 @@ def pairs_of(samples: int, config: SupervisionConfig, views: int = 2, fullest: b
                 f"{config.protocol}). Add pairs, or use N = 0 to train without."
             )
         raise NoPairError(
-            f"supervision.paired: N = {config.paired:g} % of {candidates} samples leaves no pair; the least N with one "
-            f"pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
+            f"supervision.paired: N = {config.paired:g} % of {candidates} {config.by}s leaves no pair; the least N "
+            f"with one pair is {_least(candidates):g} %. Use a larger N, or 0 to train without pairs."
         )
     return pairs
 
@@ -211,35 +223,39 @@ def possible(pools: Pools, config: SupervisionConfig) -> tuple[int, float | None
         config: The protocol.
 
     Returns:
-        How many training samples can be pairs at most, those at N = 100, and the least N in per cent that leaves a
-        pair; `None` if none does.
+        How many training samples, or units, can be pairs at most, those at N = 100, and the least N in per cent that
+        leaves a pair; `None` if none does.
 
     Raises:
         UserError: As `candidates_of`.
     """
-    shown, samples = fullest_of(pools)
+    shown, samples = fullest_of(pools, config.by)
     most = candidates_of(samples, config, max(2, len(shown)))
     return most, _least(most) if most else None
 
 
-def fullest_of(pools: Pools) -> tuple[ViewSet, int]:
+def fullest_of(pools: Pools, by: Literal["sample", "unit"] = "sample") -> tuple[ViewSet, int]:
     """The views that the fullest training samples have, of which N counts the pairs; and how many samples these are.
 
-    No views and 0, if every training sample has one view alone.
+    No views and 0, if every training sample has one view alone. With `by=unit` units are counted.
     """
-    several = {shown: len(train) for shown, train in pools.train_by_views().items() if len(shown) > 1}
+    several = {
+        shown: len(train) if by == "sample" else len(_members(pools, train))
+        for shown, train in pools.train_by_views().items()
+        if len(shown) > 1
+    }
     # As `supervise` orders them.
     first = next(iter(sorted(several, key=len, reverse=True)), ())
     return first, several.get(first, 0)
 
 
 def check_amount(pools: Pools, config: SupervisionConfig) -> int:
-    """How many pairs a run on these pools sees.
+    """How many pairs a run on these pools sees; or of how many units.
 
     Raises:
         UserError: As `pairs_of`.
     """
-    shown, samples = fullest_of(pools)
+    shown, samples = fullest_of(pools, config.by)
     return pairs_of(samples, config, max(2, len(shown)))
 
 
@@ -261,6 +277,9 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
       though every x has its y somewhere among the y-only samples.
     * `x_only` (semi-supervised segmentation): ⌊n·N/100⌋ pairs of all n; the rest shows the first view alone.
 
+    With `by=unit`, all that is said of samples is done with units: the samples of a unit are all pairs, or all show the
+    same view.
+
     With a bank (`config.y_bank`), the pool of that name gives all samples that show its view alone.
 
     Args:
@@ -272,14 +291,28 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
         The groups, each in ascending order of sample number.
 
     Raises:
-        UserError: As `pairs_of`; or if `unpaired` asks for more than a bank holds.
+        UserError: As `pairs_of`; if `unpaired` asks for more than a bank holds; or if units are chosen where there are
+            none, or together with an option that chooses samples.
     """
+    if config.by == "unit" and (config.unpaired is not None or config.selection != "random"):
+        chosen = "unpaired" if config.unpaired is not None else f"selection={config.selection}"
+        raise UserError(f"supervision.by=unit chooses units, and {chosen} samples. Leave one of them out.")
     found: dict[ViewSet, list[Numbers]] = {}
     several = {shown: train for shown, train in pools.train_by_views().items() if len(shown) > 1}
     if not several:
         pairs_of(0, config)
     for shown in sorted(several, key=len, reverse=True):
-        for group, numbers in _dealt(shown, several[shown], config, features, fullest=not found).items():
+        if config.by == "unit":
+            # A unit is dealt by its first sample, in whose place then stand all.
+            members = _members(pools, several[shown])
+            dealt = _dealt(shown, np.array([*members], np.int64), config, None, fullest=not found)
+            dealt = {
+                group: np.concatenate([np.zeros(0, np.int64), *(members[first] for first in firsts.tolist())])
+                for group, firsts in dealt.items()
+            }
+        else:
+            dealt = _dealt(shown, several[shown], config, features, fullest=not found)
+        for group, numbers in dealt.items():
             found.setdefault(group, []).append(numbers)
     for pool in pools.pools:
         shown = pools.shown_by(pool)
@@ -300,6 +333,22 @@ def supervise(pools: Pools, config: SupervisionConfig, features: Features | None
         alone.append(numbers)
     groups = {shown: np.sort(np.concatenate(numbers)) for shown, numbers in found.items()}
     return Supervision({s: n for s, n in groups.items() if len(n)}, pools.views, pools.ranges)
+
+
+def _members(pools: Pools, numbers: Numbers) -> dict[int, Numbers]:
+    """The samples of each unit by the unit's first sample, in this order.
+
+    Raises:
+        UserError: If there are no units.
+    """
+    if (units := pools.units(numbers)) is None:
+        raise UserError(
+            f"supervision.by=unit: {pools.origin} does not tell units (patients, persons, scenes). Use by=sample."
+        )
+    _, first, of = np.unique(np.array(units), return_index=True, return_inverse=True)
+    return {
+        int(numbers[place]): numbers[of == unit] for unit, place in sorted(enumerate(first), key=lambda one: one[1])
+    }
 
 
 def _dealt(

@@ -10,6 +10,7 @@ from lsmbench.datasets.faces import Faces
 from lsmbench.datasets.folder import Folder
 from lsmbench.datasets.glyphs import Glyphs
 from lsmbench.datasets.gta import GTA
+from lsmbench.datasets.liver import Liver
 from lsmbench.datasets.maps import Maps
 from lsmbench.datasets.sit import SIT
 from lsmbench.datasets.skin import Skin
@@ -25,6 +26,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "chest_xray": ChestXray,
     "face_parts": FaceParts,
     "skin": Skin,
+    "liver": Liver,
     "glyphs": Glyphs,
     "digits": Digits,
     "facades": Facades,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from lsmbench.domains.base import Domain
 from lsmbench.errors import UserError
 from lsmbench.metrics import Dice, ForegroundIoU, MeanIoU, PixelAccuracy, PooledIoU, SampleMetric
 from lsmbench.palettes import IGNORED, VOID_COLOUR, class_colours
-
-_Measure = Literal["iou", "dice", "pooled"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +36,7 @@ class Mask(Domain):
         dice: Whether Dice is the first metric, before the foreground IoU.
         pooled: Whether the foreground classes' IoU over all pixels of a test set is the first metric, before those of
             single samples.
+        per_unit: Whether Dice and foreground IoU are those of units, e.g. of all slices of a patient together.
     """
 
     classes: int
@@ -48,6 +47,7 @@ class Mask(Domain):
     detailed: bool = field(default=False, compare=False)
     dice: bool = field(default=False, compare=False)
     pooled: bool = field(default=False, compare=False)
+    per_unit: bool = field(default=False, compare=False)
     kind: ClassVar[str] = "mask"
     nearest: ClassVar[bool] = True
 
@@ -193,12 +193,12 @@ class Mask(Domain):
         return F.cross_entropy(output, view)
 
     def metrics(self) -> list[SampleMetric]:
-        """Foreground IoU, with `dice` after Dice; with `pooled` after that over all pixels.
+        """Foreground IoU, with `dice` after Dice; those of units with `per_unit`; with `pooled` after that of all pixels.
 
         If `detailed`, also mean IoU and pixel accuracy, of one confusion matrix over all pixels.
         """
         kinds = [Dice, ForegroundIoU] if self.dice else [ForegroundIoU]
-        first: list[SampleMetric] = [kind(self.classes, background=self.background, void=self.void) for kind in kinds]
+        first: list[SampleMetric] = [kind(self.classes, self.background, self.void, self.per_unit) for kind in kinds]
         if self.pooled:
             first.insert(0, PooledIoU(self.classes, "ignore", self.background))
         if not self.detailed:
@@ -208,14 +208,14 @@ class Mask(Domain):
     def constant(self, views: Tensor) -> Tensor:
         """The best map among thresholded class frequencies.
 
-        Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU, or Dice or
-        pooled IoU where that is the first metric; each pixel gets the class whose frequency exceeds its threshold by
-        the greatest factor, else the background. Without a background, a pixel that exceeds none gets the class that
-        comes closest.
+        Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU, or Dice where
+        that is the first metric; with `per_unit` or `pooled` that of all views together. Each pixel gets the class whose
+        frequency exceeds its threshold by the greatest factor, else the background. Without a background, a pixel
+        that exceeds none gets the class that comes closest.
         """
         counted = self._counted(views)
-        measure: _Measure = "pooled" if self.pooled else "dice" if self.dice else "iou"
-        exceeds = torch.stack([_frequency_over_threshold(views == c, counted, measure) for c in self.foreground])
+        dice, together = self.dice and not self.pooled, self.per_unit or self.pooled
+        exceeds = torch.stack([_frequency_over_threshold(views == c, counted, dice, together) for c in self.foreground])
         factor, place = exceeds.max(0)
         label = torch.tensor(self.foreground)[place]
         if self.background is not None:
@@ -248,31 +248,32 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
     return (sums / parts.sum(1).clamp_min(1)).mean()
 
 
-def _frequency_over_threshold(present: Tensor, counted: Tensor | None, measure: _Measure) -> Tensor:
-    """A class's frequency per pixel, divided by the threshold that is best by a measure.
+def _frequency_over_threshold(present: Tensor, counted: Tensor | None, dice: bool, together: bool) -> Tensor:
+    """A class's frequency per pixel, divided by the threshold of best IoU, or Dice.
 
-    IoU and Dice are means over the samples with the class; the pooled IoU is of all samples together.
+    The best mean over the samples with the class, or that of all samples `together`.
     """
     holds = present.flatten(1).any(1)
     if not holds.any():
         return torch.zeros(present.shape[1:])
-    if measure == "pooled":
-        holds[:] = True
-    present = present[holds]
+    if not together:
+        present = present[holds]
     if counted is None:
         frequency = present.float().mean(0)
     else:
-        counted = counted[holds].float()
+        counted = (counted if together else counted[holds]).float()
         frequency = present.float().sum(0) / counted.sum(0).clamp_min(1)
     thresholds = torch.unique(torch.quantile(frequency[frequency > 0], torch.linspace(0, 1, 101)))
     constants = (frequency[None] >= thresholds[:, None, None]).flatten(1).float()
-    pixels = present.flatten(1).float()
+    pixels = present.flatten(1)
+    if together:
+        pixels = pixels.sum(0, keepdim=True)
+        counted = torch.full(present.shape[1:], len(present))[None] if counted is None else counted.sum(0, keepdim=True)
+    pixels = pixels.float()
     intersection = pixels @ constants.T
-    predicted = constants.sum(1)[None] if counted is None else counted.flatten(1) @ constants.T
+    predicted = constants.sum(1)[None] if counted is None else counted.float().flatten(1) @ constants.T
     union = pixels.sum(1, keepdim=True) + predicted - intersection
-    if measure == "pooled":
-        intersection, union = intersection.sum(0, keepdim=True), union.sum(0, keepdim=True)
-    overlap = 2 * intersection / (intersection + union) if measure == "dice" else intersection / union
+    overlap = 2 * intersection / (intersection + union) if dice else intersection / union
     best: Tensor = thresholds[overlap.mean(0).argmax()]
     return frequency / best
 

@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
 from lsmbench.data.dataset import COPY, Dataset
-from lsmbench.data.module import INDEX, Batch, DataModule, Views
+from lsmbench.data.module import INDEX, Batch, DataModule, Views, scored_by
 from lsmbench.data.pools import ViewSet
 from lsmbench.data.samplers import Turns
 from lsmbench.domains import Domain
@@ -697,7 +697,7 @@ class Method(L.LightningModule):
             prediction = self.predictions(batch, source, target)
             compared = self.domains[target].comparable(prediction, batch[truth])
             for metric in self._metrics_of(f"{source}->{target}"):
-                metric.update(*compared, batch[INDEX])
+                metric.update(*compared, scored_by(metric, batch))
 
     def _metrics_of(self, direction: str) -> list[SampleMetric]:
         return [cast(SampleMetric, m) for m in cast(nn.ModuleDict, self.metrics[direction]).values()]

@@ -441,14 +441,16 @@ class _Judge:
             parts = [(places[places % count != k], fold) for k, fold in enumerate(self.folds)]
         for rows, numbers in parts:
             learnt = [fitted(rows.tolist(), *one) for one in candidates]
-            for part in _parts(numbers, 16):
+            units = self.data.first_of_units(numbers) if metrics[0].per_unit else None
+            scored = numbers if units is None else units
+            for part, known in zip(_parts(numbers, 16), _parts(scored, 16), strict=True):
                 features, truth = self._sample(learnt[0], part)
                 for metric, one in zip(metrics, learnt, strict=True):
                     decided = self.method.fitted(one, features)
                     compared = (decided, truth)
                     if not isinstance(metric, MeanSquaredError):
                         compared = self.method.domains[self.method.target].comparable(decided, truth)
-                    metric.update(*compared, torch.from_numpy(part))
+                    metric.update(*compared, torch.from_numpy(known))
         values = [float(metric.compute()) * (1 if metric.higher_is_better else -1) for metric in metrics]
         return [value if np.isfinite(value) else -np.inf for value in values]
 

@@ -100,6 +100,7 @@ class _Method(_Section):
 class _Supervision(_Section):
     paired: float = 100.0
     paired_count: int | None = None
+    by: str = "sample"  # runs from before there was a choice count samples
     supervision_seed: int | None = None
     # Becomes a part of a file's name. Runs from before there was a choice took pairs at random.
     folds: int | str | None = None
@@ -144,8 +145,10 @@ class Facts(_Section):
     @property
     def amount(self) -> tuple[Unit, float]:
         """N and what it counts."""
-        count = self.supervision.paired_count
-        return (Unit.PERCENT, self.supervision.paired) if count is None else (Unit.PAIRS, float(count))
+        count, units = self.supervision.paired_count, self.supervision.by == "unit"
+        if count is None:
+            return (Unit.PERCENT_OF_UNITS if units else Unit.PERCENT), self.supervision.paired
+        return (Unit.UNITS if units else Unit.PAIRS), float(count)
 
     @property
     def fold(self) -> int | None:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
-from lsmbench.benchmarks.plan import Unit
 from lsmbench.errors import UserError
 from lsmbench.reports import figures, markup
 from lsmbench.reports.frame import DAMAGE, RANDOM, RUNS, Benchmark, lines
@@ -76,17 +75,18 @@ def load_panel(home: Path) -> Panel:
         home: The run's folder.
 
     Returns:
-        Arrays `index` (K,), `name` (K,) of text, and `source`, `target`, `prediction` and `back`, uint8 (K, H, W, 3);
-        no `target` where there was no truth, and no `back` where predictions were not translated back.
+        Arrays `index` (K,), `unit` (K,) if scores are those of units, `name` (K,) of text, and `source`, `target`,
+        `prediction` and `back`, uint8 (K, H, W, 3); no `target` where there was no truth, and no `back` where
+        predictions were not translated back.
 
     Raises:
         FileNotFoundError: If the run kept none.
         Exception: One of `PANEL_DAMAGE`, if they cannot be used.
     """
     with np.load(home / PANEL, allow_pickle=False) as file:
-        source, *targets = [name for name in file.files if name not in ("index", "name", "prediction", "back")]
+        source, *targets = [name for name in file.files if name not in ("index", "unit", "name", "prediction", "back")]
         names = {"index": "index", "source": source, "prediction": "prediction"}
-        names |= {"back": "back"} if "back" in file.files else {}
+        names |= {name: name for name in ("unit", "back") if name in file.files}
         if targets:
             names["target"] = targets[0]
         panel = {name: file[stored][:PANEL_ROWS] for name, stored in names.items()}
@@ -94,7 +94,9 @@ def load_panel(home: Path) -> Panel:
     panel["name"] = np.array(called, dtype=np.str_)[:PANEL_ROWS]
     if len(panel["name"]) != len(panel["index"]):
         raise ValueError(f"it names {len(panel['name'])} samples of {len(panel['index'])}")
-    for name in panel.keys() - {"index", "name"}:
+    if "unit" in panel and panel["unit"].shape != panel["index"].shape:
+        raise ValueError(f"it has {len(panel['unit'])} units of {len(panel['index'])} samples")
+    for name in panel.keys() - {"index", "unit", "name"}:
         images, samples = panel[name], len(panel["index"])
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != samples:
             raise ValueError(f"{name} is {images.dtype} {images.shape}, expected uint8 (K, H, W, 3)")
@@ -153,7 +155,7 @@ def translations(benchmark: Benchmark, table: Table) -> tuple[list[Shown], list[
 def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
     """Reads the pictures of chosen pairs, where it matters which samples were chosen.
 
-    That is the case if N counts pairs, or if a run chooses them by another rule than at random.
+    That is the case if N counts pairs or units, or if a run chooses them by another rule than at random.
 
     Args:
         benchmark: The benchmark.
@@ -166,7 +168,7 @@ def chosen(benchmark: Benchmark) -> tuple[list[Shown], list[Problem]]:
     rules = runs["choice"].unique()
     found: list[Shown] = []
     problems: list[Problem] = []
-    if plan.unit is not Unit.PAIRS and (runs["choice"] == RANDOM).all():
+    if not plan.unit.absolute and (runs["choice"] == RANDOM).all():
         return found, problems
     own = runs["facts"].map(lambda facts: facts.training.init_seed).astype("Int64")
     runs = runs.assign(seed=runs["seed"].fillna(own))[runs["paired"].notna()]
@@ -247,7 +249,7 @@ def _sheet(
             figures.Translations(
                 title=f"{row.label} (seed\u00a0{run.seed})" if other else row.label,
                 images=panel["prediction"],
-                scores=tuple(markup.fixed(known.get(int(i)), digits) or "–" for i in panel["index"]),
+                scores=tuple(markup.fixed(known.get(int(i)), digits) or "–" for i in panel.get("unit", panel["index"])),
                 **(drawn := {"colour": look.colour, "dash": look.dash} if look else {"colour": figures.FLOOR}),
             )
         )

@@ -239,6 +239,8 @@ def _repeated(runs: pd.DataFrame) -> list[dict[str, Any]]:
     every: dict[str, set[int]] = {}
     for run in lines(runs):
         for score in run.record.scores:
+            if score.per_unit:
+                continue  # it does not know its samples
             every.setdefault(score.test_set, set()).update(score.indices)
             known = run.facts.in_training.get(score.test_set, ())
             names = score.names or [f"sample {number}" for number in score.indices]

@@ -311,6 +311,7 @@ class Table:
         published: Papers' values of this metric, by source.
         pooled: Whether a run's score is one value over all test samples together, not a mean over samples.
         names_test_set: Whether there are tables of other test sets, so that the title has to tell which it is.
+        per_unit: Whether scores are those of units, such as patients, in place of samples.
     """
 
     key: ScoreKey
@@ -323,6 +324,7 @@ class Table:
     published: tuple[Published, ...]
     pooled: bool
     names_test_set: bool = False
+    per_unit: bool = False
 
     @property
     def every_row(self) -> tuple[Row, ...]:
@@ -482,6 +484,7 @@ def table(
         published=published,
         pooled=scored is not None and bool((scored["pooled"] == True).any()),  # noqa: E712
         names_test_set=names_test_set,
+        per_unit=first is not None and first["score"].per_unit,
     )
 
 

@@ -73,7 +73,7 @@ def check_supervision(run: Run) -> None:
             amount = (
                 f"N = {config.paired:g} %"
                 if config.paired_count is None
-                else f"a number of pairs of {config.paired_count}"
+                else f"a number of {config.counted} of {config.paired_count}"
             )
             raise UserError(
                 f"{which}method {run.config.method_name} learns from {needs}, and {amount} leaves none (protocol "

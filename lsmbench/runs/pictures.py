@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from lsmbench.data.dataset import COPY
-from lsmbench.data.module import INDEX, DataModule
+from lsmbench.data.module import INDEX, UNIT, DataModule
 from lsmbench.data.pools import TRAIN, VAL, Numbers
 from lsmbench.data.sheet import contact_sheet
 from lsmbench.domains import Category, Domain
@@ -127,11 +127,12 @@ def _drawn(
     """Samples that have the source and perhaps the target, drawn; uses up no random number.
 
     Returns:
-        `index`; `name` if samples have names; and `source`, `target` if it is there, and `prediction`, uint8
-        (n, H, W, 3). And the predictions themselves.
+        `index`; `unit` if scores are those of units; `name` if samples have names; and `source`, `target` if it is
+        there, and `prediction`, uint8 (n, H, W, 3). And the predictions themselves.
     """
     names = data.pools.names(views[INDEX].numpy())
     predicted = _predicted(method, views, (method.source, method.target))
+    per_unit = next((metric.per_unit for _, metric in method.all_metrics()), False)
     target, truth = data.domains[method.target], views.get(method.target)
     pictures = data.domains[method.source].draw(views[method.source])
     if _tells_classes(target, predicted):
@@ -143,6 +144,7 @@ def _drawn(
         prediction = target.overlay(predicted, pictures, truth)
     return {
         "index": views[INDEX].numpy(),
+        **({"unit": views[UNIT].numpy()} if UNIT in views and per_unit else {}),
         **({} if names is None else {"name": np.array(names)}),
         "source": pictures,
         **({} if truth is None else {"target": target.overlay(truth, pictures)}),

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsmbench.data.module import INDEX, DataModule, Views
+from lsmbench.data.module import INDEX, DataModule, Views, scored_by
 from lsmbench.evaluations import Refine
 from lsmbench.methods.base import Method
 from lsmbench.methods.refinement import Code
@@ -163,7 +163,7 @@ class _Set:
         decided = method.decided(code.decode(target), target)
         compared = method.domains[target].comparable(decided, batch[method.truths.get(target, target)])
         metric = self.metrics[self.trace.shown.index(step)].to(losses.device)
-        metric.update(*compared, batch[INDEX])
+        metric.update(*compared, scored_by(metric, batch))
         rows = [row for row, number in enumerate(numbers) if number in self.drawn]
         if not rows:
             return

@@ -156,7 +156,7 @@ def test_evaluation_batches_are_of_one_pool_with_all_its_views() -> None:
     seen: dict[str, list[tuple[set[str], list[int]]]] = {}
     for name in data.test_sets:
         data.test_set = name
-        seen[name] = [(set(b) - {"index"}, b["index"].tolist()) for b in data.test_dataloader()]
+        seen[name] = [(set(b) - {"index", "unit"}, b["index"].tolist()) for b in data.test_dataloader()]
     assert seen["test"] == [
         ({"x", "y", "z"}, [30, 31, 32, 33]), ({"x", "y", "z"}, [34, 35]), ({"z"}, [87, 88, 89]),
     ]  # fmt: skip

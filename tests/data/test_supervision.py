@@ -180,3 +180,55 @@ def test_a_bank_gives_the_y_only_samples() -> None:
     assert set(supervision.to_json()) == {"x+y", "x", "y"}
     with pytest.raises(UserError, match="10 of the 9 samples of gta"):
         supervise(np.arange(100), config, bank=9)
+
+
+def of_units(sizes: list[int], config: SupervisionConfig, units: bool = True) -> Supervision:
+    """Supervises units of some sizes, whose samples lie in turn."""
+    of = np.concatenate([np.array([unit for unit, size in enumerate(sizes) if k < size]) for k in range(max(sizes))])
+    rows = np.zeros((len(of), 1))
+    pool = Pool("samples", {"x": rows, "y": rows}, {"train": np.arange(len(of))}, of if units else None)
+    return supervise_pools(Pools([pool], "dataset made"), config)
+
+
+@pytest.mark.parametrize("protocol", ["bank", "disjoint", "shared", "x_only"])
+def test_pairs_are_chosen_by_whole_units_and_nested(protocol: str) -> None:
+    sizes = [3, 1, 5, 2, 4, 6, 2, 3, 1, 2]
+    of = np.concatenate([np.array([unit for unit, size in enumerate(sizes) if k < size]) for k in range(6)])
+    before: set[int] = set()
+    for count in (0, 1, 2, 4, 5):
+        config = SupervisionConfig(paired_count=count, by="unit", protocol=protocol)  # type: ignore[arg-type]
+        found = of_units(sizes, config)
+        units = set(of[found.pairs].tolist())
+        assert len(units) == count
+        assert sorted(found.pairs) == np.flatnonzero(np.isin(of, [*units])).tolist(), "all samples of each"
+        assert before <= units
+        before = units
+        if protocol != "shared":
+            owners = [set(of[numbers].tolist()) for numbers in found.groups.values()]
+            assert sum(map(len, owners)) == len(set().union(*owners)), "a unit shows the same views everywhere"
+        assert config.amount == f"{count}units"
+    share = SupervisionConfig(paired=40, by="unit", protocol="x_only")
+    assert len(set(of[of_units(sizes, share).pairs].tolist())) == 4
+    other = SupervisionConfig(paired=40, by="unit", protocol="x_only", supervision_seed=1)
+    assert not np.array_equal(of_units(sizes, share).pairs, of_units(sizes, other).pairs)
+
+
+def test_units_of_one_sample_are_dealt_as_samples_are() -> None:
+    for count in (0, 3, 7):
+        by = [
+            of_units([1] * 20, SupervisionConfig(paired_count=count, protocol="x_only", by=by)).to_json()  # type: ignore[arg-type]
+            for by in ("unit", "sample")
+        ]
+        assert by[0] == by[1]
+
+
+def test_what_cannot_be_chosen_by_units_is_refused() -> None:
+    for options, units, why in (
+        ({"paired_count": 1}, False, "dataset made does not tell units"),
+        ({"paired_count": 4}, True, "expected 0 to 3 units .protocol x_only, 3 training units., found 4"),
+        ({"paired": 10}, True, r"N = 10 % of 3 units leaves no pair; the least N with one pair is 33\.4 %"),
+        ({"unpaired": 3}, True, "by=unit chooses units, and unpaired samples"),
+        ({"selection": "k_medoids"}, True, "by=unit chooses units, and selection=k_medoids samples"),
+    ):
+        with pytest.raises(UserError, match=why):
+            of_units([2, 1, 3], SupervisionConfig(by="unit", protocol="x_only", **options), units)  # type: ignore[arg-type]

@@ -363,3 +363,26 @@ def test_class_colours_differ_and_have_a_legend() -> None:
     assert legend[1] == ("class 1", (230, 159, 0)), "the first colours stay"
     assert (domain.draw(torch.full((1, 8, 8), 255)) == legend[-1][1]).all()
     assert Image(1, 8).legend() == []
+
+
+@pytest.mark.parametrize("void", [False, True])
+def test_the_constant_of_masks_scored_per_unit_is_best_over_all_of_them_together(void: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    chance = torch.linspace(0, 0.9, 64).reshape(8, 8)
+    views = (torch.rand(60, 8, 8, generator=generator) < chance).to(torch.uint8)
+    views[::2] = 0  # half of the slices are empty, which the mean over slices leaves out
+    if void:
+        views[:, 0] = 255
+    domain = Mask(2, 8, void=void, dice=True, per_unit=True)
+    found = domain.constant(views).bool()
+    present, counted = views == 1, views != 255
+
+    def dice(mask: torch.Tensor) -> float:
+        said = mask.expand_as(present) & counted
+        return float(2 * (said & present).sum() / (said.sum() + present.sum()))
+
+    frequency = present.float().mean(0)
+    best = max(dice((frequency >= level)[None]) for level in frequency.unique() if level > 0)
+    assert dice(found) == pytest.approx(best, abs=0.01)
+    assert dice(found) > dice(Mask(2, 8, void=void, dice=True).constant(views).bool()) - 1e-6
+    assert repr(domain) == repr(Mask(2, 8, void=void))
