@@ -193,7 +193,7 @@ class Mask(Domain):
         return F.cross_entropy(output, view)
 
     def metrics(self) -> list[SampleMetric]:
-        """Foreground IoU, with `dice` after Dice; those of units with `per_unit`; with `pooled` after that of all pixels.
+        """Foreground IoU, after Dice with `dice`; of units with `per_unit`; `pooled` puts the IoU of all pixels first.
 
         If `detailed`, also mean IoU and pixel accuracy, of one confusion matrix over all pixels.
         """
@@ -209,8 +209,8 @@ class Mask(Domain):
         """The best map among thresholded class frequencies.
 
         Each foreground class gets the threshold on its per-pixel frequency that gives the best mean IoU, or Dice where
-        that is the first metric; with `per_unit` or `pooled` that of all views together. Each pixel gets the class whose
-        frequency exceeds its threshold by the greatest factor, else the background. Without a background, a pixel
+        that is the first metric; with `per_unit` or `pooled` that of all views together. Each pixel gets the class
+        whose frequency exceeds its threshold by the greatest factor, else the background. Without a background, a pixel
         that exceeds none gets the class that comes closest.
         """
         counted = self._counted(views)
