@@ -97,7 +97,7 @@ def boxes(numbers: Tensor, height: int, width: int) -> Tensor:
     rows, columns = torch.arange(height), torch.arange(width)
     inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
     inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-    found = inside_rows[:, :, None] & inside_columns[:, None, :] & (there < MIXED)[:, None, None]
+    found: Tensor = inside_rows[:, :, None] & inside_columns[:, None, :] & (there < MIXED)[:, None, None]
     return found.to(numbers.device)
 
 
