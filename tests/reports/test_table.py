@@ -287,7 +287,10 @@ def test_decimals_follow_the_middle_value_not_one_gone_astray():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"paired": [5], "paired_unit": "per mille"}, "paired_unit: Input should be '%' or 'pairs', found 'per mille'"),
+        (
+            {"paired": [5], "paired_unit": "per mille"},
+            "paired_unit: Input should be '%', 'pairs', '% of units' or 'units', found 'per mille'",
+        ),
         ({"paired": [2.5], "paired_unit": "pairs"}, "found 2.5"),
         ({"paired": []}, "paired: .* at least 1 item"),
         ({"paired": 5}, "paired: Input should be a valid"),
