@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from lsmbench.data.module import Batch
 from lsmbench.losses import pseudo_cross_entropy
 from lsmbench.methods.base import Terms
 from lsmbench.methods.fixmatch import FixMatch, FixMatchConfig
@@ -49,6 +50,20 @@ class UniMatch(FixMatch):
     Config = UniMatchConfig
     config: UniMatchConfig
 
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """What is shown, what the network says of it in one go, and the photos' maps in between as `map 0` and so on."""
+        views, segmenter = self.shown(batch), cast(Segments, self.segmenter)
+        found: list[Tensor] = []
+
+        def ask(photos: Tensor) -> Tensor:
+            found.extend(segmenter.encode(self.feed(photos)))
+            return segmenter.decode(found, photos.shape[-2:])
+
+        views |= self.answers(views, ask, "output", "said")
+        if "photos" in views:
+            views |= {f"map {place}": maps[-len(views["photos"]) :] for place, maps in enumerate(found)}
+        return views
+
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
         """The supervised losses, the strong views' mean, and that of perturbed features."""
         return {
@@ -61,10 +76,9 @@ class UniMatch(FixMatch):
         """Cross-entropy of the weak view, decoded from maps with channels dropped, where it is sure."""
         if "photos" not in views:
             return self.nothing("segmenter")
-        segmenter = cast(Segments, self.segmenter)
-        maps = [self.dropped(part) for part in segmenter.encode(self.feed(views["photos"]))]
+        maps = [self.dropped(part) for name, part in views.items() if name.startswith("map ")]
         sure, classes = self.believed(views)
-        said = segmenter.decode(maps, views["photos"].shape[-2:])
+        said = cast(Segments, self.segmenter).decode(maps, views["photos"].shape[-2:])
         return pseudo_cross_entropy(said, classes, sure >= self.config.threshold)
 
     def dropped(self, maps: Tensor) -> Tensor:
