@@ -51,7 +51,7 @@ class UniMatch(FixMatch):
     config: UniMatchConfig
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """What is shown, what the network says of it in one go, and the photos' maps in between as `map 0` and so on."""
+        """What is shown, what the network says of it in one go, and the photos' maps in between: `map 0` and so on."""
         views, segmenter = self.shown(batch), cast(Segments, self.segmenter)
         found: list[Tensor] = []
 
