@@ -98,7 +98,7 @@ class _Photo:
     """
 
     picture: Path
-    masks: Mapping[str, Path] = field(default_factory=dict)
+    masks: Mapping[str, str] = field(default_factory=dict)
     owners: bool = False
     part: str = TRAIN
     person: str | None = None
@@ -270,7 +270,9 @@ class FaceParts(Dataset):
             return arrays
 
         key = {"version": VERSION, "set": name, "size": self.size}
-        return cached_arrays(self.name, key, [path for p in photos for path in (p.picture, *p.masks.values())], build)
+        return cached_arrays(
+            self.name, key, [path for p in photos for path in (p.picture, *map(Path, p.masks.values()))], build
+        )
 
     def _read(self, photos: Sequence[_Photo], findings: Findings) -> tuple[list[_Photo], Arrays, list[_Seen]]:
         """Decodes a set's photos, as many at once as there are cores; those with a problem are left out.
@@ -448,12 +450,15 @@ def _order(photo: _Photo) -> tuple[int, str]:
     return (int(key) if key.isdigit() else -1, key)
 
 
-def _files(folders: Iterable[Path]) -> Iterable[Path]:
-    """The pictures directly in some folders, without hidden ones; fast, as there are 400,000."""
+def _files(folders: Iterable[Path]) -> Iterable[tuple[str, str]]:
+    """The stems and paths of the pictures directly in some folders, without hidden ones; fast, as there are 400,000."""
     for folder in folders:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
-        yield from (folder / name for name in names if name[name.rfind(".") :].lower() in PICTURES)
+        for name in names:
+            dot = name.rfind(".")
+            if name[dot:].lower() in PICTURES:
+                yield name[:dot], f"{folder}{os.sep}{name}"
 
 
 def _photos(source: str, homes: Sequence[Path], findings: Findings) -> list[_Photo] | None:
@@ -467,8 +472,9 @@ def _photos(source: str, homes: Sequence[Path], findings: Findings) -> list[_Pho
             f"{other}: the photos of {source} are there twice, here and in {folder}. Remove one of them."
         )
     photos: dict[str, Path] = {}
-    for path in _files([folder]):
-        if (first := photos.setdefault(_key(path.stem), path)) is not path:
+    for stem, file in _files([folder]):
+        path = Path(file)
+        if (first := photos.setdefault(_key(stem), path)) is not path:
             findings.problems.append(f"{path}: is the same photo as {first.name}, by its name. Keep one of them.")
     if not photos:
         return None
@@ -476,28 +482,31 @@ def _photos(source: str, homes: Sequence[Path], findings: Findings) -> list[_Pho
     if masks is None:
         wanted = " or ".join(f"{name}/" for name in _MASKS[source])
         findings.problems.append(f"{folder}: beside it there is no folder {wanted} with masks. {_WHERE_FROM}")
-        found: dict[str, dict[str, Path]] = {}
+        found: dict[str, dict[str, str]] = {}
     else:
         found = _masks(masks, photos, findings)
     owners = masks is not None and masks.name.lower() == _MAPS.lower()
     return sorted((_Photo(path, found.get(key, {}), owners) for key, path in photos.items()), key=_order)
 
 
-def _masks(folder: Path, photos: Mapping[str, Path], findings: Findings) -> dict[str, dict[str, Path]]:
+def _masks(folder: Path, photos: Mapping[str, Path], findings: Findings) -> dict[str, dict[str, str]]:
     """The masks in a folder and in those inside it, by photo and part; a map of all classes has the part `_WHOLE`."""
-    found: dict[str, dict[str, Path]] = {}
+    found: dict[str, dict[str, str]] = {}
     strange, lost = [], set()
-    for path in _files([folder, *sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")]):
-        named = _PART.fullmatch(path.stem)
-        key, part = (_key(named[1]), named[2]) if named else (_key(path.stem), _WHOLE)
+    for stem, path in _files([folder, *sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")]):
+        key, _, part = stem.partition("_")
+        if part not in PARTS:
+            named = _PART.fullmatch(stem)
+            key, part = (named[1], named[2]) if named else (stem, _WHOLE)
+        key = _key(key)
         if key not in photos:
-            if named or key.isdigit():
+            if part or key.isdigit():
                 lost.add(key)
             else:
-                strange.append(path.name)
+                strange.append(Path(path).name)
         elif (first := found.setdefault(key, {}).setdefault(part, path)) is not path:
             findings.problems.append(
-                f"{path}: is the same mask as {first.relative_to(folder)}, by its name. Keep one of them."
+                f"{path}: is the same mask as {Path(first).relative_to(folder)}, by its name. Keep one of them."
             )
     if strange:
         findings.problems.append(
@@ -571,7 +580,7 @@ def _labels(photo: _Photo, seen: _Seen) -> Bytes | None:
     for part in (_WHOLE, *PARTS):
         if part not in photo.masks:
             continue
-        path = photo.masks[part]
+        path = Path(photo.masks[part])
         try:
             if part == _WHOLE:
                 labels = _read_map(path, photo.owners)
