@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -55,18 +54,9 @@ class CPS(SegmentationMethod):
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """What both networks say of pairs and photos; of photos that CutMix will mix, without a gradient."""
-        views = self.shown(batch)
-        for network, of_pairs, of_photos in ((self.segmenter, "output", "said"), (self.second, "output2", "said2")):
-            views |= self.said_by(network, views, of_pairs, of_photos)
-        return views
-
-    def said_by(self, network: nn.Module, views: dict[str, Tensor], of_pairs: str, of_photos: str) -> dict[str, Tensor]:
-        """What one network says, under these names."""
-        if not self.config.cutmix:
-            return self.answers(views, lambda photos: network(self.feed(photos)), of_pairs, of_photos)
-        said = {of_pairs: network(self.feed(views["x"]))} if "x" in views else {}
-        with torch.no_grad():
-            return said | ({of_photos: network(self.feed(views["photos"]))} if "photos" in views else {})
+        views, teach = self.shown(batch), not self.config.cutmix
+        first = self.answers(views, self.segmenter, "output", "said", teach)
+        return views | first | self.answers(views, self.second, "output2", "said2", teach)
 
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
         """Eq. 1 of both networks, and eqs. 2 and 3."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lsmbench.data.module import Batch
 from lsmbench.data.strong import cut_mixed
 from lsmbench.losses import pseudo_cross_entropy
 from lsmbench.methods.base import Terms
@@ -38,15 +39,20 @@ class FixMatch(SegmentationMethod):
     probability of .95 or more, the class is what it has to say of the strong view (eq. 4; `strong_views`). CutMix puts
     a box of another photo into the strong view, and that photo's classes and probabilities into the targets.
 
-    Pairs and weak views go through the network at once, in training mode, as in UniMatch's code; there, the other photo
-    is of a second batch, and here it is the one before in the same batch. UniMatch halves the sum of both losses, which
-    Adam does not see.
+    Weak views are judged in training mode, as in UniMatch's code. There, pairs and weak views go through the network at
+    once, and the other photo is of a second batch, where here it is the one before in the same batch. UniMatch halves the
+    sum of both losses, which Adam does not see.
     """
 
     Config = FixMatchConfig
     config: FixMatchConfig
     sees_photos: ClassVar = True
     classes_only: ClassVar = True
+
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """What is shown, and what the network says of it; weak views teach and are not taught."""
+        views = self.shown(batch)
+        return views | self.answers(views, self.segmenter, "output", "said", photos_teach=False)
 
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
         """The supervised losses, and the strong views' cross-entropy."""

@@ -90,7 +90,7 @@ class GCT(SegmentationMethod):
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """What both networks say of pairs and photos."""
         views = super().prepare(batch)
-        return views | self.answers(views, lambda photos: self.second(self.feed(photos)), "output2", "said2")
+        return views | self.answers(views, self.second, "output2", "said2")
 
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
         """Eqs. 3–5: supervised, dynamic consistency and flaw correction."""

@@ -102,14 +102,15 @@ class MeanTeacher(SegmentationMethod):
         """What the student says of all photos, and what the teacher says of them without a gradient."""
         views = self.shown(batch)
         (teacher,) = self.averaged_networks("segmenter")
-        views |= self.answers(views, lambda photos: self.segmenter(self.seen(photos)), "output", "said")
+        said = self.answers(views, self.segmenter, "output", "said")
         with torch.no_grad():
-            return views | self.answers(views, lambda photos: teacher(self.seen(photos)), "taught", "taught_alone")
+            return views | said | self.answers(views, teacher, "taught", "taught_alone")
 
-    def seen(self, photos: Tensor) -> Tensor:
-        """Network inputs, with noise."""
-        fed = self.feed(photos)
-        return fed if self.config.variant == "pixelssl" else fed + self.config.noise * self.normal(fed)
+    def feed(self, view: Tensor) -> Tensor:
+        """Network inputs; in training with noise of their own."""
+        fed = super().feed(view)
+        noisy = self.training and self.config.variant == "paper"
+        return fed + self.config.noise * self.normal(fed) if noisy else fed
 
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
         """The supervised losses, and the consistency."""

@@ -321,27 +321,35 @@ class SegmentationMethod(Method):
         return views
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """What is shown, and what the network says of it in one go: `output` of the pairs and `said` of the photos."""
+        """What is shown, and what the network says of it: `output` of the pairs and `said` of the photos."""
         views = self.shown(batch)
-        return views | self.answers(views, lambda photos: self.segmenter(self.feed(photos)), "output", "said")
+        return views | self.answers(views, self.segmenter, "output", "said")
 
     def answers(
-        self, views: Mapping[str, Tensor], ask: Callable[[Tensor], Tensor], of_pairs: str, of_photos: str
+        self,
+        views: Mapping[str, Tensor],
+        network: nn.Module,
+        of_pairs: str,
+        of_photos: str,
+        photos_teach: bool = True,
     ) -> dict[str, Tensor]:
-        """What a network says of the pairs and of the photos without a mask, which it is shown at once.
+        """What a network says of the pairs and of the photos without a mask, one after the other.
+
+        Each has batch statistics of its own. At once, the pairs' statistics are those of the photos too, and masks were
+        worse: with four pairs of chest X-rays at 32 px, two seeds, `advssl` had a mean Dice of .87 at once, .92 apart.
 
         Args:
             views: As `shown`.
-            ask: The network, from views to outputs.
+            network: From network inputs to outputs.
             of_pairs: What the answer for the pairs is called; absent without pairs.
             of_photos: What the answer for the photos is called; absent without photos.
+            photos_teach: Whether the answer for the photos has a gradient.
         """
-        asked = {name: views[view] for name, view in ((of_pairs, "x"), (of_photos, "photos")) if view in views}
-        if not asked:
-            return {}
-        outputs = ask(torch.cat(list(asked.values())))
-        parts = torch.split(outputs, [len(part) for part in asked.values()])
-        return dict(zip(asked, parts, strict=True))
+        found = {of_pairs: network(self.feed(views["x"]))} if "x" in views else {}
+        if "photos" in views:
+            with torch.set_grad_enabled(photos_teach and torch.is_grad_enabled()):
+                found[of_photos] = network(self.feed(views["photos"]))
+        return found
 
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
         """Cross-entropy and the soft Dice loss, or the image's own loss."""

@@ -51,17 +51,15 @@ class UniMatch(FixMatch):
     config: UniMatchConfig
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """What is shown, what the network says of it in one go, and the photos' maps in between: `map 0` and so on."""
+        """What is shown, what the network says of it, and the photos' maps in between: `map 0` and so on."""
         views, segmenter = self.shown(batch), cast(Segments, self.segmenter)
-        found: list[Tensor] = []
-
-        def ask(photos: Tensor) -> Tensor:
-            found.extend(segmenter.encode(self.feed(photos)))
-            return segmenter.decode(found, photos.shape[-2:])
-
-        views |= self.answers(views, ask, "output", "said")
+        if "x" in views:
+            views["output"] = segmenter(self.feed(views["x"]))
         if "photos" in views:
-            views |= {f"map {place}": maps[-len(views["photos"]) :] for place, maps in enumerate(found)}
+            maps = segmenter.encode(self.feed(views["photos"]))
+            with torch.no_grad():
+                views["said"] = segmenter.decode(maps, views["photos"].shape[-2:])
+            views |= {f"map {place}": part for place, part in enumerate(maps)}
         return views
 
     def losses_segmenter(self, views: dict[str, Tensor]) -> Terms:
