@@ -40,8 +40,8 @@ class FixMatch(SegmentationMethod):
     a box of another photo into the strong view, and that photo's classes and probabilities into the targets.
 
     Weak views are judged in training mode, as in UniMatch's code. There, pairs and weak views go through the network at
-    once, and the other photo is of a second batch, where here it is the one before in the same batch. UniMatch halves the
-    sum of both losses, which Adam does not see.
+    once, and the other photo is of a second batch, where here it is the one before in the same batch. UniMatch halves
+    the sum of both losses, which Adam does not see.
     """
 
     Config = FixMatchConfig
