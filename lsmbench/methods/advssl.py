@@ -115,7 +115,7 @@ class AdvSSL(SegmentationMethod):
         if "y" not in views:
             return dict.fromkeys(("true", "predicted"), lambda: self.nothing("discriminator"))
         counted = views["y"] != IGNORED
-        mask = F.one_hot(views["y"].where(counted, 0), self.classes or 1).movedim(-1, 1).float()
+        mask = F.one_hot(views["y"].where(counted, 0), self.classes or 1).movedim(-1, 1).to(views["output"].dtype)
 
         def judged(maps: Tensor, sign: int) -> Tensor:
             losses = F.softplus(sign * self.discriminator(maps * counted[:, None])[:, 0]) * counted
