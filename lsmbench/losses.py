@@ -141,9 +141,15 @@ def path_lengths(images: Tensor, codes: Tensor, directions: Tensor) -> Tensor:
     return slopes.square().sum(2).mean(1).sqrt()
 
 
-def ramp_up(progress: float) -> float:
-    """exp(−5 (1 − t)²) with t from 0 to 1: how much a loss counts that must wait (Laine and Aila 2017, App. A)."""
-    return math.exp(-5 * (1 - min(max(progress, 0.0), 1.0)) ** 2)
+def ramp_up(progress: float, share: float) -> float:
+    """exp(−5 (1 − t)²): how much a loss counts that must wait (Laine and Aila 2017, App. A).
+
+    Args:
+        progress: Share of the updates that are done.
+        share: Share of the updates in which t rises from 0 to 1; 0: it is 1 from the start.
+    """
+    t = min(max(progress, 0.0) / share, 1.0) if share > 0 else 1.0
+    return math.exp(-5 * (1 - t) ** 2)
 
 
 def pseudo_cross_entropy(logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:

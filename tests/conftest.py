@@ -48,18 +48,20 @@ def home(method: str) -> str:
 
 
 def each_form(methods: Iterable[str]) -> list[tuple[str, str]]:
-    """Every method with one dataset of each form of data, and the first method with every dataset.
+    """Every method with datasets that show it each form of each view, and the first method with every dataset.
 
-    Datasets with views of the same kinds are the same to a method, whatever their files.
+    Views of one kind, of one channel or of several, are the same to a method, whatever their files. Not every
+    combination of forms is there.
     """
     forms: dict[tuple[object, ...], str] = {}
     for name, kind in DATASETS.items():
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             patch.setenv("LSMBENCH_CACHE", folder + "/cache")
             domains = kind.example(Path(folder)).domains.values()
-        forms.setdefault(tuple((type(d), d.shape[0]) for d in domains), name)
-    names = list(methods)
-    return list(dict.fromkeys([(m, d) for m in names for d in forms.values()] + [(names[0], d) for d in DATASETS]))
+        for form in [(place, type(domain), domain.shape[0] > 1) for place, domain in enumerate(domains)]:
+            forms.setdefault(form, name)
+    names, kept = list(methods), dict.fromkeys(forms.values())
+    return list(dict.fromkeys([(m, d) for m in names for d in kept] + [(names[0], d) for d in DATASETS]))
 
 
 @pytest.fixture(scope="session", autouse=True)

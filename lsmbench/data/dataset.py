@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from lsmbench.errors import UserError
 from lsmbench.options import options_of
 
 Arrays = dict[str, NDArray[np.generic]]
+T = TypeVar("T")
 
 COPY = "copy"
 """The view, read by evaluations only, that holds the source's content in the form of the target (the copy floor)."""
@@ -63,6 +64,20 @@ class Inspection:
     palette: str = ""
     unread: dict[str, list[str]] = field(default_factory=dict)
     alone: dict[str, tuple[NDArray[np.generic], list[str]]] = field(default_factory=dict)
+
+    def take(self, pools: Pools, source: str, target: str) -> None:
+        """Counts the samples of each part, and takes those that have both views or one of them."""
+        self.counts |= {part: len(pools.part(part)) for part in (TRAIN, VAL, *pools.test_sets)}
+        everything = np.arange(len(pools))
+        has = {view: pools.has(view, everything) for view in (source, target)}
+        both = everything[has[source] & has[target]]
+        for view in has:
+            if len(alone := np.setdiff1d(everything[has[view]], both)):
+                names = pools.names(alone) or [f"sample {number}" for number in alone.tolist()]
+                self.alone[view] = (pools.take(view, alone), names)
+        if len(both):
+            self.samples = {view: pools.take(view, both) for view in (source, target)}
+            self.names = pools.names(both) or []
 
 
 @dataclass
@@ -227,24 +242,13 @@ class Dataset(ABC):
         found = Inspection()
         with found.findings.gathering():
             pools = pools_of(self)
-            for part in (TRAIN, VAL, *pools.test_sets):
-                found.counts[part] = len(pools.part(part))
+            found.take(pools, self.source, self.target)
             by_views = pools.train_by_views()
             if len(by_views) > 1:
                 for shown, numbers in by_views.items():
                     found.facts[f"training samples with {' and '.join(shown)}"] = str(len(numbers))
             if (units := pools.units(np.arange(len(pools)))) is not None:
                 found.facts["units"] = str(len(set(units)))
-            everything = np.arange(len(pools))
-            has = {view: pools.has(view, everything) for view in (self.source, self.target)}
-            both = everything[has[self.source] & has[self.target]]
-            for view in has:
-                if len(alone := np.setdiff1d(everything[has[view]], both)):
-                    names = pools.names(alone) or [f"sample {number}" for number in alone.tolist()]
-                    found.alone[view] = (pools.take(view, alone), names)
-            if len(both):
-                found.samples = {view: pools.take(view, both) for view in (self.source, self.target)}
-                found.names = pools.names(both) or []
         return found
 
     def inputs(self) -> InputForm | None:
@@ -277,6 +281,35 @@ def pools_of(dataset: Dataset, seed: int | None = None) -> Pools:
     found = Pools(pools, f"dataset {dataset.name}", hidden, dataset.beside)
     found.check(dataset.domains)
     return found
+
+
+def read_each(
+    sources: Mapping[str, list[T]], read: Callable[[str, list[T], Findings], Arrays], findings: Findings
+) -> dict[str, Arrays]:
+    """Reads every source of a dataset, also after one with mistakes, so that every mistake is named at once.
+
+    Args:
+        sources: The samples of each source.
+        read: Reads a source's samples; adds what is wrong with them to the findings, and then raises a UserError.
+        findings: Takes the mistakes.
+
+    Raises:
+        UserError: If a source cannot be read for another reason.
+    """
+    arrays: dict[str, Arrays] = {}
+    for name, samples in sources.items():
+        try:
+            arrays[name] = read(name, samples, findings)
+        except UserError:
+            if not findings.problems:
+                raise
+    return arrays
+
+
+def paired_arrays(pools: Sequence[Pool], views: Sequence[str] = ("x", "y")) -> Arrays:
+    """The stored views of all samples that have all of them, pool by pool, as `Dataset.load` gives them."""
+    pairs = [pool.views for pool in pools if set(views) <= pool.views.keys()]
+    return {view: np.concatenate([np.asarray(one[view]) for one in pairs]) for view in views}
 
 
 def data_root() -> Path | None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from lsmbench.data.cache import cached_arrays
 from lsmbench.errors import UserError
 from lsmbench.imagenet import MEAN, SD
-from lsmbench.networks.published import WEIGHTS, downloaded, fill
+from lsmbench.networks.pretrained import WEIGHTS, downloaded, fill
 
 VERSION = 1
 """Raise this whenever `resnet50` gives other features for the same photos: older cached features are then not used."""

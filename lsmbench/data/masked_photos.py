@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split
+from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, paired_arrays, read_each
 from lsmbench.data.files import PICTURES, Findings, by_stem, few, folders_inside, open_picture, spread, to_mode
 from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools
 from lsmbench.errors import UserError
@@ -135,8 +135,7 @@ class MaskedPhotos(Dataset):
             UserError: If sources are missing, with where to get them; if files are broken or do not fit each other,
                 naming all of them; or if the cache cannot be written to.
         """
-        pairs = [pool.views for pool in self.pools() if "y" in pool.views]
-        return {view: np.concatenate([np.asarray(views[view]) for views in pairs]) for view in ("x", "y")}
+        return paired_arrays(self.pools())
 
     def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
         """A pool for each source's pairs, and one for the x-only photos of the split source and of `alone`.
@@ -147,14 +146,9 @@ class MaskedPhotos(Dataset):
         Raises:
             UserError: As `load`; if there are too few photos to split.
         """
-        findings, arrays = Findings(), dict[str, Arrays]()
+        findings = Findings()
         sources = self.find(findings)
-        for name, photos in sources.items():
-            try:
-                arrays[name] = self._cached(name, photos, findings)
-            except UserError:
-                if not findings.problems:
-                    raise  # else the other sources are read all the same, to name every mistake at once
+        arrays = read_each(sources, self._cached, findings)
         findings.stop_if_any(f"dataset {self.name}")
         pools = self.pooled(sources, arrays, seed, findings)
         findings.stop_if_any(f"dataset {self.name}")
@@ -175,14 +169,7 @@ class MaskedPhotos(Dataset):
             if any(photo.masks for photo in sources.get(self.split_source, ())):
                 pools = Pools(self.pooled(sources, arrays, None, findings), f"dataset {self.name}")
                 pools.check(self.domains)
-                inspection.counts = {part: len(pools.part(part)) for part in (TRAIN, VAL, *pools.test_sets)}
-                everything = np.arange(len(pools))
-                paired = pools.has("y", everything)
-                both, alone = everything[paired], everything[~paired]
-                inspection.samples = {view: pools.take(view, both) for view in ("x", "y")}
-                inspection.names = pools.names(both) or []
-                if len(alone):
-                    inspection.alone = {"x": (pools.take("x", alone), pools.names(alone) or [])}
+                inspection.take(pools, "x", "y")
         return inspection
 
     def pooled(

@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.dataset import Arrays, Dataset, Inspection, own_folder
+from lsmbench.data.dataset import Arrays, Dataset, Inspection, own_folder, paired_arrays, read_each
 from lsmbench.data.decoding import Reading, percent, px, read_image
 from lsmbench.data.files import PICTURES, Findings, few, folders_inside, open_picture
 from lsmbench.data.inputs import PictureInput
@@ -204,8 +204,7 @@ class FaceParts(Dataset):
             UserError: If folders are missing, with where to get them; if files are broken or do not fit each other,
                 naming all of them; or if the cache cannot be written to.
         """
-        pairs = [pool.views for pool in self.pools() if "y" in pool.views]
-        return {view: np.concatenate([np.asarray(views[view]) for views in pairs]) for view in ("x", "y")}
+        return paired_arrays(self.pools())
 
     def pools(self, seed: int | None = None) -> tuple[Pool, ...]:
         """`celeba`, photos with a mask; `celeba-unlabelled`, the x-only ones; `metfaces`.
@@ -216,14 +215,9 @@ class FaceParts(Dataset):
         Raises:
             UserError: As `load`; if there are too few photos to split.
         """
-        findings, arrays = Findings(), dict[str, Arrays]()
+        findings = Findings()
         sets = self._find(findings, seed)
-        for name, photos in sets.items():
-            try:
-                arrays[name] = self._cached(name, photos, findings)
-            except UserError:
-                if not findings.problems:
-                    raise  # else the other sets are read all the same, to name every mistake at once
+        arrays = read_each(sets, self._cached, findings)
         findings.stop_if_any("dataset face_parts")
         return _pooled(sets, arrays)
 
@@ -244,15 +238,7 @@ class FaceParts(Dataset):
                     _note(name, sets[name], seen, findings)
             pools = Pools(_pooled(sets, arrays), "dataset face_parts")
             pools.check(self.domains)
-            inspection.counts = {part: len(pools.part(part)) for part in (TRAIN, VAL, *pools.test_sets)}
-            everything = np.arange(len(pools))
-            paired = pools.has("y", everything)
-            both, alone = everything[paired], everything[~paired]
-            if len(both):
-                inspection.samples = {view: pools.take(view, both) for view in ("x", "y")}
-                inspection.names = pools.names(both) or []
-            if len(alone):
-                inspection.alone = {"x": (pools.take("x", alone), pools.names(alone) or [])}
+            inspection.take(pools, "x", "y")
         return inspection
 
     # Samples ----------------------------------------------------------------------------------------------------------
@@ -261,7 +247,7 @@ class FaceParts(Dataset):
     def _reading(self) -> Reading:
         return Reading(self.size, channels=3)
 
-    def _cached(self, name: str, photos: Sequence[_Photo], findings: Findings) -> Arrays:
+    def _cached(self, name: str, photos: list[_Photo], findings: Findings) -> Arrays:
         """The arrays of a set's photos: `x`, and `y` of those with a mask."""
 
         def build() -> Arrays:

@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 
 from lsmbench.data.cache import cached_arrays
-from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder
+from lsmbench.data.dataset import Arrays, Dataset, Inspection, Split, own_folder, paired_arrays, read_each
 from lsmbench.data.files import PICTURES, Findings, by_stem, few, folders_inside, inventory, open_picture, spread
 from lsmbench.data.inputs import SliceInput
 from lsmbench.data.pools import TEST, TRAIN, VAL, Pool, Pools, Stored
@@ -191,8 +191,7 @@ class Liver(Dataset):
             UserError: If files are missing, with where to get them; if some are broken, do not fit each other or are
                 the same, naming all of them; if a library is missing, or the cache cannot be written to.
         """
-        pairs = [pool.views for pool in self.pools() if "y" in pool.views]
-        return {view: np.concatenate([np.asarray(views[view]) for views in pairs]) for view in ("x", "y")}
+        return paired_arrays(self.pools())
 
     def units(self) -> NDArray[np.generic]:
         """The patient of each slice of `load`."""
@@ -207,14 +206,9 @@ class Liver(Dataset):
         Raises:
             UserError: As `load`; if there are too few volumes to split.
         """
-        findings, arrays = Findings(), dict[str, Arrays]()
+        findings = Findings()
         sources = self._find(findings)
-        for name, cases in sources.items():
-            try:
-                arrays[name] = self._cached(name, cases, findings)
-            except UserError:
-                if not findings.problems:
-                    raise  # else the other sources are read all the same, to name every mistake at once
+        arrays = read_each(sources, self._cached, findings)
         _same(sources, {name: found["digest"] for name, found in arrays.items()}, findings)
         findings.stop_if_any("dataset liver")
         return self._pooled(sources, arrays, seed)
@@ -258,14 +252,7 @@ class Liver(Dataset):
             if sources[_LITS]:
                 pools = Pools(self._pooled(sources, arrays, None), "dataset liver")
                 pools.check(self.domains)
-                inspection.counts = {part: len(pools.part(part)) for part in (TRAIN, VAL, *pools.test_sets)}
-                everything = np.arange(len(pools))
-                paired = pools.has("y", everything)
-                both, alone = everything[paired], everything[~paired]
-                inspection.samples = {view: pools.take(view, both) for view in ("x", "y")}
-                inspection.names = pools.names(both) or []
-                if len(alone):
-                    inspection.alone = {"x": (pools.take("x", alone), pools.names(alone) or [])}
+                inspection.take(pools, "x", "y")
         return inspection
 
     # Samples ----------------------------------------------------------------------------------------------------------

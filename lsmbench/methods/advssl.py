@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from lsmbench.losses import pseudo_cross_entropy
 from lsmbench.methods.base import Terms
 from lsmbench.methods.phases import Optimizer, Phase, Stage
-from lsmbench.methods.segmentation import ConsistencyConfig, SegmentationConfig, SegmentationMethod
+from lsmbench.methods.segmentation import ConsistencyConfig, SegmentationMethod
 from lsmbench.networks.presets import FILTERS
 from lsmbench.networks.segmenters import PixelDiscriminator
 from lsmbench.options import option
@@ -64,12 +64,7 @@ class AdvSSL(SegmentationMethod):
     weights: ClassVar = {"xy": 1.0, "true": 1.0, "predicted": 1.0}
     sees_photos: ClassVar = True
     classes_only: ClassVar = True
-
-    @classmethod
-    def sides(cls, config: SegmentationConfig) -> tuple[int, int]:
-        """The discriminator halves its input five times."""
-        multiple, least = super().sides(config)
-        return multiple, max(32, least)
+    least: ClassVar = 32  # the discriminator halves its input five times
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -13,7 +13,7 @@ from lsmbench.methods.segmentation import SegmentationConfig, SegmentationMethod
 from lsmbench.networks.fcn8s import FCN8s as FCN8sNetwork
 from lsmbench.networks.fcn8s import imagenet_vgg16
 from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.published import fingerprint, read
+from lsmbench.networks.pretrained import fingerprint, read
 from lsmbench.options import option
 
 

@@ -8,10 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lsmbench.data.dataset import Dataset
 from lsmbench.data.module import Batch
 from lsmbench.data.strong import cut_mixed
+from lsmbench.domains import Image
 from lsmbench.losses import pseudo_cross_entropy
-from lsmbench.methods.base import Terms
+from lsmbench.methods.base import MethodConfig, Terms
 from lsmbench.methods.segmentation import ConsistencyConfig, SegmentationMethod
 from lsmbench.options import option
 
@@ -48,6 +50,21 @@ class FixMatch(SegmentationMethod):
     config: FixMatchConfig
     sees_photos: ClassVar = True
     classes_only: ClassVar = True
+
+    @classmethod
+    def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
+        """Strong views are those of photos: pixels are brightened and blurred."""
+        source = dataset.domains[dataset.source]
+        if not isinstance(source, Image) or source.label_count is not None:
+            return False, f"makes strong views of photos, and {dataset.source} is {source.kind}"
+        return super().supports(dataset, config)
+
+    def build(self) -> None:
+        """Makes the network, and says where strong views are weaker than the papers'."""
+        super().build()
+        if not self.photo:
+            channels = self.domains[self.source].shape[0]
+            self.remarks.append(f"strong views of {channels} channels are blurred alone, without changes of colour")
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """What is shown, and what the network says of it; weak views teach and are not taught."""

@@ -14,7 +14,7 @@ from lsmbench.data.module import Batch
 from lsmbench.losses import ramp_up
 from lsmbench.methods.base import Terms
 from lsmbench.methods.phases import Optimizer, Phase, Stage
-from lsmbench.methods.segmentation import ConsistencyConfig, SegmentationConfig, SegmentationMethod, joined
+from lsmbench.methods.segmentation import ConsistencyConfig, SegmentationMethod, joined
 from lsmbench.networks.presets import FILTERS
 from lsmbench.networks.segmenters import FlawDetector
 from lsmbench.options import option
@@ -63,12 +63,7 @@ class GCT(SegmentationMethod):
     groups = ("segmenter", "detector")
     sees_photos: ClassVar = True
     classes_only: ClassVar = True
-
-    @classmethod
-    def sides(cls, config: SegmentationConfig) -> tuple[int, int]:
-        """The detector halves its input five times."""
-        multiple, least = super().sides(config)
-        return multiple, max(32, least)
+    least: ClassVar = 32  # the detector halves its input five times
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -104,7 +99,7 @@ class GCT(SegmentationMethod):
         both_bad = (taught[0] >= 1) & (taught[1] >= 1)
 
         def consistency() -> Tensor:
-            rise = ramp_up(self.progress / self.config.ramp) if self.config.ramp > 0 else 1.0
+            rise = ramp_up(self.progress, self.config.ramp)
             better = torch.where(taught[1] >= taught[0], first, second).detach()
             best = torch.where(taught[0] >= taught[1], second, first).detach()
             return rise * (F.mse_loss(first, better) + F.mse_loss(second, best))

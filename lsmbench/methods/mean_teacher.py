@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -67,7 +66,7 @@ class MeanTeacher(SegmentationMethod):
     Config = MeanTeacherConfig
     config: MeanTeacherConfig
     sees_photos: ClassVar = True
-    averaged: ClassVar = {"segmenter": 0.999}
+    averaged: ClassVar = {"segmenter": 0.999}  # see `decay`
 
     @classmethod
     def supports(cls, dataset: Dataset, config: MethodConfig) -> tuple[bool, str]:
@@ -121,18 +120,13 @@ class MeanTeacher(SegmentationMethod):
         student, teacher = joined(views, "output", "said"), joined(views, "taught", "taught_alone")
         if student is None or teacher is None:
             return self.nothing("segmenter")
-        rise = ramp_up(self.progress / self.config.ramp) if self.config.ramp > 0 else 1.0
-        return rise * F.mse_loss(self.compared(student), self.compared(teacher))
+        return ramp_up(self.progress, self.config.ramp) * F.mse_loss(self.compared(student), self.compared(teacher))
 
     def compared(self, output: Tensor) -> Tensor:
         """What of an output is compared."""
         if self.config.variant == "pixelssl":
             return output
         return self.domains[self.target].activate(output) if self.classes is None else torch.softmax(output, 1)
-
-    def modules_of(self, group: str) -> Iterable[nn.Module]:
-        """The student."""
-        return (self.segmenter,)
 
 
 def _latent(source: tuple[int, ...], target: tuple[int, ...]) -> bool:

@@ -23,7 +23,7 @@ from lsmbench.imagenet import MEAN, SD
 from lsmbench.methods.base import Method, MethodConfig, Terms
 from lsmbench.networks import encoders
 from lsmbench.networks.presets import FILTERS
-from lsmbench.networks.published import WEIGHTS
+from lsmbench.networks.pretrained import WEIGHTS
 from lsmbench.networks.segmentation_unet import SegmentationUNet
 from lsmbench.networks.segmenters import AtrousPyramid, LinearHead, Segmenter, UNetDecoder
 from lsmbench.options import option
@@ -125,6 +125,8 @@ class SegmentationMethod(Method):
     """Whether photos without a mask are learnt from, besides the pairs."""
     classes_only: ClassVar[bool] = False
     """Whether the target's pixels need to have classes."""
+    least: ClassVar[int] = 16
+    """The least side that the method's networks take, besides the segmenter; px."""
     mean: Tensor
     sd: Tensor
 
@@ -144,6 +146,7 @@ class SegmentationMethod(Method):
         if reason := encoders.missing(word):
             return False, f"with encoder={word} {reason}"
         multiple, least = cls.sides(cast(SegmentationConfig, config))
+        least = max(least, cls.least)
         side = next((s for s in source.shape[1:] if s % multiple or s < least), None)
         if side is not None:
             from_least = f" from {least} px" if least > multiple else ""

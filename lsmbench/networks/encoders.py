@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lsmbench.errors import UserError
-from lsmbench.networks import published
+from lsmbench.networks.pretrained import downloaded, fill, read, renamed
 
 Depth = Literal[18, 50, 101]
 OutputStride = Literal[8, 32]
@@ -122,7 +122,7 @@ class ResNetEncoder(nn.Module):
         """Takes weights by torchvision's names, or by those of this class; returns their fingerprint.
 
         Raises:
-            UserError: As `published.fill`.
+            UserError: As `fill`.
         """
         names = {
             r"(segmenter\.)?encoder\.": "",
@@ -133,7 +133,7 @@ class ResNetEncoder(nn.Module):
             r"layer3\.": "trunk.stages.2.",
             r"layer4\.": "trunk.stages.3.",
         }
-        return published.fill(self, published.renamed(weights, names), origin, "Name the encoder that they are of.")
+        return fill(self, renamed(weights, names), origin, "Name the encoder that they are of.")
 
 
 class ViTEncoder(nn.Module):
@@ -175,11 +175,11 @@ class ViTEncoder(nn.Module):
         """Takes weights by timm's names, or by those of this class; returns their fingerprint.
 
         Raises:
-            UserError: As `published.fill`.
+            UserError: As `fill`.
         """
         names = {r"(segmenter\.)?encoder\.network\.": "", r"network\.": ""}
-        given = published.renamed(weights, names)
-        return published.fill(self.network, given, origin, "Name the encoder that they are of.")
+        given = renamed(weights, names)
+        return fill(self.network, given, origin, "Name the encoder that they are of.")
 
 
 def missing(word: str) -> str:
@@ -216,14 +216,14 @@ def start(encoder: ResNetEncoder | ViTEncoder, word: str, pretrained: str) -> st
         origin = f"{word} of method.pretrained={pretrained}"
         weights = _of_torchvision(word, otherwise) if word in RESNETS else _of_timm(word, otherwise)
         return encoder.take(weights, origin)
-    return encoder.take(published.read(Path(pretrained).expanduser()), pretrained)
+    return encoder.take(read(Path(pretrained).expanduser()), pretrained)
 
 
 def _of_torchvision(word: str, otherwise: str) -> dict[str, Tensor]:
     from torchvision import models  # type: ignore[import-untyped]
 
     url: str = models.get_model_weights(word).IMAGENET1K_V1.url
-    return published.downloaded(url, f"{word}, ImageNet", otherwise)
+    return downloaded(url, f"{word}, ImageNet", otherwise)
 
 
 def _of_timm(word: str, otherwise: str) -> dict[str, Tensor]:

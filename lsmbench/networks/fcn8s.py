@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lsmbench.errors import UserError
-from lsmbench.networks.published import downloaded
+from lsmbench.networks.pretrained import downloaded
 
 IMAGENET_URL: Final = "https://download.pytorch.org/models/vgg16-397923af.pth"
 """torchvision's `VGG16_Weights.IMAGENET1K_V1`, 528 MB; the name holds the beginning of the file's SHA-256."""

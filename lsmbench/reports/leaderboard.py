@@ -156,7 +156,9 @@ class _Page:
         sources = ", ".join(dict.fromkeys(origin.name for origin in row.origins))
         return {
             "row": row,
-            "about": [word for word in (sources, *(() if row.floor else (row.size, row.protocol, tuned))) if word],
+            "about": [
+                word for word in (sources, *(() if row.floor else (row.size, row.protocol, tuned, row.saw))) if word
+            ],
             "text": " ".join(filter(None, (row.label, row.method, sources, row.differs, tuned))).lower(),
             "cells": cells,
         }

@@ -37,6 +37,7 @@ _TEX = {
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
     "§": r"\S{}",
+    "¶": r"\P{}",
     "‘": "`",
     "’": "'",
     "“": "``",
@@ -105,7 +106,7 @@ def saw(column: Column) -> str:
 
 def marks(row: Row) -> list[str]:
     """The signs behind a row's name."""
-    return ["†"] * (row.independent and not row.floor) + ["§"] * row.untuned + ["‡"] * bool(row.saw)
+    return ["†"] * (row.independent and not row.floor) + ["§"] * row.untuned + ["¶"] * bool(row.saw)
 
 
 def digits(table: Table) -> int:

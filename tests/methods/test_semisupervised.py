@@ -60,7 +60,7 @@ def fit(method: Method, batches: list[Batch], epochs: int = 1) -> L.Trainer:
 
 
 def test_the_ramp_rises_from_e_to_the_minus_5_to_1() -> None:
-    assert [ramp_up(t) for t in (-1, 0, 0.5, 1, 7)] == pytest.approx(
+    assert [ramp_up(t, 0.4) for t in (-1, 0, 0.2, 0.4, 1)] == pytest.approx(
         [math.exp(-5), math.exp(-5), math.exp(-1.25), 1, 1]
     )
 
@@ -131,6 +131,17 @@ def test_targets_without_classes_are_for_mean_teacher_alone(name: str) -> None:
     supported, reason = METHODS[name].supports(Given(y=Image(1, 32)), METHODS[name].Config(network="tiny"))
     assert supported == (name == "mean_teacher")
     assert supported or reason == "learns classes of pixels, and y is image without classes"
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "unimatch"])
+def test_strong_views_are_of_photos(name: str) -> None:
+    kind = METHODS[name]
+    found = kind.supports(Given(x=Mask(2, 32)), kind.Config(network="tiny"))
+    assert found == (False, "makes strong views of photos, and x is mask")
+    assert made(name, source=Image(5, 32)).remarks == [
+        "strong views of 5 channels are blurred alone, without changes of colour"
+    ]
+    assert made(name).remarks == []
 
 
 # FixMatch and UniMatch ------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from lsmbench.errors import UserError
-from lsmbench.networks import encoders, published
+from lsmbench.networks import encoders
 from lsmbench.networks.encoders import ResNetEncoder, ResNetTrunk, ViTEncoder
+from lsmbench.networks.pretrained import read
 
 
 def count(module: nn.Module) -> int:
@@ -98,7 +99,7 @@ def test_files_that_hold_no_weights_are_named(content: Any, said: str, tmp_path:
     elif content is not None:
         torch.save(content, path)
     with pytest.raises(UserError, match=said) as error:
-        published.read(path)
+        read(path)
     assert str(path) in str(error.value)
     assert "state dictionary" in str(error.value)
 

@@ -189,6 +189,16 @@ def test_values_of_a_named_test_set_stand_in_its_table_alone():
     assert [one.rows[0].cells[-1].published for one in (first, mri)] == [0.55, 0.87]
 
 
+def test_a_row_that_saw_other_data_is_marked_and_said():
+    told = "encoder resnet18 starts from imagenet (SHA-256 0123456789ab)"
+    runs = [("a", "lsm", 5.0, 0), ("b", "baseline", 5.0, 0)]
+    results = [result("a", "lsm", [0.5]).model_copy(update={"saw": told}), result("b", "baseline", [0.5])]
+    (table,) = tables(runs, results)
+    assert {row.label: markup.marks(row) for row in table.rows} == {"lsm": ["¶"], "baseline": []}
+    said = f"¶ lsm: {told}. Do not compare with rows that saw this data alone."
+    assert said in markup.sentences(table, "notes")
+
+
 def test_a_note_that_all_sources_share_is_said_once_without_their_names():
     said = [block(name, {"lsm": {n: 0.7}}, note="larger") for name, n in (("A", "5"), ("B", "100"))]
     notes = markup.sentences(tables(LSM, [result("a0", "lsm", [0.5])], published=said)[0], "notes")
