@@ -33,7 +33,8 @@ Array = np.ndarray
 
 def idx(values: Array) -> bytes:
     head = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
-    return gzip.compress(head + values.astype(np.uint8).tobytes(), mtime=0)  # tests are named by the bytes, on every worker alike
+    # Tests are named by the bytes, which therefore hold no time of day.
+    return gzip.compress(head + values.astype(np.uint8).tobytes(), mtime=0)
 
 
 def usps_lines(images: Array, labels: Array) -> str:
