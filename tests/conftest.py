@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -53,15 +54,21 @@ def each_form(methods: Iterable[str]) -> list[tuple[str, str]]:
     Views of one kind, of one channel or of several, are the same to a method, whatever their files. Not every
     combination of forms is there.
     """
-    forms: dict[tuple[object, ...], str] = {}
+    names = list(methods)
+    return list(dict.fromkeys([(m, d) for m in names for d in forms()] + [(names[0], d) for d in DATASETS]))
+
+
+@functools.cache
+def forms() -> tuple[str, ...]:
+    """Datasets that together have each form of each view."""
+    found: dict[tuple[object, ...], str] = {}
     for name, kind in DATASETS.items():
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             patch.setenv("LSMBENCH_CACHE", folder + "/cache")
             domains = kind.example(Path(folder)).domains.values()
         for form in [(place, type(domain), domain.shape[0] > 1) for place, domain in enumerate(domains)]:
-            forms.setdefault(form, name)
-    names, kept = list(methods), dict.fromkeys(forms.values())
-    return list(dict.fromkeys([(m, d) for m in names for d in kept] + [(names[0], d) for d in DATASETS]))
+            found.setdefault(form, name)
+    return tuple(dict.fromkeys(found.values()))
 
 
 @pytest.fixture(scope="session", autouse=True)

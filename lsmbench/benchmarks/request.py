@@ -23,7 +23,9 @@ def add_benchmark_options(parser: Any) -> None:
     parser.add_argument("--selection", type=str, help="How pairs are selected: random, k_medoids or both, with a comma")
     parser.add_argument("--size", type=str, help="A size of the benchmark, such as paper, small or tiny")
     parser.add_argument("--devices", type=int, help="GPUs, or processes on a CPU, that share each run")
-    parser.add_argument("--set", type=str, nargs="+", default=[], help="Further options: training.epochs=20 …")
+    parser.add_argument(
+        "--set", type=str, nargs="+", action="extend", default=[], help="Further options: training.epochs=20 …"
+    )
     parser.add_argument("--output", type=str, default="results", help="Folder of benchmarks' results")
 
 

@@ -40,6 +40,14 @@ def test_folders_of_one_name_keep_results_apart(tmp_path: Path, monkeypatch: pyt
     assert asked("../studyB/data", output).name == "folder-studyB-data"
 
 
+def test_options_may_be_set_one_by_one(tmp_path: Path) -> None:
+    parser = parser_of("bench", "")
+    add_benchmark_options(parser)
+    words = ["sit", "--output", str(tmp_path), "--set", "training.epochs=3", "--set", "training.patience=2"]
+    found = requested(parse_arguments(parser, words)).training
+    assert (found["epochs"], found["patience"]) == (3, 2)
+
+
 def test_make_passes_each_value_as_one_word() -> None:
     values = ["DATASET=folder", "OUTPUT=my results", "DATA=it's [v2]", "SET=a=1 b=[1,2]"]
     said = subprocess.run(
