@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,12 +201,18 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
         UserError: For an unknown key (with the nearest known one) or a value of the wrong type.
     """
     dataset, method = (_name_in(values, section) for section in ("dataset", "method"))
-    parser = run_parser(dataset, method)
+    parser = _parser(dataset, method, *sections(dataset, method).values())
     known = [a.dest for a in parser._actions]
     for key, _ in flat(values):
         if key not in known:
             raise UserError(f"unknown option {key}{nearest(key, known)}")
     return _config(parsed(lambda: parser.parse_object(dict(values))))
+
+
+@lru_cache
+def _parser(dataset: str, method: str, *kinds: type[Any]) -> ArgumentParser:
+    """A parser for each dataset and method and what declares their options: making one takes as long as its use."""
+    return run_parser(dataset, method)
 
 
 def config_from_arguments(arguments: Sequence[str], parser: ArgumentParser) -> tuple[RunConfig, Namespace]:
