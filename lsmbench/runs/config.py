@@ -201,7 +201,7 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
         UserError: For an unknown key (with the nearest known one) or a value of the wrong type.
     """
     dataset, method = (_name_in(values, section) for section in ("dataset", "method"))
-    parser = _parser(dataset, method, *sections(dataset, method).values())
+    parser = _parser(dataset, method, tuple(sections(dataset, method).values()))
     known = [a.dest for a in parser._actions]
     for key, _ in flat(values):
         if key not in known:
@@ -210,7 +210,7 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 
 @lru_cache
-def _parser(dataset: str, method: str, *kinds: type[Any]) -> ArgumentParser:
+def _parser(dataset: str, method: str, kinds: tuple[type[Any], ...]) -> ArgumentParser:
     """A parser for each dataset and method and what declares their options: making one takes as long as its use."""
     return run_parser(dataset, method)
 
