@@ -211,7 +211,13 @@ def config_from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 @lru_cache
 def _parser(dataset: str, method: str, kinds: tuple[type[Any], ...]) -> ArgumentParser:
-    """A parser for each dataset and method and what declares their options: making one takes as long as its use."""
+    """As `run_parser`, made once: making it took more than half of the time to read a configuration.
+
+    Args:
+        dataset: Its name.
+        method: Its name.
+        kinds: What declares the options, so that another class of the same name has a parser of its own.
+    """
     return run_parser(dataset, method)
 
 

@@ -127,6 +127,7 @@ def test_a_method_trains_in_anybodys_trainer_with_anybodys_batches(name: str, da
         assert any(not torch.equal(before[k], after[k]) for k in before)
 
 
+# Sampling is the DataModule's, the same for every method: one kind of it for each kind of target.
 @pytest.mark.parametrize(("dataset", "sampling"), zip(KINDS, ("unbalanced", "balanced"), strict=True))
 @pytest.mark.parametrize("name", TRAINED)
 def test_nan_planted_in_hidden_views_changes_nothing(name: str, dataset: str, sampling: str, make: Make) -> None:

@@ -67,7 +67,7 @@ def comparable(result: Result) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
-        # What a method makes of each form of data, its contract tells; here a method stands for all forms.
+        # Each method on maps and on vectors; test_contract.py trains each on every form of data.
         pytest.param(name, dataset, marks=() if name == "floor" or dataset in (home(name), "faces") else THOROUGH)
         for name, dataset in each_form(METHODS)
     ],
