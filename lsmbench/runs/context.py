@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import lightning as L  # noqa: N812
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from lsmbench.data.module import DataModule
@@ -78,6 +79,11 @@ class Run:
     method: Method = field(init=False)
     rows: list[dict[str, Any]] = field(default_factory=list)
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        """Lets this process compute with as many threads as the machine says; more than its share slow all runs."""
+        if self.machine.threads:
+            torch.set_num_threads(self.machine.threads)
 
     @property
     def budgets(self) -> list[int]:

@@ -187,8 +187,6 @@ def _train_and_test(run: Run, tracked: bool) -> Result:
         tracked: Whether the first process has a tracker.
     """
     began = time.perf_counter()
-    if run.machine.threads:
-        torch.set_num_threads(run.machine.threads)
     prepare(run)
     if run.ranks.rank == 0:
         run.tracker.start(stage.history(run))

@@ -80,6 +80,16 @@ def test_other_options_make_a_result_of_their_own(finished: Path, capsys: pytest
     assert len(list((finished / "evaluations").iterdir())) == 2
 
 
+def test_a_run_is_tested_again_with_the_threads_that_are_asked_for(finished: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            evaluate(finished, "predict", EvaluationConfig(seed=threads), Machine("cpu", threads))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_seed_of_random_predictions_is_an_option(make: Make, tmp_path: Path) -> None:
     config = make("pix2pix", "maps", test_time_dropout=True, generator="unet")
     config.dataset.size = 64  # the least at which the U-Net has dropout
