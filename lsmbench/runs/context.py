@@ -81,7 +81,7 @@ class Run:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        """Lets this process compute with as many threads as the machine says; more than its share slow all runs."""
+        """Sets the number of CPU threads; runs side by side that use more threads than there are cores slow each other."""
         if self.machine.threads:
             torch.set_num_threads(self.machine.threads)
 
