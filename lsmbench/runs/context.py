@@ -81,7 +81,7 @@ class Run:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        """Sets the number of CPU threads; runs side by side that use more threads than there are cores slow each other."""
+        """Sets the number of CPU threads: runs side by side with more threads than cores slow each other."""
         if self.machine.threads:
             torch.set_num_threads(self.machine.threads)
 
