@@ -245,14 +245,14 @@ class ConfusionMetric(SampleMetric):
 
     def compute(self) -> Tensor:
         """The score over all samples together."""
-        return self.of_sum(dim_zero_cat(self.confusions).sum(0))
+        return self.of_sums(dim_zero_cat(self.confusions).sum(0)[None])[0].float()
 
-    def of_sum(self, confusion: Tensor) -> Tensor:
-        """The score of the sum (K, K) of some samples' confusion matrices."""
-        scores = self.of(confusion.double()[None])
+    def of_sums(self, confusions: Tensor) -> Tensor:
+        """The scores (n,) of n sums (n, K, K) of samples' confusion matrices, float64."""
+        scores = self.of(confusions.double())
         if scores.ndim > 1:
             scores = scores.nan_to_num(0.0).mean(1) if self.absent == "zero" else scores.nanmean(1)
-        return scores[0].float()
+        return scores
 
     def pooled(self) -> float | None:
         """The score over all samples together."""
@@ -263,9 +263,13 @@ class ConfusionMetric(SampleMetric):
         return dim_zero_cat(self.confusions)[order].cpu().numpy()
 
 
-def ways_to_pool(name: str, classes: int) -> list[Callable[[Tensor], float]]:
-    """How a metric of this name may compute its value from the sum (K, K) of confusion matrices; perhaps none."""
-    kinds, found = ConfusionMetric.__subclasses__(), list[Callable[[Tensor], float]]()
+Pool = Callable[[NDArray[Any]], NDArray[np.float64]]
+"""Computes the values (n,) of n sums (n, K, K) of samples' confusion matrices."""
+
+
+def ways_to_pool(name: str, classes: int) -> list[Pool]:
+    """How a metric of this name may compute its value from the sum of confusion matrices (K, K); perhaps none."""
+    kinds, found = ConfusionMetric.__subclasses__(), list[Pool]()
     for kind in kinds:
         kinds.extend(kind.__subclasses__())
         if kind.name == name:
@@ -273,13 +277,13 @@ def ways_to_pool(name: str, classes: int) -> list[Callable[[Tensor], float]]:
             if issubclass(kind, PooledIoU):  # a score does not tell its background; 0 is the usual one
                 left_out = [{"background": label} for label in (*range(classes), None)]
             found += [
-                partial(_of_sum, kind(classes, absent, **more)) for more in left_out for absent in ("zero", "ignore")
+                partial(_of_sums, kind(classes, absent, **more)) for more in left_out for absent in ("zero", "ignore")
             ]
     return found
 
 
-def _of_sum(metric: ConfusionMetric, confusion: Tensor) -> float:
-    return float(metric.of_sum(confusion))
+def _of_sums(metric: ConfusionMetric, confusions: NDArray[Any]) -> NDArray[np.float64]:
+    return metric.of_sums(torch.from_numpy(np.ascontiguousarray(confusions))).numpy()
 
 
 class PixelAccuracy(ConfusionMetric):

@@ -182,7 +182,7 @@ def test_the_pooled_iou_counts_pixels_of_all_samples_and_averages_the_foreground
     assert counts is not None
     assert counts.shape == (4, 4, 4)
     assert values[:3] == pytest.approx(ForegroundIoU(4).score(predicted, target)[:3].tolist())
-    assert PooledIoU(4, "zero").of_sum(torch.from_numpy(counts.sum(0))).item() == pytest.approx(2 / 5 / 3)
+    assert PooledIoU(4, "zero").of_sums(torch.from_numpy(counts.sum(0)[None])).item() == pytest.approx(2 / 5 / 3)
     assert (metric.name, metric.error(0.25)) == ("pooled_iou", 0.75)
 
 
@@ -190,12 +190,14 @@ def test_the_pooled_iou_counts_pixels_of_all_samples_and_averages_the_foreground
 def test_scores_of_folds_are_pooled_by_the_background_that_gives_their_own(background: int | None) -> None:
     folds = torch.from_numpy(np.random.default_rng(0).integers(1, 50, (3, 4, 4)))
     metric = PooledIoU(4, "ignore", background)
-    own = [metric.of_sum(fold).item() for fold in folds]
+    own = metric.of_sums(folds).tolist()
     (way, *_) = [
-        way for way in ways_to_pool("pooled_iou", 4) if [way(fold) for fold in folds] == pytest.approx(own, abs=1e-6)
+        way for way in ways_to_pool("pooled_iou", 4) if way(folds.numpy()).tolist() == pytest.approx(own, abs=1e-6)
     ]
-    assert way(folds.sum(0)) == pytest.approx(metric.of_sum(folds.sum(0)).item())
-    assert [way(folds[0]) for way in ways_to_pool("miou", 4)] == [MeanIoU(4).of_sum(folds[0]).item()] * 2
+    whole = folds.sum(0, keepdim=True)
+    assert way(whole.numpy()).tolist() == pytest.approx(metric.of_sums(whole).tolist())
+    mean_iou = MeanIoU(4).of_sums(folds).tolist()
+    assert [way(folds.numpy()).tolist() for way in ways_to_pool("miou", 4)] == [mean_iou] * 2
 
 
 def test_a_sample_without_a_counted_pixel_is_undefined_and_changes_nothing() -> None:

@@ -145,6 +145,20 @@ class Published(_Entry):
         return self
 
 
+class Looks(_Entry):
+    """When a benchmark decides on further seeds by looking at its results (`SEEDS=auto`).
+
+    Attributes:
+        first: Number of seeds at the first look.
+        most: Number of seeds at the last one; there is a look after each seed between.
+        precision: How well the difference to a column's best row shall be known: half of its interval's width.
+    """
+
+    first: int = Field(ge=2)
+    most: int
+    precision: FiniteFloat = Field(gt=0)
+
+
 class Skipped(_Entry):
     """A method that is not run, and why."""
 
@@ -174,6 +188,9 @@ class Manifest(_Entry):
         folds: Number of folds that the pairs are cross-validated in; `None` for one split.
         notes: What the data made of the benchmark, in sentences.
         tuned: Outcomes of sweeps that the rows use; `None` if the benchmark was run with its own parameters.
+        margins: How far apart two rows may be to be practically equal, by metric, in its unit.
+        reference: The row that others are compared with; empty: `baseline`, or the first row that is no floor.
+        looks: How the number of seeds was decided; `None` if it was given.
     """
 
     FILE, NAME, REMEDY = BENCHMARK, "benchmark", "Start the benchmark again."
@@ -197,6 +214,9 @@ class Manifest(_Entry):
     folds: int | None = None
     notes: tuple[str, ...] = ()
     tuned: tuple[Use, ...] | None = None
+    margins: dict[str, Annotated[FiniteFloat, Field(gt=0)]] = Field(default={})
+    reference: str = ""
+    looks: Looks | None = None
 
     @model_validator(mode="before")
     @classmethod

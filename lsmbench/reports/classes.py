@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lsmbench.reports.cell import Cell
 from lsmbench.reports.distributions import shown_columns
-from lsmbench.reports.table import Cell, Column, Row, Table
+from lsmbench.reports.table import Column, Row, Table
 from lsmbench.scores import Score
 
 _SAME = 1e-5  # absolute; a run computes its score in single precision

@@ -14,7 +14,8 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from lsmbench.reports import figures, markup
-from lsmbench.reports.table import Cell, Column, Row, Table
+from lsmbench.reports.cell import Cell
+from lsmbench.reports.table import Column, Row, Table
 
 SHOWN = 4  # more N do not fit a page
 PERCENTILE = 98

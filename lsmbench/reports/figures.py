@@ -150,7 +150,7 @@ def _place(label: str, places: dict[str, int]) -> int:
 
 
 def curves(table: Table) -> Figure:
-    """Draws the mean score over N, with the standard deviation over seeds as a band.
+    """Draws the mean score over N, with its 95 % interval as a band.
 
     N is drawn at even spaces: the interesting ones (0, 1, 5, 10, 100) are far apart on no common scale.
 
@@ -175,6 +175,7 @@ def curves(table: Table) -> Figure:
         _published(axes, table, order, at, looks)
         if table.used:
             handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.3, label="published, same colour"))
+        _fit(axes, table)
         columns = [table.columns[i] for i in order]
         axes.set_xticks(at, [heading(column, "\n{}") for column in columns])
         axes.set_xlim(at[0] - 0.3, at[-1] + 0.3)
@@ -368,15 +369,15 @@ def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64],
     cells = [row.cells[i] for i in order]
     if all(cell.mean is None for cell in cells):
         return []
-    mean, sd = _numbers(cell.mean for cell in cells), _numbers(cell.sd for cell in cells)
+    mean, half = _numbers(cell.mean for cell in cells), _numbers(cell.half_width for cell in cells)
     if row.independent:  # not a function of N, so that its line ends at no N
-        if not math.isnan(sd[0]):
-            axes.axhspan(mean[0] - sd[0], mean[0] + sd[0], color=look.colour, alpha=0.16, linewidth=0)
+        if not math.isnan(half[0]):
+            axes.axhspan(mean[0] - half[0], mean[0] + half[0], color=look.colour, alpha=0.16, linewidth=0)
         axes.axhline(mean[0], color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
     else:
-        axes.fill_between(at, mean - sd, mean + sd, color=look.colour, alpha=0.16, linewidth=0)
+        axes.fill_between(at, mean - half, mean + half, color=look.colour, alpha=0.16, linewidth=0)
         # A band between two points needs both: one alone is drawn as a bar.
-        axes.vlines(at, mean - sd, mean + sd, color=look.colour, alpha=0.35, linewidth=1.6)
+        axes.vlines(at, mean - half, mean + half, color=look.colour, alpha=0.35, linewidth=1.6)
         axes.plot(at, mean, color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
     whole = np.array([cell.whole for cell in cells])
     for mask, face in ((whole, look.colour), (~whole, PAPER)):
@@ -385,6 +386,15 @@ def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64],
             markersize=5.5, markeredgewidth=1.3, zorder=4,
         )  # fmt: skip
     return [entry(row, look)]
+
+
+def _fit(axes: Axes, table: Table) -> None:
+    """Leaves bands room beside the values, but not more than these take: with two seeds a band can be very wide."""
+    cells = [cell for row in table.every_row for cell in row.cells]
+    values = [value for cell in cells for value in (cell.mean, cell.published) if value is not None]
+    if values and (room := 0.5 * (max(values) - min(values))) > 0:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
 
 
 def _floor(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], dash: Any) -> list[Line2D]:

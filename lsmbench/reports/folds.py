@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lsmbench.reports.pooling import way_of
 from lsmbench.scores import Score
-
-_SAME = 1e-5  # absolute; a run computes its score in single precision
 
 
 def pooled(runs: pd.DataFrame) -> pd.DataFrame:
@@ -109,20 +108,8 @@ def _summed(confusions: Sequence[list[list[int]] | None]) -> list[list[int]] | N
 
 def _pooled_value(scores: Sequence[Score]) -> float:
     """The value over the samples of all folds, by the way that gives each fold's own value."""
-    if any(score.counts is None or score.pooled is None for score in scores):
-        return math.nan
-    import torch  # a report of other metrics does without
-
-    from lsmbench.metrics import ways_to_pool
-
-    sums = [torch.from_numpy(np.asarray(score.counts).sum(0)) for score in scores]
-    for way in ways_to_pool(scores[0].metric, len(sums[0])):
-        if all(
-            math.isclose(way(one), score.pooled or 0.0, abs_tol=_SAME) for one, score in zip(sums, scores, strict=True)
-        ):
-            total: torch.Tensor = torch.stack(sums).sum(0)
-            return way(total)
-    return math.nan
+    way = way_of(scores)
+    return math.nan if way is None else float(way(sum(np.asarray(score.counts).sum(0) for score in scores)[None])[0])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -23,11 +23,12 @@ from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.board import Board
 from lsmbench.reports.board import boards as sort
+from lsmbench.reports.cell import Cell
 from lsmbench.reports.frame import Facts, Found, lines
 from lsmbench.reports.frame import read as read_runs
 from lsmbench.reports.pictures import PANEL_DAMAGE, Panel, load_panel
 from lsmbench.reports.report import environments
-from lsmbench.reports.table import Cell, Column, Origin, Row
+from lsmbench.reports.table import Column, Origin, Row
 from lsmbench.runs.results import PANEL, write_bytes
 
 FOLDERS = ("results", "runs")

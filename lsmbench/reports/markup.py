@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jinja2
 
 from lsmbench.benchmarks.plan import Span, Unit
+from lsmbench.reports.cell import Cell
 from lsmbench.reports.frame import Facts
-from lsmbench.reports.table import Cell, Column, Row, Table
+from lsmbench.reports.table import Column, Row, Table
 from lsmbench.runs.results import Result
 
 _TEX = {
@@ -120,16 +121,16 @@ class Words(NamedTuple):
 
     Attributes:
         value: The mean.
-        sd: The standard deviation over seeds.
+        half: Half of the width of the mean's 95 % interval.
         seeds: How many of how many seeds there are, or runs of folds, if some are missing.
         under: The same with the noun.
         missing: What to print in place of a mean.
         published: The paper's value.
-        tip: The score of each run, and the median.
+        tip: The score of each run, the standard deviation over seeds and the median.
     """
 
     value: str
-    sd: str
+    half: str
     seeds: str
     under: str
     missing: str
@@ -151,14 +152,15 @@ def words(cell: Cell, digits: int) -> Words:
     each = ", ".join(f"seed {'any' if seed < 0 else seed}: {fixed(score, digits)}" for seed, score in seeds)
     done, of = (cell.folds_finished, cell.folds_expected) if cell.folds_expected else (cell.finished, cell.expected)
     counted = "" if cell.whole else f"{done}/{of}" + (" folds" if cell.folds_expected else "")
+    sd = f"standard deviation over seeds {fixed(cell.sd, digits)}, " if cell.sd is not None else ""
     return Words(
         value=value,
-        sd=fixed(cell.sd, digits),
+        half=fixed(cell.half_width, digits),
         seeds=counted,
         under=counted and counted + ("" if cell.folds_expected else " seeds"),
         missing=missing,
         published=fixed(cell.published, digits) + (" (any N)" if cell.published_any_n else ""),
-        tip=f"{each}; median {fixed(cell.median, digits)}" if value else "",
+        tip=f"{each}; {sd}median {fixed(cell.median, digits)}" if value else "",
     )
 
 

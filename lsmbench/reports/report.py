@@ -265,12 +265,13 @@ def environments(results: list[Result]) -> dict[str, dict[str, int]]:
 
 
 def _console(table: Table, title: str, footnotes: list[str]) -> RichTable:
-    notes = Text("\n".join(footnotes))
+    notes = Text("\n".join(markup.sentences(table, "verdict")), style="bold")
+    notes.append(Text("\n".join(["", *footnotes]), style="italic dim"))
     head = Text(f"{title}: {table.title} ({table.better} is better)")
     rich = RichTable(title=head, title_justify="left", caption=notes, caption_justify="left")
-    rich.add_column("method", no_wrap=True)
+    rich.add_column("method", min_width=12)
     for column in table.columns:
-        rich.add_column(Text(f"{column.amount}\n{markup.saw(column)}".rstrip()), justify="right")
+        rich.add_column(Text(f"{column.amount}\n{markup.saw(column)}".rstrip()), justify="right", min_width=8)
     rich.add_column("time/run", justify="right", style="dim")
     rich.add_column("updates", justify="right", style="dim")
     digits = markup.digits(table)
@@ -281,7 +282,7 @@ def _console(table: Table, title: str, footnotes: list[str]) -> RichTable:
         for cell in row.cells:
             words = markup.words(cell, digits)
             style = "bold green" if cell.best else "dim" if row.floor else "yellow" if cell.at_floor else ""
-            parts = (words.value or words.missing, words.sd and f"± {words.sd}", "‡" * cell.at_floor)
+            parts = (words.value or words.missing, words.half and f"± {words.half}", "‡" * cell.at_floor)
             said = " ".join(part for part in (*parts, words.seeds and f"({words.seeds})") if part)
             text = Text("not run" if row.skipped else said, style=style if words.value else "dim")
             cells.append(text.append(f"\npublished {words.published}" if words.published else "", style="dim"))

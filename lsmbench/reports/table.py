@@ -1,4 +1,4 @@
-"""From a frame of runs to tables: means and spreads over seeds, floors, ranks, published values."""
+"""From a frame of runs to tables: means and their intervals, floors, which rows are best, published values."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lsmbench.benchmarks.plan import Manifest, Published, Span, Unit, is_floor_word
+from lsmbench.benchmarks.plan import Looks, Manifest, Published, Span, Unit, is_floor_word
 from lsmbench.benchmarks.tuning import Use
 from lsmbench.reports import folds
-from lsmbench.reports.frame import FAILED, FINISHED, KEY, frame
-from lsmbench.runs.results import Failure
-
-_TIE = 1e-9  # relative; smaller differences are those of rounding
+from lsmbench.reports.cell import Cell
+from lsmbench.reports.frame import FINISHED, KEY, frame
+from lsmbench.reports.verdict import Verdict, compared
 
 
 class ScoreKey(NamedTuple):
@@ -66,103 +66,6 @@ class Ceiling(NamedTuple):
 
 
 @dataclass(eq=False)
-class Cell:
-    """One method at one N: a group of the frame.
-
-    Attributes:
-        paired: N.
-        runs: A row per seed with a score, in the order of the benchmark: a finished run, or all finished folds joined.
-        unfinished: Planned runs without a result, one row each.
-        each: A row per finished run that holds a score.
-        unscored: Finished runs that hold no score at all, one row each.
-        independent: Whether the runs use no pairs, so that the same ones stand at every N.
-        published: The value that a paper reports.
-        published_by: Where this value stands.
-        published_any_n: Whether the paper's value is not this N's own but holds for every N.
-        rank: 1 for the best mean of the column, equal means share a rank; `None` for floors and without a mean.
-        best: Whether the mean is the best of several and better than the floor; says nothing about significance.
-        at_floor: Whether the mean is no better than the best floor of its column.
-    """
-
-    paired: float
-    runs: pd.DataFrame
-    unfinished: pd.DataFrame
-    each: pd.DataFrame
-    unscored: pd.DataFrame
-    independent: bool = False
-    published: float | None = None
-    published_by: Published | None = None
-    published_any_n: bool = False
-    rank: int | None = None
-    best: bool = False
-    at_floor: bool = False
-
-    @cached_property
-    def _progress(self) -> tuple[int, int, int]:
-        return folds.progress(self.each, self.unfinished)
-
-    @property
-    def drawn(self) -> pd.DataFrame:
-        """A row per finished run that may have kept pictures of translations."""
-        return self.each if len(self.each) else self.unscored
-
-    @property
-    def finished(self) -> int:
-        """Number of seeds with a score."""
-        return len(self.runs)
-
-    @property
-    def expected(self) -> int:
-        """Number of seeds that have, or may yet have, such a score."""
-        return len(self.runs) + self._progress[2]
-
-    @property
-    def folds_finished(self) -> int:
-        """Number of runs of folds, over all seeds, that hold a score."""
-        return self._progress[0]
-
-    @property
-    def folds_expected(self) -> int:
-        """Number of runs of folds, over all seeds, that hold, or may yet hold, such a score; 0 without folds."""
-        return self._progress[1]
-
-    @property
-    def planned(self) -> int:
-        """Number of runs that hold, or may yet hold, such a score."""
-        return len(self.each) + len(self.unfinished)
-
-    @property
-    def whole(self) -> bool:
-        """Whether no run is missing."""
-        return self.finished >= self.expected and self.folds_finished >= self.folds_expected
-
-    @property
-    def failures(self) -> list[Failure]:
-        """Records of the runs that ended without a result."""
-        return list(self.unfinished.loc[self.unfinished["state"] == FAILED, "record"])
-
-    @cached_property
-    def mean(self) -> float | None:
-        """Mean over seeds of the runs' scores; `None` without any score."""
-        return _number(self.runs["value"].mean())
-
-    @cached_property
-    def sd(self) -> float | None:
-        """Sample standard deviation over seeds (ddof 1); `None` with fewer than two."""
-        return _number(self.runs["value"].std())
-
-    @cached_property
-    def median(self) -> float | None:
-        """Median over seeds of the runs' scores."""
-        return _number(self.runs["value"].median())
-
-    @cached_property
-    def wall_s(self) -> float | None:
-        """Mean wall time of a run."""
-        return _number(self.runs["wall_s"].mean())
-
-
-@dataclass(eq=False)
 class Row:
     """One method at every N: a group of the frame.
 
@@ -180,6 +83,7 @@ class Row:
         origins: Where the runs of a board's row come from.
         differs: What tells the row from others of its label, e.g. `learning_rate 0.001`; empty if the label does.
         of: The row whose runs are evaluated with refined codes; empty for a row of runs of its own.
+        looks: How the number of its seeds was decided; `None` if it was given.
         cells: One per column of the table.
     """
 
@@ -195,6 +99,7 @@ class Row:
     origins: list[Origin] = field(default_factory=list)
     differs: str = ""
     of: str = ""
+    looks: Looks | None = None
     cells: tuple[Cell, ...] = ()
 
     @cached_property
@@ -269,12 +174,14 @@ class Column:
         paired: N.
         runs: Finished runs of methods that use pairs, one row each: what others saw is not the column's.
         floor: The best floor's mean, `None` without a finished floor.
+        verdict: What can be said of the methods.
     """
 
     unit: Unit
     paired: float
     runs: pd.DataFrame
     floor: float | None
+    verdict: Verdict
 
     @property
     def amount(self) -> str:
@@ -312,6 +219,7 @@ class Table:
         pooled: Whether a run's score is one value over all test samples together, not a mean over samples.
         names_test_set: Whether there are tables of other test sets, so that the title has to tell which it is.
         per_unit: Whether scores are those of units, such as patients, in place of samples.
+        margin: How far apart two rows may be to be practically equal; `None` if the benchmark does not say.
     """
 
     key: ScoreKey
@@ -325,6 +233,7 @@ class Table:
     pooled: bool
     names_test_set: bool = False
     per_unit: bool = False
+    margin: float | None = None
 
     @property
     def every_row(self) -> tuple[Row, ...]:
@@ -351,6 +260,20 @@ class Table:
     def better(self) -> str:
         """Whether `higher` or `lower` is better."""
         return "higher" if self.higher_is_better else "lower"
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Why runs have no part in an interval, in sentences, with the rows' labels."""
+        said: dict[str, list[str]] = {}
+        for row in self.rows:
+            for sentence in dict.fromkeys(sentence for cell in row.cells for sentence in cell.left_out):
+                said.setdefault(sentence, []).append(row.label)
+        return said
+
+    @property
+    def grouped(self) -> bool:
+        """Whether what is drawn anew in intervals are patients, persons or scenes, not samples."""
+        return any(cell.scored is not None and cell.scored.grouped for row in self.every_row for cell in row.cells)
 
     @property
     def cells(self) -> list[Cell]:
@@ -418,7 +341,7 @@ def tabulate(plan: Manifest, runs: pd.DataFrame) -> list[Table]:
             summary = plan.summaries.get(method, "")
             for label, group in mine.groupby("row", sort=False):
                 row = Row(str(label), str(label), method, group, summary, floor=bool(group["floor"].iloc[0]))
-                row.of = plan.evaluated.get(method, "")
+                row.of, row.looks = plan.evaluated.get(method, ""), plan.looks
                 if not row.floor:
                     row.tuned = plan.uses(method)
                     row.papers = [(plan.unit, method, block) for block in published]
@@ -427,7 +350,8 @@ def tabulate(plan: Manifest, runs: pd.DataFrame) -> list[Table]:
             if mine.empty and not is_floor_word(method):
                 rows.append(Row(method, method, method, mine, summary, skipped=skipped.get(method, "")))
         sets = len({one.test_set for one in keys})
-        tables.append(table(key, rows, columns, not tables, published, sets > 1))
+        margin = plan.margins.get(key.metric)
+        tables.append(table(key, rows, columns, not tables, published, sets > 1, margin))
     return tables
 
 
@@ -448,6 +372,7 @@ def table(
     primary: bool = True,
     published: tuple[Published, ...] = (),
     names_test_set: bool = False,
+    margin: float | None = None,
 ) -> Table:
     """Makes a table of rows.
 
@@ -458,6 +383,7 @@ def table(
         primary: See `Table`, as for what follows.
         published: Papers' values.
         names_test_set: Whether the title tells the test set.
+        margin: See `Table`.
     """
     scored = pd.concat([key.of(row.scores) for row in rows]) if rows else None
     first = None if scored is None or scored.empty else scored.iloc[0]
@@ -469,10 +395,10 @@ def table(
         cells = [_cell(row, key, unit, n) for row in rows]
         for row, cell in zip(rows, cells, strict=True):
             row.cells += (cell,)
-        bar = _best([row.cells[-1].mean for row in floors], higher)
-        _compare([row.cells[-1] for row in methods], bar, higher)
+        bar = _best([row.cells[-1] for row in floors], higher)
+        verdict = compared([(row.label, row.cells[-1]) for row in methods], bar, higher, margin)
         here = [runs[(runs["paired"] == n) & (runs["counts"] == unit)] for runs in users]
-        made.append(Column(unit, n, pd.concat(here) if here else frame([]), bar))
+        made.append(Column(unit, n, pd.concat(here) if here else frame([]), bar.mean if bar else None, verdict))
     return Table(
         key=key,
         unit="" if first is None else first["score"].unit,
@@ -485,6 +411,7 @@ def table(
         pooled=scored is not None and bool((scored["pooled"] == True).any()),  # noqa: E712
         names_test_set=names_test_set,
         per_unit=first is not None and first["score"].per_unit,
+        margin=margin,
     )
 
 
@@ -504,7 +431,8 @@ def _cell(row: Row, key: ScoreKey, unit: Unit, n: float) -> Cell:
     # A finished run that its method does not score so is not one to wait for.
     scored, ended = key.of(here), here["state"] == FINISHED
     unscored = here[ended & here["metric"].isna()]
-    cell = Cell(n, folds.pooled(scored), here[~ended], scored, unscored, bool(free.all() and len(free)))
+    independent = bool(free.all() and len(free))
+    cell = Cell(n, folds.pooled(scored), here[~ended], scored, unscored, independent, looks=row.looks)
     for counts, word, block in row.papers:
         values = block.values.get(word, {}) if counts is unit else {}
         any_n = cell.independent and word in block.any_n
@@ -515,24 +443,10 @@ def _cell(row: Row, key: ScoreKey, unit: Unit, n: float) -> Cell:
     return cell
 
 
-def _compare(cells: Sequence[Cell], bar: float | None, higher: bool) -> None:
-    """Ranks the cells of a column's methods, and compares them with the best floor."""
-    known = [cell.mean for cell in cells if cell.mean is not None]
-    for cell in cells:
-        if (mean := cell.mean) is not None:
-            cell.rank = 1 + sum(_better(other, mean, higher) for other in known)
-            cell.at_floor = bar is not None and not _better(mean, bar, higher)
-            # A method alone in its column has beaten nobody, and one at the floor has learnt nothing.
-            cell.best = cell.rank == 1 and len(known) > 1 and not cell.at_floor
-
-
-def _better(one: float, other: float, higher: bool) -> bool:
-    return (one > other if higher else one < other) and not math.isclose(one, other, rel_tol=_TIE)
-
-
-def _best(means: Iterable[float | None], higher: bool) -> float | None:
-    known = [mean for mean in means if mean is not None]
-    return (max if higher else min)(known) if known else None
+def _best(cells: Iterable[Cell], higher: bool) -> Cell | None:
+    """The cell of the best mean."""
+    known = [(cell.mean, cell) for cell in cells if cell.mean is not None]
+    return (max if higher else min)(known, key=itemgetter(0))[1] if known else None
 
 
 def _number(value: float) -> float | None:

@@ -178,8 +178,8 @@ class Benchmark:
 def fill(folder):
     made = Benchmark(folder)
     back = [score([0.02, 0.04], "mse", "y", "x")]
-    made.add("l100-0", "lsm", 100.0, 0, [0.7, 0.8], panel=True, scores=back)
-    made.add("l100-1", "lsm", 100.0, 1, [0.8, 0.8], panel=True, scores=back)
+    made.add("l100-0", "lsm", 100.0, 0, [0.77, 0.77], panel=True, scores=back)
+    made.add("l100-1", "lsm", 100.0, 1, [0.78, 0.78], panel=True, scores=back)
     made.add("l5-0", "lsm", 5.0, 0, [0.5, float("nan")], panel=True)
     made.plan("l5-1", "lsm", 5.0, 1)
     made.add("b100-0", "base_line", 100.0, 0, [0.4, 0.4], panel=True)

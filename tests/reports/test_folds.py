@@ -119,7 +119,7 @@ def test_the_report_says_what_the_spread_is_over_and_which_fold_is_drawn(made: F
     files = planned(made)
     text = files["report.md"].read_text()
     assert "The 7 pairs are cross-validated in 3 folds." in text
-    assert "standard deviation over 2 seeds, each pooled over 3 folds" in text
+    assert "Mean over 2 seeds, each pooled over 3 folds" in text
     assert "4/6 folds" in text
     assert "### N = 50 %, fold 0" in text
     assert "0–2 samples without a pair are not used by a run" in text

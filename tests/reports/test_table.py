@@ -50,21 +50,86 @@ def test_a_cell_without_runs_in_the_benchmark_expects_none():
     assert (found.mean, found.finished, found.expected) == (None, 0, 0)
 
 
+RUNS = [(f"{method}{seed}", method, 5.0, seed) for seed in range(3) for method in ("lsm", "sop", "baseline")]
+FLOOR = ("f", "floor", None, None)
+
+
+def scored(values, seeds=3, spread=0.01, higher=True, floor=None, **more):
+    """Tables of methods with such means, over six samples; each seed and sample adds its own."""
+    results = []
+    for method, mean in values.items():
+        for seed in range(seeds):
+            each = [
+                mean + spread * (seed - (seeds - 1) / 2) + 0.1 * (i % 2) - 0.05 + 0.001 * (i * seed) for i in range(6)
+            ]
+            each = [value if higher else 1 - value for value in each]
+            results.append(result(f"{method}{seed}", method, [], scores=[score(each, higher=higher)]))
+    if floor is not None:
+        results.append(result("f", "floor", [], scores=[score([floor if higher else 1 - floor] * 6, higher=higher)],
+                              kind="constant"))  # fmt: skip
+    runs = [run for run in RUNS if run[1] in values] + [FLOOR] * (floor is not None)
+    return tables(runs, results, **more)
+
+
 @pytest.mark.parametrize("higher", [True, False])
 def test_best_and_floor_follow_the_metric_s_direction(higher):
-    values = {"a": ("lsm", 0.6), "b": ("baseline", 0.3), "f": ("floor", 0.4)}
-    results = [
-        result(run, name, [], scores=[score([v if higher else 1 - v], higher=higher)], kind="constant")
-        for run, (name, v) in values.items()
-    ]
-    (table,) = tables(TWO, results)
+    (table,) = scored({"lsm": 0.9, "sop": 0.6, "baseline": 0.3}, higher=higher, floor=0.4)
     assert table.higher_is_better is higher
-    good, bad = cell([table], "lsm", 5.0), cell([table], "baseline", 5.0)
-    assert (good.best, good.at_floor, good.rank) == (True, False, 1)
-    assert (bad.best, bad.at_floor, bad.rank) == (False, True, 2)
-    assert [row.label for row in table.rows] == ["lsm", "baseline"]
+    lsm, sop, baseline = (cell([table], name, 5.0) for name in ("lsm", "sop", "baseline"))
+    assert (lsm.best, lsm.at_floor, lsm.rank) == (True, False, 1)
+    assert (sop.best, sop.at_floor, sop.rank) == (False, False, 2)
+    assert (baseline.best, baseline.at_floor, baseline.rank) == (False, True, 3)
+    assert sop.behind.crossed.mean == pytest.approx(-0.3)
+    assert [row.label for row in table.rows] == ["lsm", "sop", "baseline"]
     assert [row.label for row in table.floors] == ["floor (constant)"]
     assert (cell([table], "floor", 5.0).best, cell([table], "floor", 5.0).rank) == (False, None)
+
+
+def test_rows_that_cannot_be_told_apart_are_best_together():
+    # Each seed adds its own to one method alone, so that differences of a hundredth are lost in it.
+    results = []
+    for seed, (a, b) in enumerate([(0.00, 0.05), (0.05, 0.0), (0.02, 0.02)]):
+        for method, mean in {"lsm": 0.80 + a, "sop": 0.79 + b, "baseline": 0.3}.items():
+            results.append(result(f"{method}{seed}", method, [mean - 0.05, mean + 0.05, mean]))
+    (table,) = tables(RUNS, results)
+    assert [cell([table], name, 5.0).best for name in ("lsm", "sop", "baseline")] == [True, True, False]
+    assert table.columns[1].verdict.best == ("lsm", "sop")
+    (said,) = markup.sentences(table, "verdict")
+    assert said.startswith("At N = 5 %, lsm and sop are best and cannot be told apart.")
+
+
+def test_practically_equal_is_what_lies_within_the_margin_interval_and_all():
+    values = {"lsm": 0.62, "sop": 0.61, "baseline": 0.3}
+    for margin, equal in ((0.02, True), (0.005, False)):
+        (table,) = scored(values, spread=0, margins={"iou": margin})
+        assert [cell([table], name, 5.0).equal for name in ("sop", "baseline")] == [equal, False]
+        assert ("sop practically equal to lsm, within 0.02" in markup.sentences(table, "verdict")[0]) is equal
+
+
+def test_without_a_second_seed_nothing_is_said_to_be_best():
+    (table,) = scored({"lsm": 0.9, "sop": 0.6}, seeds=1, floor=0.4)
+    assert [cell([table], name, 5.0).best for name in ("lsm", "sop")] == [False, False]
+    assert [cell([table], name, 5.0).half_width for name in ("lsm", "sop")] == [None, None]
+    assert [cell([table], name, 5.0).at_floor for name in ("lsm", "sop")] == [False, False]
+    assert markup.sentences(table, "verdict") == [
+        "At N = 5 %, no row has an interval, so that nothing can be told apart."
+    ]
+    assert any(note.startswith("No ±") for note in markup.sentences(table, "notes"))
+
+
+def test_a_row_with_one_seed_among_rows_with_more_takes_no_part():
+    found = scored({"lsm": 0.9, "sop": 0.6, "baseline": 0.95})
+    kept = [run for run in RUNS if run[0] not in ("baseline1", "baseline2")]
+    results = [row.record for run in kept for row in found[0].runs.itertuples() if row.run == run[0]]
+    (table,) = tables(kept, results)
+    assert [cell([table], name, 5.0).best for name in ("lsm", "sop", "baseline")] == [True, False, False]
+    assert "lsm is best (without an interval: baseline)" in markup.sentences(table, "verdict")[0]
+
+
+def test_the_width_of_an_interval_allows_for_looking():
+    plain = cell(scored({"lsm": 0.9, "sop": 0.6}), "lsm", 5.0).half_width
+    looked = cell(scored({"lsm": 0.9, "sop": 0.6}, looks={"first": 2, "most": 8, "precision": 0.01}), "lsm", 5.0)
+    assert looked.half_width > plain
 
 
 def test_the_best_of_two_floors_is_the_bar_and_equal_to_it_is_no_better():
@@ -85,11 +150,9 @@ def test_the_best_below_the_floor_is_not_emphasised():
 
 
 def test_a_method_alone_is_not_called_best_and_ties_are_shared():
-    assert not cell(tables(LSM, [result("a0", "lsm", [0.5])]), "lsm", 5.0).best
-    found = tables(TWO, [result("a", "lsm", [0.5]), result("b", "baseline", [0.5 + 1e-12])])
-    assert [(cell(found, name, 5.0).best, cell(found, name, 5.0).rank) for name in ("lsm", "baseline")] == [
-        (True, 1)
-    ] * 2
+    assert not cell(scored({"lsm": 0.9}), "lsm", 5.0).best
+    found = scored({"lsm": 0.5, "sop": 0.5 + 1e-12})
+    assert [(cell(found, name, 5.0).best, cell(found, name, 5.0).rank) for name in ("lsm", "sop")] == [(True, 1)] * 2
 
 
 def test_a_run_without_pairs_stands_at_every_n_but_does_not_count_for_the_column_s_pairs():

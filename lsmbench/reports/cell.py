@@ -1,0 +1,140 @@
+"""A cell of a table: the runs of one method at one N, their mean and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from lsmbench.benchmarks.plan import Looks, Published
+from lsmbench.reports import folds
+from lsmbench.reports.comparison import Scored
+from lsmbench.reports.frame import FAILED
+from lsmbench.runs.results import Failure
+
+
+@dataclass(eq=False)
+class Cell:
+    """One method at one N: a group of the frame.
+
+    Attributes:
+        paired: N.
+        runs: A row per seed with a score, in the order of the benchmark: a finished run, or all finished folds joined.
+        unfinished: Planned runs without a result, one row each.
+        each: A row per finished run that holds a score.
+        unscored: Finished runs that hold no score at all, one row each.
+        independent: Whether the runs use no pairs, so that the same ones stand at every N.
+        published: The value that a paper reports.
+        published_by: Where this value stands.
+        published_any_n: Whether the paper's value is not this N's own but holds for every N.
+        rank: 1 for the best mean of the column, equal means share a rank; `None` for floors and without a mean.
+        best: Whether the row is one of the column's best: of several, not certainly worse than the one of the best mean
+            (by Holm), and above the floor.
+        at_floor: Whether the row is not certainly above the best floor of its column; without an interval, whether its
+            mean is not.
+        behind: How much better the row is than the one of the best mean; `None` for that row, for floors, and without
+            common seeds.
+        equal: Whether `behind` lies within the margin in which rows are practically equal, interval and all.
+        looks: How the number of seeds was decided; `None` if it was given.
+    """
+
+    paired: float
+    runs: pd.DataFrame
+    unfinished: pd.DataFrame
+    each: pd.DataFrame
+    unscored: pd.DataFrame
+    independent: bool = False
+    published: float | None = None
+    published_by: Published | None = None
+    published_any_n: bool = False
+    rank: int | None = None
+    best: bool = False
+    at_floor: bool = False
+    behind: Scored | None = None
+    equal: bool = False
+    looks: Looks | None = None
+
+    @cached_property
+    def scored(self) -> Scored | None:
+        """The scores, seeds × samples; `None` without a run that has a defined score."""
+        return Scored.of(self.runs, self.looks)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Why runs have no part in the interval, in sentences."""
+        return () if self.scored is None else self.scored.left_out
+
+    @cached_property
+    def half_width(self) -> float | None:
+        """Half of the width of the mean's 95 % interval; `None` with a single seed or sample."""
+        return None if self.scored is None else _number(self.scored.half_width)
+
+    @cached_property
+    def _progress(self) -> tuple[int, int, int]:
+        return folds.progress(self.each, self.unfinished)
+
+    @property
+    def drawn(self) -> pd.DataFrame:
+        """A row per finished run that may have kept pictures of translations."""
+        return self.each if len(self.each) else self.unscored
+
+    @property
+    def finished(self) -> int:
+        """Number of seeds with a score."""
+        return len(self.runs)
+
+    @property
+    def expected(self) -> int:
+        """Number of seeds that have, or may yet have, such a score."""
+        return len(self.runs) + self._progress[2]
+
+    @property
+    def folds_finished(self) -> int:
+        """Number of runs of folds, over all seeds, that hold a score."""
+        return self._progress[0]
+
+    @property
+    def folds_expected(self) -> int:
+        """Number of runs of folds, over all seeds, that hold, or may yet hold, such a score; 0 without folds."""
+        return self._progress[1]
+
+    @property
+    def planned(self) -> int:
+        """Number of runs that hold, or may yet hold, such a score."""
+        return len(self.each) + len(self.unfinished)
+
+    @property
+    def whole(self) -> bool:
+        """Whether no run is missing."""
+        return self.finished >= self.expected and self.folds_finished >= self.folds_expected
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Records of the runs that ended without a result."""
+        return list(self.unfinished.loc[self.unfinished["state"] == FAILED, "record"])
+
+    @cached_property
+    def mean(self) -> float | None:
+        """Mean over seeds of the runs' scores; `None` without any score."""
+        return _number(self.runs["value"].mean())
+
+    @cached_property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds (ddof 1); `None` with fewer than two."""
+        return _number(self.runs["value"].std())
+
+    @cached_property
+    def median(self) -> float | None:
+        """Median over seeds of the runs' scores."""
+        return _number(self.runs["value"].median())
+
+    @cached_property
+    def wall_s(self) -> float | None:
+        """Mean wall time of a run."""
+        return _number(self.runs["wall_s"].mean())
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

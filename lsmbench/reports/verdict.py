@@ -1,0 +1,79 @@
+"""Which rows of a column are best, which are above the floor, and what cannot be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from lsmbench.reports.cell import Cell
+from lsmbench.reports.comparison import adjusted, differences
+from lsmbench.reports.statistics import LEVEL
+
+_TIE = 1e-9  # relative; smaller differences are those of rounding
+
+
+class Verdict(NamedTuple):
+    """What can be said of the methods at one N.
+
+    Attributes:
+        best: The best rows, that of the best mean first; none if that one is not above the floor, or has no rival.
+        equal: Those of them that are practically equal to the first.
+        rivals: Number of methods with an interval.
+        unsure: Rows that have a mean but no interval.
+        low: Whether even the row of the best mean is not certainly above the floor.
+        seeds: Which share of the uncertainty of the differences to the best mean more seeds would lessen, the median.
+    """
+
+    best: tuple[str, ...] = ()
+    equal: tuple[str, ...] = ()
+    rivals: int = 0
+    unsure: tuple[str, ...] = ()
+    low: bool = False
+    seeds: float | None = None
+
+
+def compared(rows: Sequence[tuple[str, Cell]], bar: Cell | None, higher: bool, margin: float | None) -> Verdict:
+    """Compares the cells of a column's methods with each other and with the best floor."""
+    known = [(label, cell) for label, cell in rows if cell.mean is not None]
+    if not known:
+        return Verdict()
+    cells = [cell for _, cell in known]
+    means = [cell.mean for cell in cells if cell.mean is not None]
+    above = differences([cell.scored for cell in cells], bar.scored if bar else None)
+    for cell, mean, apart, p in zip(cells, means, above, adjusted(above), strict=True):
+        cell.rank = 1 + sum(_better(other, mean, higher) for other in means)
+        if bar is not None and bar.mean is not None:
+            sure = apart is not None and not math.isnan(p)
+            cell.at_floor = not _better(mean, bar.mean, higher) or (sure and p > 1 - LEVEL)
+    rivals = [(label, cell) for label, cell in known if cell.half_width is not None]
+    unsure = tuple(label for label, cell in known if cell.half_width is None)
+    if len(rivals) < 2:  # alone in its column, a method has beaten nobody
+        return Verdict(rivals=len(rivals), unsure=unsure, low=all(cell.at_floor for cell in cells))
+    first, leader = min(rivals, key=lambda one: one[1].rank or 0)
+    others = [(label, cell) for label, cell in rivals if cell is not leader]
+    behind = differences([cell.scored for _, cell in others], leader.scored)
+    p_values = adjusted(behind)
+    leader.best = not leader.at_floor
+    for (_, cell), apart, p in zip(others, behind, p_values, strict=True):
+        cell.behind = apart
+        cell.best = (p > 1 - LEVEL or cell.rank == leader.rank) and not cell.at_floor and leader.best
+        if apart is not None and margin is not None:
+            cell.equal = abs(apart.crossed.mean) + apart.half_width <= margin
+    shares = pd.Series([apart.crossed.share_of_seeds for apart in behind if apart is not None], dtype=float)
+    best = tuple(label for label, cell in others if cell.best)
+    unsure += tuple(label for (label, _), p in zip(others, p_values, strict=True) if math.isnan(p))
+    return Verdict(
+        best=(first, *best) if leader.best else (),
+        equal=tuple(label for label, cell in others if cell.equal),
+        rivals=len(rivals),
+        unsure=unsure,
+        low=leader.at_floor,
+        seeds=None if shares.isna().all() else float(shares.median()),
+    )
+
+
+def _better(one: float, other: float, higher: bool) -> bool:
+    return (one > other if higher else one < other) and not math.isclose(one, other, rel_tol=_TIE)
