@@ -25,6 +25,8 @@ COMMANDS = {
     "lsmbench sweep show sit: how it stands, what was best, what matters",
     "predict": "the best method's prediction for every file: lsmbench predict results/mine photos/ --output masks/",
     "report": "tables and pictures again, from results alone: lsmbench report results/quick",
+    "compare": "whether a row is better than another one, and how sure that is:\n"
+    "lsmbench compare results/300w lsm baseline --paired 10",
     "leaderboard": "every result on disk on one page: lsmbench leaderboard results runs",
     "select": "which photos of a folder to annotate: lsmbench select photos -k 20",
     "data check": "what a dataset holds, and what is wrong with it: lsmbench data check 300w path/to/300w",

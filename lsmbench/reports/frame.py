@@ -206,11 +206,12 @@ class Found:
     untested: int
 
 
-def read_benchmark(folder: Path) -> Benchmark:
+def read_benchmark(folder: Path, wanted: Callable[[PlannedRun], bool] | None = None) -> Benchmark:
     """Reads a benchmark's folder; damaged run files are named among the problems, not raised.
 
     Args:
         folder: The benchmark's folder.
+        wanted: Which of the planned runs to read; `None`: all.
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
@@ -219,6 +220,8 @@ def read_benchmark(folder: Path) -> Benchmark:
     rows: list[dict[str, Any]] = []
     problems: list[tuple[str, str]] = []
     for run in plan.runs:
+        if wanted is not None and not wanted(run):
+            continue
         home = run.folder(folder / RUNS)
         head: dict[str, Any] = {"origin": plan.name, "home": folder, "plan": plan, "folder": home, "seed": run.seed}
         head |= {"fold": run.fold, "of": run.of}

@@ -169,6 +169,11 @@ def fixed(value: float | None, digits: int) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def signed(value: float, digits: int) -> str:
+    """A number with these decimals, and a minus sign that is one."""
+    return fixed(value, digits).replace("-", "−")
+
+
 def whole(value: float | None) -> str:
     """A number without decimals, its thousands apart."""
     return "–" if value is None or math.isnan(value) else f"{value:,.0f}"
@@ -235,8 +240,8 @@ def environment(kind: str) -> jinja2.Environment:
     made.filters |= {"md": markdown, "tex": latex, "sentences": sentences} | {
         tool.__name__: tool
         for tool in (
-            decimals, digits, duration, epochs, fixed, line, listed, marks, number, plural, saw, slug, sortable, span,
-            validation, whole, words,
+            decimals, digits, duration, epochs, fixed, line, listed, marks, number, plural, saw, signed, slug, sortable,
+            span, validation, whole, words,
         )
     }  # fmt: skip
     return made
