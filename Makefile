@@ -29,7 +29,7 @@ OPTIONS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--da
   $(if $(PAIRED_COUNT),--paired-count $(call quoted,$(PAIRED_COUNT))) $(if $(SELECTION),--selection $(call quoted,$(SELECTION))) \
   $(if $(SIZE),--size $(call quoted,$(SIZE))) $(if $(DEVICES),--devices $(call quoted,$(DEVICES))) $(if $(ACCELERATOR),--accelerator $(call quoted,$(ACCELERATOR))) \
   $(if $(JOBS),--jobs $(call quoted,$(JOBS))) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT))) $(if $(SET),--set $(foreach word,$(SET),$(call quoted,$(word)))) $(if $(TRACK),--track $(call quoted,$(TRACK)))
-BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(call quoted,$(or $(METHODS),$(METHOD)))) $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(KEEP_WEIGHTS),--keep-weights $(call quoted,$(KEEP_WEIGHTS))) $(if $(REFINE_STEPS),--refine_steps $(call quoted,$(REFINE_STEPS))) $(if $(TUNED),--tuned)
+BENCH_OPTIONS = $(OPTIONS) $(if $(or $(METHODS),$(METHOD)),--methods $(call quoted,$(or $(METHODS),$(METHOD)))) $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(PRECISION),--precision $(call quoted,$(PRECISION))) $(if $(MOST_SEEDS),--most-seeds $(call quoted,$(MOST_SEEDS))) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(KEEP_WEIGHTS),--keep-weights $(call quoted,$(KEEP_WEIGHTS))) $(if $(REFINE_STEPS),--refine_steps $(call quoted,$(REFINE_STEPS))) $(if $(TUNED),--tuned)
 # Options that `make sweep` passes, e.g. make sweep DATASET=sit METHOD=lsm PAIRED=100,50,5 TRIALS=40 STORAGE=postgresql://… JOBS=2
 SWEEP_OPTIONS = $(OPTIONS) $(if $(or $(METHOD),$(METHODS)),--method $(call quoted,$(or $(METHOD),$(METHODS)))) $(if $(TRIALS),--trials $(call quoted,$(TRIALS))) \
   $(if $(STORAGE),--storage $(call quoted,$(STORAGE))) $(if $(STUDY),--study $(call quoted,$(STUDY))) $(if $(SPACE),--space $(call quoted,$(SPACE)))
@@ -50,6 +50,7 @@ help: ## Show this help
 	@echo "  JOBS=2                  runs at a time                               OUTPUT=results   folder of results"
 	@echo "  TRACK=wandb             wandb, tensorboard or mlflow                 SET=\"training.epochs=20 …\"  further options"
 	@echo "Of make bench:  METHODS=lsm,sop  SEEDS=0,1  FOLDS=5 (or leave_one_out, none)  TUNED=1 (parameters that sweeps found)"
+	@echo "                SEEDS=auto PRECISION=0.005 MOST_SEEDS=10 (adds seeds where the difference to the best row is unsure)"
 	@echo "                REFINE_STEPS=50,200 (tests methods that have a code again, with test-time optimisation)"
 	@echo "                KEEP_WEIGHTS=best-row (or none, all: what make bench leaves for lsmbench predict)"
 	@echo "Of make sweep:  METHOD=lsm  TRIALS=40  STORAGE=url  STUDY=name  SPACE=file.yaml"

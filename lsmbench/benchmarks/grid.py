@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import yaml
 from jsonargparse import ArgumentParser
+from pydantic import ValidationError
 
 from lsmbench.arguments import nearest, parsed
 from lsmbench.benchmarks import tuning
-from lsmbench.benchmarks.plan import refined, summary_of
+from lsmbench.benchmarks.plan import Looks, refined, summary_of
 from lsmbench.benchmarks.tuning import Best, Use
 from lsmbench.data.dataset import Dataset, pools_of
 from lsmbench.data.folds import folded, number_of_folds
@@ -31,6 +32,7 @@ from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
 from lsmbench.options import options_of
 from lsmbench.runs.config import RunConfig, add_options, config_from_dict, differences
+from lsmbench.runs.results import mistakes
 from lsmbench.runs.run import data_of
 from lsmbench.runs.weights import evaluation_folder
 
@@ -66,6 +68,10 @@ class Benchmark:
             keep their own.
         refine: Options of the evaluation `refine`; where several values are given, each is tried with each. The runs
             of methods that have a code are also evaluated so, in rows of their own.
+        margins: How far apart two rows may be to be practically equal, by metric, in its unit.
+        reference: The row that others are compared with over all N; `baseline` if there is one.
+        looks: `first`, `most` and `precision`: seeds are added from the first number to at most the other one, where
+            the difference to the best row is not known to ± the precision. `None`: the seeds are those of `seeds`.
     """
 
     name: str
@@ -86,6 +92,9 @@ class Benchmark:
     published: dict[str, Any] | list[dict[str, Any]] | None = None
     tuned: bool = False
     refine: dict[str, Any] = field(default_factory=dict)
+    margins: dict[str, float] = field(default_factory=dict)
+    reference: str | None = None
+    looks: dict[str, Any] | None = None
 
     @property
     def results(self) -> str:
@@ -159,6 +168,15 @@ class Grid:
     folds: int | None
     notes: list[str]
 
+    def of_seeds(self, count: int, runs: list[GridRun]) -> Grid:
+        """The part of the grid that its first seeds make.
+
+        Args:
+            count: How many seeds.
+            runs: Those of their runs that take part.
+        """
+        return replace(self, benchmark=replace(self.benchmark, seeds=self.benchmark.seeds[:count]), runs=runs)
+
     def manifest(self, command: str) -> dict[str, Any]:
         """What the report needs to know of the grid, as plain values."""
         b = self.benchmark
@@ -195,6 +213,9 @@ class Grid:
             "primary_metric": self.primary_metric,
             "published": b.published,
             "tuned": [use.model_dump(mode="json") for use in self.uses] if b.tuned else None,
+            "margins": b.margins,
+            "reference": b.reference,
+            "looks": b.looks,
             "command": command,
         }
 
@@ -323,6 +344,8 @@ def expand(benchmark: Benchmark, asked: bool = False) -> Grid:
     refine = _refinements(benchmark)
     benchmark = with_folds(with_selections(benchmark))
     data = _Data.of(benchmark)
+    _check_margins(benchmark, data)
+    benchmark = _with_looks(benchmark)
     benchmark, notes = _with_possible(benchmark, data, asked)
     notes = data.notes + notes
     runs: dict[str, GridRun] = {}
@@ -561,6 +584,45 @@ def possible_amounts(dataset: Dataset) -> list[str]:
         *said,
         f"Possible N: {least:g} % (1 {what}) to 100 % ({most} {what}s; {where})" + (f"; {each}." if each else "."),
     ]
+
+
+def _check_margins(benchmark: Benchmark, data: _Data) -> None:
+    """Raises a UserError if a margin is of a metric that nothing is scored by, or not in its unit."""
+    if benchmark.reference is not None and benchmark.reference not in benchmark.methods:
+        raise UserError(
+            f"reference: {benchmark.reference!r} is no row{nearest(benchmark.reference, benchmark.methods)} "
+            f"Rows: {_list(benchmark.methods)}."
+        )
+    metrics = {metric.name: metric for domain in data.first.domains.values() for metric in domain.metrics()}
+    for name, margin in benchmark.margins.items():
+        if name not in metrics:
+            raise UserError(f"margins: {name!r} is no metric here{nearest(name, metrics)} Known: {_list(metrics)}.")
+        unit = metrics[name].unit
+        number = isinstance(margin, int | float) and not isinstance(margin, bool)
+        if not number or not margin > 0 or ("0 to 1" in unit and margin >= 1):
+            raise UserError(f"margins: expected a number above 0 in the unit of {name} ({unit}), found {margin!r}.")
+
+
+def _with_looks(benchmark: Benchmark) -> Benchmark:
+    """The benchmark with as many seeds as there may be.
+
+    Raises:
+        UserError: If `looks` lacks something, or holds something else.
+    """
+    if benchmark.looks is None:
+        return benchmark
+    try:
+        looks = Looks.model_validate(benchmark.looks)
+    except ValidationError as error:
+        raise UserError(f"looks: {mistakes(error)}.") from error
+    if looks.most <= looks.first:
+        raise UserError(
+            f"looks: expected more seeds at the last look than {looks.first} at the first, found {looks.most}."
+        )
+    seeds = list(
+        dict.fromkeys([*benchmark.seeds[: looks.most], *range(benchmark.seeds[0], looks.most + max(benchmark.seeds))])
+    )
+    return replace(benchmark, seeds=seeds[: looks.most])
 
 
 def with_selections(benchmark: Benchmark) -> Benchmark:

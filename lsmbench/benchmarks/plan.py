@@ -158,6 +158,11 @@ class Looks(_Entry):
     most: int
     precision: FiniteFloat = Field(gt=0)
 
+    @property
+    def number(self) -> int:
+        """How many looks there can be; each may go wrong with an equal part of the 5 % of all."""
+        return max(1, self.most - self.first + 1)
+
 
 class Skipped(_Entry):
     """A method that is not run, and why."""

@@ -13,11 +13,16 @@ from lsmbench.arguments import parse_arguments
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
 from lsmbench.benchmarks.grid import Benchmark
+from lsmbench.benchmarks.plan import Looks
 from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
+from lsmbench.reports import markup
 from lsmbench.reports.choice import choose
+from lsmbench.reports.frame import read_benchmark
 from lsmbench.reports.report import console_table, write_report
+from lsmbench.reports.table import tabulate
+from lsmbench.reports.undecided import undecided
 from lsmbench.runs import ranks
 from lsmbench.runs.config import Machine, add_options
 from lsmbench.runs.environment import cores
@@ -26,6 +31,7 @@ from lsmbench.runs.results import write_json, write_text
 from lsmbench.runs.tracking import Tracking
 
 KEEP = ("all", "best-row", "none")
+FIRST_SEEDS, MOST_SEEDS = 3, 10
 
 
 def run(words: list[str]) -> int:
@@ -39,7 +45,14 @@ def run(words: list[str]) -> int:
     )
     add_benchmark_options(parser)
     parser.add_argument("--methods", type=str, help="Rows of the table, separated by commas; floors are always added")
-    parser.add_argument("--seeds", type=str, help="Seeds, separated by commas")
+    parser.add_argument(
+        "--seeds",
+        type=str,
+        help="Seeds, separated by commas; or auto: seeds are added where the difference to the best row is not known "
+        "to ± --precision, at most --most-seeds. There is a look after each seed, and intervals allow for looking",
+    )
+    parser.add_argument("--precision", type=float, help="Of --seeds auto, in the unit of the primary metric")
+    parser.add_argument("--most-seeds", type=int, help=f"Of --seeds auto (default: {MOST_SEEDS})")
     parser.add_argument(
         "--folds",
         type=str,
@@ -76,7 +89,18 @@ def run(words: list[str]) -> int:
 
 def _asked(values: Any) -> Benchmark:
     """The benchmark that parsed options name."""
-    sections: dict[str, Any] = {"seeds": numbers("--seeds", values.seeds, int)} if values.seeds else {}
+    sections: dict[str, Any] = {}
+    if values.seeds == "auto":
+        if values.precision is None:
+            raise UserError(
+                "--seeds auto needs --precision, e.g. --precision 0.005 (make bench SEEDS=auto PRECISION=0.005)."
+            )
+        most = MOST_SEEDS if values.most_seeds is None else values.most_seeds
+        sections["looks"] = {"first": min(FIRST_SEEDS, most - 1), "most": most, "precision": values.precision}
+    elif values.precision is not None or values.most_seeds is not None:
+        raise UserError("--precision and --most-seeds are options of --seeds auto.")
+    elif values.seeds:
+        sections |= {"seeds": numbers("--seeds", values.seeds, int), "looks": None}
     if values.tuned:
         sections["tuned"] = True
     benchmark = requested(values, values.methods, **sections)
@@ -100,11 +124,13 @@ def _compute(benchmark: Benchmark, values: Any, command: str) -> int:
     # N of the benchmark's own that its data is too small for are left out; those that a person typed are refused.
     grid = grids.expand(benchmark, asked=bool(values.paired or values.paired_count))
     folder = Path(values.output) / benchmark.results
-    write_json(folder / grids.MANIFEST, grid.manifest(command))
+    looks = None if grid.benchmark.looks is None else Looks.model_validate(grid.benchmark.looks)
+    count = len(grid.benchmark.seeds) if looks is None else looks.first
+    runs = _of_seeds(grid, 0, count)
+    write_json(folder / grids.MANIFEST, grid.of_seeds(count, runs).manifest(command))
     write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
     console.print(
-        f"[bold]{escape(benchmark.title)}[/]: {len(grid.runs)} runs, {jobs} at a time on {cores()} cores",
-        highlight=False,
+        f"[bold]{escape(benchmark.title)}[/]: {len(runs)} runs, {jobs} at a time on {cores()} cores", highlight=False
     )
     for note in grid.notes:
         console.print(f"– {escape(note)}", highlight=False)
@@ -118,7 +144,14 @@ def _compute(benchmark: Benchmark, values: Any, command: str) -> int:
     machine = Machine(values.accelerator, values.threads)
     tracking = Tracking(values.track, group=benchmark.results, folder=str(folder))
     try:
-        outcome = launch(grid.runs, folder / "runs", machine, jobs, console, tracking)
+        outcome = launch(runs, folder / "runs", machine, jobs, console, tracking)
+        while looks is not None and (more := _next_runs(grid, count, looks, folder)):
+            count += 1
+            runs += more
+            write_json(folder / grids.MANIFEST, grid.of_seeds(count, runs).manifest(command))
+            further = launch(more, folder / "runs", machine, jobs, console, tracking)
+            outcome.finished += further.finished
+            outcome.failed += further.failed
     except KeyboardInterrupt:
         write_report(folder)
         console.print(f"Report of the runs so far: {escape(str(folder / 'report.html'))}", highlight=False)
@@ -128,15 +161,45 @@ def _compute(benchmark: Benchmark, values: Any, command: str) -> int:
         console.print(table)
     console.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False)
     if values.keep_weights != "all":
-        _delete_weights(folder, [run.id for run in grid.runs], values.keep_weights)
+        _delete_weights(folder, [run.id for run in runs], values.keep_weights)
     tell_unsent(tracking)
     if not outcome.failed:
         return 0
-    errors.print(f"\n[bold red]{len(outcome.failed)} of {len(grid.runs)} runs have no result:[/]", highlight=False)
+    errors.print(f"\n[bold red]{len(outcome.failed)} of {len(runs)} runs have no result:[/]", highlight=False)
     for failure in outcome.failed:
         errors.print(f"  {escape(failure.id)}: {escape(failure.reason)}", highlight=False)
     errors.print("The same command tries them again, and keeps the others.", highlight=False)
     return 2 if any(failure.kind == "user" for failure in outcome.failed) else 1
+
+
+def _of_seeds(grid: grids.Grid, first: int, end: int) -> list[grids.GridRun]:
+    """The runs of some of the grid's seeds; those that hold for every seed are of the first."""
+    seeds = grid.benchmark.seeds[first:end]
+    return [run for run in grid.runs if run.seed in seeds or (run.seed is None and first == 0)]
+
+
+def _next_runs(grid: grids.Grid, count: int, looks: Looks, folder: Path) -> list[grids.GridRun]:
+    """Looks at the results of the first seeds: the runs of the next seed that are needed.
+
+    Args:
+        grid: With as many seeds as there may be.
+        count: How many there are.
+        looks: When seeds are added.
+        folder: The benchmark's folder.
+    """
+    found = read_benchmark(folder)
+    (table, *_) = tabulate(found.plan, found.runs)
+    needed = undecided(table, looks.precision)
+    said = f"{count} seeds: {markup.plural(len(needed), 'row')} × N not decided to ± {looks.precision:g}"
+    if not needed or count >= looks.most:
+        console.print(f"{said}{'; no more seeds are allowed' if needed else ''}.", highlight=False)
+        return []
+    more = [run for run in _of_seeds(grid, count, count + 1) if (run.label, run.paired) in needed]
+    console.print(
+        f"{said}; seed {grid.benchmark.seeds[count]} is added there ({markup.plural(len(more), 'run')}).",
+        highlight=False,
+    )
+    return more
 
 
 def _folds(word: str) -> int | str | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 
 from lsmbench.benchmarks.plan import Looks
 from lsmbench.reports.pooling import way_of
-from lsmbench.reports.statistics import LEVEL, Crossed, Floats, holm, level_of_look, pooled, tabulated
+from lsmbench.reports.statistics import LEVEL, Crossed, Floats, holm, pooled, tabulated
 from lsmbench.scores import Score
 
 
@@ -93,7 +94,7 @@ class Scored:
     @property
     def level(self) -> float:
         """The level of a single interval, so that those of all looks together hold at 95 %."""
-        return LEVEL if self.looks is None or self.fixed else _level(self.looks, len(self.seeds))
+        return LEVEL if self.looks is None or self.fixed else 1 - (1 - LEVEL) / self.looks.number
 
     @property
     def half_width(self) -> float:
@@ -119,7 +120,7 @@ class Scored:
         if self.units != other.units:
             return None
         known = [one.looks for one in (self, other) if one.looks is not None]
-        looks = max(known, key=lambda looks: _level(looks, len(self.seeds)), default=None)
+        looks = max(known, key=attrgetter("number"), default=None)
         if self.fixed or other.fixed:
             seeds = other.seeds if self.fixed else self.seeds
             table = self.table + other.table
@@ -143,12 +144,6 @@ def differences(rows: Sequence[Scored | None], reference: Scored | None) -> list
 def adjusted(found: Sequence[Scored | None]) -> list[float]:
     """The p-values of differences, adjusted by Holm for their number; NaN where there is no interval."""
     return holm([math.nan if one is None else one.p_value for one in found])
-
-
-def _level(looks: Looks, seeds: int) -> float:
-    """The level at so many seeds."""
-    number = looks.most - looks.first + 1
-    return level_of_look(min(max(seeds - looks.first + 1, 1), number), number)
 
 
 def _seeds(runs: pd.DataFrame) -> list[tuple[Any, ...]]:

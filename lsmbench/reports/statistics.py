@@ -87,19 +87,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def level_of_look(look: int, looks: int) -> float:
-    """The level of an interval at one of several looks, so that all together hold at `LEVEL`.
-
-    The 5 % that may go wrong are spent over the looks as their share of all, cubed (Kim and DeMets 1987): late looks,
-    which have seen most, keep most of it.
-
-    Args:
-        look: From 1.
-        looks: How many there can be.
-    """
-    return 1 - (1 - LEVEL) * ((look / looks) ** 3 - ((look - 1) / looks) ** 3)
-
-
 @dataclass(frozen=True)
 class Crossed:
     """What a table of S seeds and I samples tells of its mean.

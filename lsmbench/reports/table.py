@@ -262,6 +262,11 @@ class Table:
         return "higher" if self.higher_is_better else "lower"
 
     @property
+    def looks(self) -> Looks | None:
+        """How the number of seeds was decided; `None` if it was given."""
+        return next((row.looks for row in self.rows if row.looks is not None), None)
+
+    @property
     def left_out(self) -> dict[str, list[str]]:
         """Why runs have no part in an interval, in sentences, with the rows' labels."""
         said: dict[str, list[str]] = {}

@@ -55,6 +55,28 @@ def test_the_grid_is_methods_by_n_by_seeds_with_floors_once(tmp_path: Path) -> N
     assert grid.primary_metric == "iou"
 
 
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"margins": {"dice": 0.1}}, "'dice' is no metric here"),
+        ({"margins": {"iou": 1.5}}, "0 to 1"),
+        ({"margins": {"iou": 0}}, "above 0"),
+        ({"margins": {"iou": "1 %"}}, "found '1 %'"),
+        ({"reference": "baselin"}, "did you mean baseline"),
+        ({"looks": {"first": 3, "precision": 0.1}}, "most"),
+    ],
+)
+def test_margins_reference_and_looks_are_checked(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        grids.expand(grids.load(written(tmp_path, **changes)))
+
+
+def test_margins_and_reference_are_in_the_manifest(tmp_path: Path) -> None:
+    grid = grids.expand(grids.load(written(tmp_path, margins={"iou": 0.01}, reference="lsm")))
+    plan = Manifest.model_validate(grid.manifest("x"))
+    assert (plan.margins, plan.reference, plan.looks) == ({"iou": 0.01}, "lsm", None)
+
+
 def test_options_of_refinement_are_combined_and_named_where_they_are_not_the_usual_ones(tmp_path: Path) -> None:
     asked = {"refine_steps": [5, 9], "w_encoder": [1e-3, 0.1], "refine_noise": False}
     grid = grids.expand(grids.load(written(tmp_path, methods={"lsm": None}, refine=asked)))

@@ -85,6 +85,45 @@ def test_a_benchmark_that_belongs_to_another_is_run_after_it(tmp_path: Path, mon
     assert (results / "other" / "report.html").exists()
 
 
+def test_seeds_are_added_where_they_are_needed_until_the_last_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {"floor": None, "ridge": None, "twin": {"name": "ridge", "y_only": "none"}}
+    written(tmp_path, methods=rows)
+
+    def seeds(*words: str) -> list[tuple[str, float | None, int | None]]:
+        assert code_of(bench(tmp_path, "--seeds", "auto", "--most-seeds", "4", "--jobs", "2", *words)) == 0
+        plan = read_benchmark(tmp_path / "results" / "small").plan
+        return [(run.method, run.paired, run.seed) for run in plan.runs]
+
+    enough = seeds("--precision", "0.9")
+    assert {seed for _, _, seed in enough} == {None, 0, 1, 2}
+    assert "3 seeds: 0 rows × N not decided to ± 0.9." in capsys.readouterr().out
+    more = seeds("--precision", "0.00001")
+    seen = capsys.readouterr().out
+    assert [run for run in more if run not in enough] == [("ridge", 50.0, 3), ("twin", 50.0, 3)]
+    assert "no more seeds are allowed" in seen
+    report = (tmp_path / "results" / "small" / "report.md").read_text()
+    assert "Seeds were added one by one, from 3 to at most 4" in report
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--seeds", "auto"], "needs --precision"),
+        (["--seeds", "0,1", "--precision", "0.1"], "options of --seeds auto"),
+        (["--seeds", "auto", "--precision", "0"], "precision"),
+        (["--seeds", "auto", "--precision", "0.1", "--most-seeds", "2"], "first"),
+    ],
+)
+def test_seeds_that_cannot_be_decided_on_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], part: str
+) -> None:
+    written(tmp_path)
+    assert code_of(bench(tmp_path, *words)) == 2
+    assert part in capsys.readouterr().err
+
+
 def test_an_interrupted_bench_leaves_a_report_of_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

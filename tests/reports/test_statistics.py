@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lsmbench.reports.statistics import LEVEL, Crossed, holm, level_of_look, pooled, tabulated
+from lsmbench.reports.statistics import Crossed, holm, pooled, tabulated
 
 # Shrout and Fleiss 1979, Table 2: four judges, here seeds, rate six targets, here samples.
 JUDGES = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float).T
@@ -117,13 +117,6 @@ def test_holm_on_a_worked_example_and_without_what_is_unknown():
     assert holm([math.nan, 0.01]) == [pytest.approx(math.nan, nan_ok=True), 0.01]
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
-
-
-def test_looks_spend_five_per_cent_together():
-    for looks in (1, 4, 9):
-        spent = [1 - level_of_look(look, looks) for look in range(1, looks + 1)]
-        assert sum(spent) == pytest.approx(1 - LEVEL)
-        assert spent == sorted(spent)
 
 
 # Standard deviations of seeds, samples and rest: each part dominates once, and once seeds weigh as much as samples.
