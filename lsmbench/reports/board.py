@@ -15,6 +15,7 @@ from lsmbench.benchmarks.plan import Published, Unit
 from lsmbench.reports import markup
 from lsmbench.reports.frame import FAILED, FINISHED, KEY, Found, read
 from lsmbench.reports.table import Origin, Row, ScoreKey, Table, table
+from lsmbench.reports.verdict import ranked
 from lsmbench.runs.config import flat
 
 _SHARED = ["protocol", "dataset", "fingerprint", "samples", *KEY, "higher_is_better"]
@@ -80,15 +81,23 @@ def boards(found: Found | Iterable[Path]) -> list[Board]:
     # What has not ended is counted where most of the benchmark's runs are.
     most = board.groupby(runs["home"]).agg(lambda numbers: numbers.mode().min())
     board = board.fillna(runs["home"].map(most))
-    made = [_board(group) for _, group in runs[board.notna()].groupby(board)]
+    made = [one for _, group in runs[board.notna()].groupby(board) for one in _boards(group)]
     made.sort(key=lambda b: (b.dataset, _newest(b.protocol), -b.runs["run"].nunique(), b.fingerprint, b.key))
     return _distinguished(made)
 
 
-def _board(runs: pd.DataFrame) -> Board:
+def _boards(runs: pd.DataFrame) -> list[Board]:
+    """The board of the score that methods are compared by, and those of the same metric on further test sets."""
     done = runs[runs["state"] == FINISHED]
-    first = done[done["primary"] == True].iloc[0]  # noqa: E712
-    key = ScoreKey(*first[KEY])
+    first = ScoreKey(*done[done["primary"] == True].iloc[0][KEY])  # noqa: E712
+    alike = done[(done[KEY[1:]] == list(first[1:])).all(axis=1)]
+    others = [first._replace(test_set=name) for name in dict.fromkeys(alike["test_set"]) if name != first.test_set]
+    return [_board(runs, key, bool(others)) for key in (first, *others)]
+
+
+def _board(runs: pd.DataFrame, key: ScoreKey, names_test_set: bool) -> Board:
+    done = runs[runs["state"] == FINISHED]
+    first = key.of(done).iloc[0]
     # A run that finished in one folder is not awaited in another, and a floor without a value is none.
     runs = runs[(runs["state"] == FINISHED) | ~(runs["run"].isin(done["run"]) | runs["floor"])]
     runs = runs.assign(key=_row_keys(runs, key)).dropna(subset="key")
@@ -112,10 +121,20 @@ def _board(runs: pd.DataFrame) -> Board:
         protocol=first["protocol"],
         samples=first["record"].sizes,
         views={str(view): str(words) for view, words in first["facts"].views.items()},
-        table=table(key, rows, _columns(runs), names_test_set=key.test_set != "test"),
+        table=_table(key, rows, runs, names_test_set or key.test_set != "test"),
         rows=tuple(rows),
         runs=runs[runs["state"] == FINISHED].drop_duplicates("folder"),
     )
+
+
+def _table(key: ScoreKey, rows: Sequence[Row], runs: pd.DataFrame, names_test_set: bool) -> Table:
+    """The board's table, with the ranks that each row may have."""
+    made = table(key, rows, _columns(runs), names_test_set=names_test_set)
+    for at in range(len(made.columns)):
+        cells = [row.cells[at] for row in made.rows]
+        for cell, ranks in zip(cells, ranked(cells), strict=True):
+            cell.ranks = ranks
+    return made
 
 
 def _row_keys(runs: pd.DataFrame, score: ScoreKey) -> pd.Series:
@@ -186,6 +205,7 @@ def _row(group: pd.DataFrame, score: ScoreKey) -> Row:
             if block.metric == score.metric and not floor
         ],
         origins=origins,
+        looks=next((plan.looks for plan, _ in plans if plan.looks is not None), None),
     )
 
 

@@ -38,6 +38,7 @@ class Cell:
             common seeds.
         equal: Whether `behind` lies within the margin in which rows are practically equal, interval and all.
         looks: How the number of seeds was decided; `None` if it was given.
+        ranks: Of a board: the least and the greatest rank that the row may have; `None` without a mean.
     """
 
     paired: float
@@ -55,6 +56,7 @@ class Cell:
     behind: Scored | None = None
     equal: bool = False
     looks: Looks | None = None
+    ranks: tuple[int, int] | None = None
 
     @cached_property
     def scored(self) -> Scored | None:
@@ -129,6 +131,25 @@ class Cell:
     def median(self) -> float | None:
         """Median over seeds of the runs' scores."""
         return _number(self.runs["value"].median())
+
+    @property
+    def place(self) -> str:
+        """The ranks that the row may have, in words; empty without any."""
+        if self.ranks is None:
+            return ""
+        low, high = self.ranks
+        return str(low) if low == high else f"{low}–{high}"
+
+    @cached_property
+    def updates(self) -> float | None:
+        """Mean number of updates of a run."""
+        return _number(self.runs["updates"].astype(float).mean())
+
+    @cached_property
+    def memory_mb(self) -> float | None:
+        """Mean of the most memory that a run held, in MB; `None` if runs do not say."""
+        known = [cost for record in self.runs["record"] if (cost := record.cost.get("peak_memory_mb")) is not None]
+        return sum(known) / len(known) if known else None
 
     @cached_property
     def wall_s(self) -> float | None:

@@ -26,6 +26,7 @@ from lsmbench.reports.board import boards as sort
 from lsmbench.reports.cell import Cell
 from lsmbench.reports.frame import Facts, Found, lines
 from lsmbench.reports.frame import read as read_runs
+from lsmbench.reports.pareto import pareto
 from lsmbench.reports.pictures import PANEL_DAMAGE, Panel, load_panel
 from lsmbench.reports.report import environments
 from lsmbench.reports.table import Column, Origin, Row
@@ -89,6 +90,7 @@ def write_leaderboard(boards: Sequence[Board], found: Found, output: Path) -> li
     content = {
         "boards": views,
         "protocols": sorted({row.protocol for row in rows if row.protocol}),
+        "test_sets": list(dict.fromkeys(board.table.key.test_set for board in boards)),
         "versions": list(dict.fromkeys(board.protocol for board in boards)),
         "sizes": sorted({row.size for row in rows if row.size}),
         "problems": problems,
@@ -116,11 +118,12 @@ class _Page:
     problems: list[str] = field(default_factory=list)
     left_out: int = 0
     _bytes: int = 0
+    _pictured: set[Path] = field(default_factory=set)
     _names: Counter[str] = field(default_factory=Counter)
 
     def board(self, board: Board) -> dict[str, Any]:
         """A board with its tables and the runs behind their cells."""
-        digits = markup.digits(board.table)
+        table, digits = board.table, markup.digits(board.table)
         key = self._name(board.key)
         opened: list[dict[str, Any]] = []
         origins = {origin.folder: origin for row in board.rows for origin in row.origins}
@@ -139,6 +142,10 @@ class _Page:
             "rows": [self._row(board, row, key, opened) for row in board.rows],
             # By the mean, the best first and those without one last.
             "orders": [order(at) for at in range(len(board.table.columns))],
+            "paretos": [
+                pareto([(r.label, r.cells[at]) for r in table.rows], column.floor, table.higher_is_better, digits)
+                for at, column in enumerate(table.columns)
+            ],
             "sources": [self._source(origin) for origin in origins.values()],
             "opened": opened,
         }
@@ -212,7 +219,9 @@ class _Page:
         return [curve for curve in drawn if curve][:_CURVES]
 
     def _panel(self, folder: Path) -> dict[str, Any] | None:
-        """The run's picture of translations, if it kept one and the page can still hold it."""
+        """The run's picture of translations, if it kept one that no board shows yet, and there is room."""
+        if folder in self._pictured:
+            return None
         try:
             panel = load_panel(folder)
         except FileNotFoundError:
@@ -225,6 +234,7 @@ class _Page:
             self.left_out += 1
             return None
         self._bytes += len(data)
+        self._pictured.add(folder)
         return {
             "uri": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
             "width": width,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import pandas as pd
@@ -73,6 +74,31 @@ def compared(rows: Sequence[tuple[str, Cell]], bar: Cell | None, higher: bool, m
         low=leader.at_floor,
         seeds=None if shares.isna().all() else float(shares.median()),
     )
+
+
+def ranked(cells: Sequence[Cell]) -> list[tuple[int, int] | None]:
+    """The ranks that each method of a column may have.
+
+    A row is certainly worse than those that beat it, by Holm over all pairs of rows, and certainly better than those
+    that it beats: its ranks lie between. A row without an interval may have any.
+
+    Args:
+        cells: Of methods, at one N.
+
+    Returns:
+        The least and the greatest rank; `None` for a cell without a mean.
+    """
+    known = [cell for cell in cells if cell.mean is not None]
+    pairs = list(combinations(range(len(known)), 2))
+    apart = [differences([known[i].scored], known[j].scored)[0] for i, j in pairs]
+    ahead, behind = [0] * len(known), [0] * len(known)
+    for (i, j), one, p in zip(pairs, apart, adjusted(apart), strict=True):
+        if one is not None and p <= 1 - LEVEL:
+            better, worse = (i, j) if one.crossed.mean > 0 else (j, i)
+            behind[better] += 1
+            ahead[worse] += 1
+    found = {id(cell): (1 + ahead[i], len(known) - behind[i]) for i, cell in enumerate(known)}
+    return [found.get(id(cell)) for cell in cells]
 
 
 def _better(one: float, other: float, higher: bool) -> bool:

@@ -7,8 +7,9 @@ import pytest
 from lsmbench.benchmarks.plan import Unit
 from lsmbench.reports.board import boards
 from lsmbench.reports.frame import read_benchmark
+from lsmbench.reports.pareto import pareto
 from lsmbench.reports.table import tabulate
-from tests.reports.made import TEST, Disk, fill_disk
+from tests.reports.made import TEST, Disk, fill_disk, score
 
 
 @pytest.fixture
@@ -214,3 +215,45 @@ def test_a_score_that_is_undefined_for_a_sample_is_left_out_of_its_mean(disk):
     disk.run("lsm", 5, 0, [0.4, math.nan])
     (board,) = read(disk, "runs")
     assert cell(board, "lsm", 5)[0].mean == 0.4
+
+
+def test_ranks_are_intervals_and_rows_that_cannot_be_told_apart_share_them(disk):
+    for seed, offset in enumerate((0.0, 0.01, 0.02)):
+        for method, mean in {"lsm": 0.8, "sop": 0.805 - 3 * offset, "ioda": 0.5, "baseline": 0.2}.items():
+            disk.run(method, 5, seed, [mean + offset + 0.001 * i for i in range(6)])
+    disk.run("pix2pix", 5, 0, [0.4] * 6)
+    (board,) = read(disk, "runs")
+    ranks = {row.label: row.cells[0].ranks for row in board.table.rows}
+    # A single seed has no interval: any rank that others leave is possible.
+    assert ranks == {"lsm": (1, 3), "sop": (1, 3), "ioda": (3, 4), "baseline": (4, 5), "pix2pix": (1, 5)}
+    assert [row.cells[0].place for row in board.table.rows if row.label == "lsm"] == ["1–3"]
+
+
+def test_further_test_sets_have_boards_of_their_own(disk):
+    for seed in range(2):
+        scores = [score([0.5, 0.6]), score([0.2, 0.3], test_set="night"), score([0.1, 0.1], "mse")]
+        disk.run("lsm", 5, seed, [0.5, 0.6], scores=scores)
+    boards = read(disk, "runs")
+    assert [board.table.key.test_set for board in boards] == ["test", "night"]
+    assert [board.table.rows[0].cells[0].mean for board in boards] == pytest.approx([0.55, 0.25])
+    assert len({board.key for board in boards}) == len({board.label for board in boards}) == 2
+
+
+def test_the_front_holds_rows_that_no_other_beats_in_score_and_time(disk):
+    costs = {"fast": (0.5, 1.0), "slow": (0.9, 100.0), "bad": (0.4, 50.0), "even": (0.5, 10.0)}
+    for label, (value, seconds) in costs.items():
+        cost = {"wall_s": seconds, "updates": 1, "parameters": 1, "peak_memory_mb": 100.0}
+        disk.run(
+            "lsm", 5, 0, [value, value], bench="b", label=label, cost=cost, **{"method.learning_rate": value + seconds}
+        )
+    disk.benchmark("b")
+    (board,) = read(disk)
+    rows = [(row.label, row.cells[0]) for row in board.table.rows]
+    for higher, front in ((True, {"fast", "slow"}), (False, {"fast", "bad"})):
+        found = pareto(rows, 0.3, higher, 3)
+        assert {point.label for point in found.points if point.front} == front
+        place = {point.label: point for point in found.points}
+        assert place["fast"].x < place["even"].x < place["bad"].x < place["slow"].x
+        assert (place["slow"].y < place["bad"].y) is higher, "better is higher"
+    assert pareto(rows[:1], None, True, 3) is None
+    assert rows[0][1].memory_mb == 100.0

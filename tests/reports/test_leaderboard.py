@@ -117,7 +117,9 @@ def test_protocol_versions_are_kept_apart_and_said_to_be(disk):
     command()
     text = text_of()
     assert "Results of protocol versions 2, 1 are here. They do not compare" in text
-    assert re.findall(r'<option value="[^"]+" data-version="(\d)">sit, 32 px, protocol (\d)<', text) == [
+    assert re.findall(
+        r'<option value="[^"]+" data-version="(\d)" data-testset="test">sit, 32 px, protocol (\d)<', text
+    ) == [
         ("2", "2"),
         ("1", "1"),
     ]
@@ -329,7 +331,9 @@ def visits(tmp_path_factory):
     disk.run("lsm", 5, 0, [0.4, 0.4], protocol="2")
     write_leaderboard(*read([folder / "results", folder / "runs"]), folder / "leaderboard.html")
     page = (folder / "leaderboard.html").read_text()
-    (folder / "page.html").write_text(page.replace("<title>", WATCH + "<title>").replace("</body>", READER + "</body>"))
+    (folder / "page.html").write_text(
+        page.replace("<title>", WATCH + "<title>", 1).replace("</body>", READER + "</body>")
+    )
     (folder / "frames.html").write_text(FRAMES)
     shown = subprocess.run(
         [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"file://{folder / 'frames.html'}"],

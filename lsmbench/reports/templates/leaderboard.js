@@ -3,7 +3,7 @@ document.documentElement.classList.add("js");
 const controls = document.querySelector(".controls");
 const boards = [...document.querySelectorAll(".board")];
 const field = (name) => controls.elements[name];
-const FIELDS = ["board", "n", "q", "supervision", "size", "version"];
+const FIELDS = ["board", "n", "q", "supervision", "size", "testset", "version"];
 let state = {};
 
 function parse() {
@@ -15,12 +15,13 @@ function parse() {
 
 // Follows the state: which board, N and rows are seen, in what order, and which runs are open.
 function show() {
-  const fits = (version) => !state.version || version === state.version;
-  for (const option of field("board").options) option.hidden = option.disabled = !fits(option.dataset.version);
+  const fits = ({ version, testset }) => (!state.version || version === state.version)
+    && (!state.testset || testset === state.testset);
+  for (const option of field("board").options) option.hidden = option.disabled = !fits(option.dataset);
   let dialog = state.run && document.getElementById(state.run);
-  const board = boards.find((one) => one.id === state.board && fits(one.dataset.version))
+  const board = boards.find((one) => one.id === state.board && fits(one.dataset))
     || (!state.board && dialog && boards.find((one) => one.querySelector(`a[href="#${CSS.escape(state.run)}"]`)))
-    || boards.find((one) => fits(one.dataset.version)) || boards[0];
+    || boards.find((one) => fits(one.dataset)) || boards[0];
   boards.forEach((one) => { one.hidden = one !== board; });
   const tables = [...board.querySelectorAll(".ranking")];
   const table = tables.find((one) => one.dataset.n === state.n) || tables[0];
