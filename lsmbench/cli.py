@@ -29,6 +29,7 @@ COMMANDS = {
     "lsmbench compare results/300w lsm baseline --paired 10",
     "leaderboard": "every result on disk on one page: lsmbench leaderboard results runs",
     "export": "every score as tidy CSV and Parquet, with a data dictionary: lsmbench export results/quick",
+    "submit": "results that join others after a check: lsmbench submit results/300w",
     "select": "which photos of a folder to annotate: lsmbench select photos -k 20",
     "data check": "what a dataset holds, and what is wrong with it: lsmbench data check 300w path/to/300w",
 }

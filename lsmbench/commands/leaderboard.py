@@ -11,6 +11,7 @@ from lsmbench.commands.console import console, errors, parser_of
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.leaderboard import FOLDERS, OUTPUT, read, write_leaderboard
+from lsmbench.reports.page import write_page
 from lsmbench.reports.summaries import write_summaries
 
 
@@ -34,7 +35,12 @@ def run(words: list[str]) -> int:
     parser.add_argument(
         "folders", metavar="FOLDER", nargs="*", type=str, help=f"Folders to read (default: {' and '.join(FOLDERS)})"
     )
-    parser.add_argument("--output", type=str, default=OUTPUT, help="The page")
+    parser.add_argument(
+        "--output",
+        type=str,
+        default=OUTPUT,
+        help="The page. A name that ends in .md makes tables in Markdown, of the benchmarks in one folder",
+    )
     parser.add_argument(
         "--track",
         choices=("csv", "wandb"),
@@ -45,8 +51,10 @@ def run(words: list[str]) -> int:
     folders = [Path(folder) for folder in values.folders or FOLDERS]
     if not values.folders:
         folders = [folder for folder in folders if folder.is_dir()]
-    boards, found = read(folders)
     output = Path(values.output)
+    if output.suffix == ".md":
+        return _markdown(folders, output)
+    boards, found = read(folders)
     try:
         problems = write_leaderboard(boards, found, output)
     except OSError as error:
@@ -60,4 +68,14 @@ def run(words: list[str]) -> int:
     console.print(f"Leaderboard: {escape(str(output))}", highlight=False)
     if values.track == "wandb":
         write_summaries(boards, output.parent, console)
+    return 0
+
+
+def _markdown(folders: list[Path], output: Path) -> int:
+    """Writes the tables of the benchmarks in one folder."""
+    if len(folders) != 1:
+        raise UserError(f"--output {output}: name one folder whose benchmarks to show, e.g. benchmarks/results.")
+    for problem in write_page(folders[0], output):
+        errors.print(f"[yellow]skipped:[/] {escape(problem)}", highlight=False)
+    console.print(f"Page: {escape(str(output))}", highlight=False)
     return 0

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lsmbench.benchmarks.plan import BENCHMARK, FLOORS, Manifest, PlannedRun, Unit, is_floor, is_floor_word, refined
 from lsmbench.errors import UserError
+from lsmbench.runs.packed import PACKED, unpacked
 from lsmbench.runs.results import EVALUATED, FAILURE, RESULT, Failure, Result, mistakes, read_json
 
 RUNS = "runs"
@@ -217,6 +218,7 @@ def read_benchmark(folder: Path, wanted: Callable[[PlannedRun], bool] | None = N
         UserError: If the folder is missing or is not that of a benchmark.
     """
     plan = _with_evaluations(Manifest.load(folder), folder / RUNS)
+    packed = unpacked(folder)
     rows: list[dict[str, Any]] = []
     problems: list[tuple[str, str]] = []
     for run in plan.runs:
@@ -226,7 +228,7 @@ def read_benchmark(folder: Path, wanted: Callable[[PlannedRun], bool] | None = N
         head: dict[str, Any] = {"origin": plan.name, "home": folder, "plan": plan, "folder": home, "seed": run.seed}
         head |= {"fold": run.fold, "of": run.of}
         head |= {"run": run.id, "label": run.method, "paired": run.paired, "counts": plan.unit}
-        found, wrong = _read_run(home, run)
+        found, wrong = _read_run(home, run, packed)
         rows += [head | one for one in found]
         problems += [(run.id, message.replace(str(folder) + os.sep, "")) for message in wrong]
     known = {run.id for run in plan.runs}
@@ -365,8 +367,14 @@ def _refined(row: str, evaluation: dict[str, Any]) -> str:
     return refined(row, told(evaluation))
 
 
-def _read_run(home: Path, run: PlannedRun) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of a planned run, without what the plan knows, and what is wrong with its files."""
+def _read_run(home: Path, run: PlannedRun, packed: dict[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a planned run, without what the plan knows, and what is wrong with its files.
+
+    Args:
+        home: The run's folder.
+        run: As it was planned.
+        packed: Results in the benchmark's packed file, for a run without a folder.
+    """
     wrong: list[str] = []
 
     def attempt(path: Path, load: Callable[[Path], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -383,6 +391,13 @@ def _read_run(home: Path, run: PlannedRun) -> tuple[list[dict[str, Any]], list[s
         _Config.model_validate(failure.config)
         return [_named(run.method, failure.config) | {"state": FAILED, "record": failure, "pooled": False}]
 
+    if run.id in packed and not home.exists():
+        try:
+            return _finished(Result.checked(json.loads(packed[run.id]), Path(PACKED)), run.method, run.id), []
+        except DAMAGE as error:
+            return [{"state": DAMAGED, "row": run.method, "floor": is_floor_word(run.method)}], [
+                _told(Path(PACKED), error)
+            ]
     found = attempt(home / RESULT, lambda home: _finished(Result.load(home), run.method, run.id))
     found = found or attempt(home / FAILURE, failed)
     if not found and run.of is not None and not (home.parents[1] / RESULT).exists():

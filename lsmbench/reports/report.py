@@ -310,7 +310,7 @@ def _details(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
         details.append(
             {
                 "run": run.run,
-                "link": f"{RUNS}/{quote(run.run)}/",
+                "link": f"{RUNS}/{quote(run.run)}/" if run.folder.exists() else "",
                 "method": run.label,
                 "paired": "any" if math.isnan(run.paired) else unit.amount(run.paired),
                 "n": "any" if math.isnan(run.paired) else repr(run.paired),

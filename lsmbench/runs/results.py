@@ -42,7 +42,7 @@ class Record(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Writes the file atomically."""
-        write_json(folder / self.FILE, self.model_dump(mode="json", by_alias=True))
+        write_json(folder / self.FILE, plain(self))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -52,7 +52,19 @@ class Record(BaseModel):
             UserError: If it is missing, damaged, incomplete, or written by a version with another layout.
         """
         path = folder / cls.FILE
-        raw = read_json(path)
+        return cls.checked(read_json(path), path)
+
+    @classmethod
+    def checked(cls, raw: dict[str, Any], path: Path) -> Self:
+        """Checks what a file holds.
+
+        Args:
+            raw: Its content.
+            path: The file, for errors.
+
+        Raises:
+            UserError: If it is incomplete, or written by a version with another layout.
+        """
         if "layout" in cls.model_fields and raw.get("schema") != SCHEMA:
             raise UserError(
                 f"{path}: has {cls.NAME} layout {raw.get('schema')!r}, this version of lsmbench reads {SCHEMA}. "
@@ -62,6 +74,12 @@ class Record(BaseModel):
             return cls.model_validate(raw)
         except ValidationError as error:
             raise UserError(f"{path}: is not a complete {cls.NAME} ({mistakes(error)}). {cls.REMEDY}") from error
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """What a record's file holds: plain values, NaN as `None`."""
+    values: dict[str, Any] = _without_nan(record.model_dump(mode="json", by_alias=True))
+    return values
 
 
 def mistakes(error: ValidationError, most: int = 3) -> str:

@@ -57,7 +57,8 @@ def test_three_views_two_test_sets_units_and_counts_go_from_file_to_table_and_re
     assert "| N | training pairs | photo only | depth only | photo,depth only | validation pairs |" in text
     assert samples(found.runs)["unit"].tolist() == ["a", "b", "c", "a", "b"] * 2
     other = read([made.folder])
-    assert [board.table.title for board in boards(other)] == ["iou, photo → mask"]
+    titles = [f"iou, photo → mask, test set {name}" for name in ("test", "night")]
+    assert [board.table.title for board in boards(other)] == titles
 
 
 def test_benchmarks_and_single_runs_stand_in_one_frame(disk):
