@@ -168,8 +168,11 @@ def curves(table: Table) -> Figure:
         axes = figure.add_subplot()
         frame(axes)
         handles: list[Line2D] = []
-        for row in table.rows:
-            handles += _method(axes, row, order, at, looks[row.label])
+        means = [cell.mean for row in table.every_row for cell in row.cells if cell.mean is not None]
+        span, rows = max(means, default=0.0) - min(means, default=0.0), len(table.rows)
+        for place, row in enumerate(table.rows):
+            aside = 0.012 * (place - (rows - 1) / 2)
+            handles += _method(axes, row, order, at, looks[row.label], span, 0.16 * min(1.0, 5 / rows), aside)
         for row, dash in zip(table.floors, DASHES * len(table.floors), strict=False):
             handles += _floor(axes, row, order, at, dash)
         _published(axes, table, order, at, looks)
@@ -365,20 +368,43 @@ def _renderer(figure: Figure) -> RendererAgg:
     return renderer
 
 
-def _method(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], look: Style) -> list[Line2D]:
+def _method(
+    axes: Axes,
+    row: Row,
+    order: Sequence[int],
+    at: NDArray[np.float64],
+    look: Style,
+    most: float,
+    alpha: float,
+    aside: float,
+) -> list[Line2D]:
+    """Draws a row's mean and interval.
+
+    Args:
+        axes: Where.
+        row: The row.
+        order: The columns in order of N.
+        at: Their places.
+        look: The row's.
+        most: The greatest half of an interval's width that is drawn as a band.
+        alpha: The band's.
+        aside: How far beside their places bars stand, so that those of several rows are seen.
+    """
     cells = [row.cells[i] for i in order]
     if all(cell.mean is None for cell in cells):
         return []
     mean, half = _numbers(cell.mean for cell in cells), _numbers(cell.half_width for cell in cells)
+    # A wider band than all values together span would say nothing, and hide the others: it is drawn as a bar alone.
+    half = np.where(half <= most, half, np.nan)
     if row.independent:  # not a function of N, so that its line ends at no N
         if not math.isnan(half[0]):
-            axes.axhspan(mean[0] - half[0], mean[0] + half[0], color=look.colour, alpha=0.16, linewidth=0)
+            axes.axhspan(mean[0] - half[0], mean[0] + half[0], color=look.colour, alpha=alpha, linewidth=0)
         axes.axhline(mean[0], color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
     else:
-        axes.fill_between(at, mean - half, mean + half, color=look.colour, alpha=0.16, linewidth=0)
-        # A band between two points needs both: one alone is drawn as a bar.
-        axes.vlines(at, mean - half, mean + half, color=look.colour, alpha=0.35, linewidth=1.6)
+        axes.fill_between(at, mean - half, mean + half, color=look.colour, alpha=alpha, linewidth=0)
         axes.plot(at, mean, color=look.colour, linestyle=stroke(row, look), linewidth=1.7, zorder=3)
+        wide = _numbers(cell.half_width for cell in cells)
+        axes.vlines(at + aside, mean - wide, mean + wide, color=look.colour, alpha=0.4, linewidth=1.2)
     whole = np.array([cell.whole for cell in cells])
     for mask, face in ((whole, look.colour), (~whole, PAPER)):
         axes.plot(

@@ -18,6 +18,7 @@ from lsmbench.reports import (
     classes,
     confusion,
     distributions,
+    epochs,
     figures,
     generated,
     latents,
@@ -56,7 +57,7 @@ _DRAWN = tuple(
     }.items()
     for pattern in patterns
 )
-_FIGURES = ("curves.???", "ced.???", "tuning.???")
+_FIGURES = ("curves.???", "ced.???", "epochs.???", "tuning.???")
 # What differs between runs of one benchmark without making them differ.
 _PASSING = ("host", "time", "date", "start", "finish", "pid", "user")
 _NOT_ALONE = {"pairs", "val_pairs"}
@@ -71,10 +72,10 @@ def write_report(folder: Path) -> list[Path]:
     Returns:
         The written files: `report.html`, which needs no other file, and the same as `report.md`; `table.tex`;
         `scores.csv` with every score of every run and test sample; the figures of scores over N (`curves`, if there
-        is a score), of the errors' distributions (`ced`, if scores are errors) and of sweeps' trials (`tuning`, if a
-        row was tuned) as PNG and SVG; pictures of translations (`panel-…`), of chosen pairs (`chosen-…`), of confusion
-        matrices (`confusion-…`), of latent spaces (`latents-…`), of refined codes (`refinement-…`) and of what
-        generators draw (`generated-…`).
+        is a score), of the errors' distributions (`ced`, if scores are errors), of the epochs that were selected
+        (`epochs`) and of sweeps' trials (`tuning`, if a row was tuned) as PNG and SVG; pictures of translations
+        (`panel-…`), of chosen pairs (`chosen-…`), of confusion matrices (`confusion-…`), of latent spaces
+        (`latents-…`), of refined codes (`refinement-…`) and of what generators draw (`generated-…`).
 
     Raises:
         UserError: If the folder is missing or is not that of a benchmark.
@@ -92,6 +93,8 @@ def write_report(folder: Path) -> list[Path]:
     shown = distributions.of(primary)
     plots = {"curves": figures.curves(primary)} if benchmark.runs["value"].notna().any() else {}
     plots |= {"ced": distributions.figure(shown)} if shown else {}
+    selected = epochs.of(primary)
+    plots |= {"epochs": epochs.figure(primary, *selected)} if selected else {}
     plots |= {"tuning": tuning.figure(primary)} if any(row.tuned for row in primary.rows) else {}
     drawings = {name: figures.svg(plot) for name, plot in plots.items()}
     page = {
@@ -102,7 +105,7 @@ def write_report(folder: Path) -> list[Path]:
         "problems": [message for _, message in (*benchmark.problems, *problems)],
         "strangers": benchmark.strangers,
         "details": _details(benchmark, primary),
-        "drawings": {"curves": ""} | {name: _inline(drawing, name) for name, drawing in drawings.items()},
+        "drawings": {"curves": "", "epochs": ""} | {name: _inline(drawing, name) for name, drawing in drawings.items()},
         "distributions": shown,
         "percentile": distributions.PERCENTILE,
         "over_n": over_n.of(benchmark.plan, primary),

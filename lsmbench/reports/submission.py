@@ -24,7 +24,17 @@ from lsmbench.runs.results import Result, plain, write_json, write_text
 from lsmbench.scores import Score
 
 SUMS = "SHA256SUMS"
-KEPT = (BENCHMARK, "benchmark.yaml", PACKED, "report.md", "table.tex", "curves.svg", "ced.svg", "tuning.svg")
+KEPT = (
+    BENCHMARK,
+    "benchmark.yaml",
+    PACKED,
+    "report.md",
+    "table.tex",
+    "curves.svg",
+    "ced.svg",
+    "epochs.svg",
+    "tuning.svg",
+)
 """What a folder of kept results holds beside the sums: no picture of anybody's data, and no weights."""
 
 _PLACES = ("--output", "--data")  # options that name folders

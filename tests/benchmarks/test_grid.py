@@ -215,7 +215,10 @@ def test_every_benchmark_is_packaged() -> None:
 
 
 SIZES = [(name, size) for name in sorted(grids.available()) for size in [None, *(grids.load(name).sizes or {})]]
-NEED_FILES = {("sit-released", size) for size in (None, "paper", "small", "tiny")} | {("sss", "paper")}
+NEED_FILES = {("sit-released", size) for size in (None, "paper", "small", "tiny")} | {
+    ("sss", "paper"),
+    ("sss-ablation", "paper"),
+}
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES)
