@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from jsonargparse import ArgumentError as ParserError
 from jsonargparse import ArgumentParser, Namespace
@@ -74,3 +75,20 @@ def parsed(parse: Callable[[], Namespace]) -> Namespace:
     except ParserError as error:
         raise UserError(" ".join(str(error).split())) from error
     return namespace
+
+
+def words_of(text: str) -> list[str]:
+    """Words separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
+    """Numbers separated by commas.
+
+    Raises:
+        UserError: If one is none; names the option.
+    """
+    try:
+        return [kind(word) for word in words_of(text)]
+    except ValueError as error:
+        raise UserError(f"{option}: expected numbers separated by commas, found {text!r}.") from error

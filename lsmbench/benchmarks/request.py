@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from lsmbench.arguments import numbers, words_of
 from lsmbench.benchmarks import grid
 from lsmbench.benchmarks.grid import Benchmark
 from lsmbench.definitions import load_yaml
@@ -93,23 +94,6 @@ def _root_of(results: Path) -> Path | None:
     path = results / "benchmark.yaml"
     root = (load_yaml(path).get("dataset") or {}).get("root") if path.exists() else None
     return Path(str(root)).expanduser().resolve() if root else None
-
-
-def words_of(text: str) -> list[str]:
-    """Words separated by commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
-    """Numbers separated by commas.
-
-    Raises:
-        UserError: If one is none; names the option.
-    """
-    try:
-        return [kind(word) for word in words_of(text)]
-    except ValueError as error:
-        raise UserError(f"{option}: expected numbers separated by commas, found {text!r}.") from error
 
 
 def _setting(word: str) -> dict[str, Any]:

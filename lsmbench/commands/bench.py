@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from rich.markup import escape
 
-from lsmbench.arguments import parse_arguments
+from lsmbench.arguments import numbers, parse_arguments
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
 from lsmbench.benchmarks.grid import Benchmark
 from lsmbench.benchmarks.plan import Looks
-from lsmbench.benchmarks.request import add_benchmark_options, numbers, requested
+from lsmbench.benchmarks.request import add_benchmark_options, requested
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError
 from lsmbench.reports import markup

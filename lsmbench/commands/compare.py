@@ -6,8 +6,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from lsmbench.arguments import parse_arguments
-from lsmbench.benchmarks.request import numbers
+from lsmbench.arguments import numbers, parse_arguments
 from lsmbench.commands.console import console, errors, parser_of
 from lsmbench.reports import markup
 from lsmbench.reports.compare import chosen, compare, shown, tables_of

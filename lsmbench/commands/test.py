@@ -9,8 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from lsmbench.arguments import nearest, parse_arguments
-from lsmbench.benchmarks.request import numbers
+from lsmbench.arguments import nearest, numbers, parse_arguments
 from lsmbench.commands.console import console, errors, parser_of
 from lsmbench.errors import UserError
 from lsmbench.evaluations import EVALUATIONS

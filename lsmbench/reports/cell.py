@@ -120,7 +120,7 @@ class Cell:
     @cached_property
     def mean(self) -> float | None:
         """Mean over seeds of the runs' scores; `None` without any score."""
-        return _number(self.runs["value"].mean())
+        return _number(_mean(self.runs["value"]))
 
     @cached_property
     def sd(self) -> float | None:
@@ -143,7 +143,7 @@ class Cell:
     @cached_property
     def updates(self) -> float | None:
         """Mean number of updates of a run."""
-        return _number(self.runs["updates"].astype(float).mean())
+        return _number(_mean(self.runs["updates"]))
 
     @cached_property
     def memory_mb(self) -> float | None:
@@ -154,7 +154,13 @@ class Cell:
     @cached_property
     def wall_s(self) -> float | None:
         """Mean wall time of a run."""
-        return _number(self.runs["wall_s"].mean())
+        return _number(_mean(self.runs["wall_s"]))
+
+
+def _mean(values: pd.Series) -> float:
+    """Mean of the known values; faster than pandas' for a handful."""
+    known = [value for value in values.to_numpy(float) if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _number(value: float) -> float | None:

@@ -11,13 +11,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lsmbench.arguments import nearest
-from lsmbench.benchmarks.plan import BENCHMARK
+from lsmbench.benchmarks.plan import BENCHMARK, PlannedRun, is_floor_word
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
-from lsmbench.reports.board import boards
+from lsmbench.reports.about import about
 from lsmbench.reports.comparison import Scored, adjusted, differences
 from lsmbench.reports.frame import Benchmark, read, read_benchmark
-from lsmbench.reports.report import about
 from lsmbench.reports.statistics import LEVEL
 from lsmbench.reports.table import Column, Row, Table, tabulate
 
@@ -111,13 +110,21 @@ def tables_of(folder: Path, rows: Sequence[str] = (), paired: Sequence[float] = 
     Raises:
         UserError: If the folder is missing, or holds no result.
     """
+    floors = any(is_floor_word(row.partition(" ")[0]) for row in rows)
+
+    def needed(run: PlannedRun) -> bool:
+        named = run.method in rows or (floors and is_floor_word(run.method))
+        return named and (not paired or run.paired in (None, *paired))
+
+    wanted = needed if rows else None
     if not (folder / BENCHMARK).exists():
-        found = read([folder])
+        from lsmbench.reports.board import boards  # imports torch, which one benchmark's comparison does without
+
+        found = read([folder], wanted)
         made = boards(found)
         if not made:
-            raise UserError(f"{folder}: holds no finished run with scores.")
+            raise UserError(f"{folder}: holds no finished run with scores{' of these rows' if rows else ''}.")
         return [one.table for one in made], list(found.problems)
-    wanted = (lambda run: run.method in rows and (not paired or run.paired in (None, *paired))) if rows else None
     benchmark = read_benchmark(folder, wanted)
     tables = tabulate(benchmark.plan, benchmark.runs)
     return tables, [message for _, message in benchmark.problems] + _doubts(benchmark, tables[0])

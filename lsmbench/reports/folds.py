@@ -50,6 +50,8 @@ def progress(scored: pd.DataFrame, unfinished: pd.DataFrame) -> tuple[int, int, 
         Number of runs of folds with a score; number of such runs that there are or may yet be; and number of seeds of
         which no fold has a score, a run without folds counting as a seed.
     """
+    if not len(unfinished) and scored["folds"].isna().all():
+        return 0, 0, 0
     scored, waiting = scored[scored["folds"].notna()], unfinished[unfinished["fold"].notna()]
     without = set(_seed(waiting)) - set(_seed(scored))
     done = len(scored.drop_duplicates(["seed", "fold"]))

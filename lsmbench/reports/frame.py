@@ -236,11 +236,12 @@ def read_benchmark(folder: Path, wanted: Callable[[PlannedRun], bool] | None = N
     return Benchmark(folder, plan, frame(rows), tuple(problems), len(homes - known))
 
 
-def read(folders: Iterable[Path]) -> Found:
+def read(folders: Iterable[Path], wanted: Callable[[PlannedRun], bool] | None = None) -> Found:
     """Reads every result below some folders, at any depth: benchmarks and runs that were trained on their own.
 
     Args:
         folders: Where to look.
+        wanted: Which of the runs that a benchmark planned to read; `None`: all.
 
     Raises:
         UserError: If a folder is missing. Damaged files are named among the problems.
@@ -250,11 +251,11 @@ def read(folders: Iterable[Path]) -> Found:
     problems: list[str] = []
     for folder in tops:
         try:
-            benchmarks.append(one := read_benchmark(folder))
+            benchmarks.append(one := read_benchmark(folder, wanted))
             problems += [f"{folder}{os.sep}{message}" for _, message in one.problems]
         except UserError as error:
             problems.append(str(error))
-    planned = {folder for one in benchmarks for folder in one.every["folder"]}
+    planned = {run.folder(one.folder / RUNS) for one in benchmarks for run in one.plan.runs}
     rows: list[dict[str, Any]] = []
     untested = 0
     for home in homes:

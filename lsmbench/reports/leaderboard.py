@@ -8,7 +8,7 @@ import math
 import os
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from PIL import Image as Picture
 from lsmbench import __version__
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
+from lsmbench.reports.about import told
 from lsmbench.reports.board import Board
 from lsmbench.reports.board import boards as sort
 from lsmbench.reports.cell import Cell
@@ -28,7 +29,6 @@ from lsmbench.reports.frame import Facts, Found, lines
 from lsmbench.reports.frame import read as read_runs
 from lsmbench.reports.pareto import pareto
 from lsmbench.reports.pictures import PANEL_DAMAGE, Panel, load_panel
-from lsmbench.reports.report import environments
 from lsmbench.reports.table import Column, Origin, Row
 from lsmbench.runs.results import PANEL, write_bytes
 
@@ -37,6 +37,7 @@ OUTPUT = "results/leaderboard.html"
 AGAIN = "again"
 """Folder of a repeated run in the page's commands: in its own folder a finished run is not repeated."""
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the other one takes ten times as long
 _LOG = "log.csv"
 _NO_CURVE = ["stage", "epoch", "updates", "seconds"]
 _POINTS = 80  # of a curve: more than its pixels would say nothing
@@ -126,6 +127,9 @@ class _Page:
         table, digits = board.table, markup.digits(board.table)
         key = self._name(board.key)
         opened: list[dict[str, Any]] = []
+        places = defaultdict(list)
+        for run, folder in zip(board.runs["run"], board.runs["folder"], strict=True):
+            places[run].append(folder)
         origins = {origin.folder: origin for row in board.rows for origin in row.origins}
         sign = -1 if board.table.higher_is_better else 1
 
@@ -139,7 +143,7 @@ class _Page:
             "digits": digits,
             "first": "descending" if board.table.higher_is_better else "ascending",
             "columns": [{"column": c, "word": c.unit.word(c.paired)} for c in board.table.columns],
-            "rows": [self._row(board, row, key, opened) for row in board.rows],
+            "rows": [self._row(board, row, key, opened, places) for row in board.rows],
             # By the mean, the best first and those without one last.
             "orders": [order(at) for at in range(len(board.table.columns))],
             "paretos": [
@@ -150,7 +154,10 @@ class _Page:
             "opened": opened,
         }
 
-    def _row(self, board: Board, row: Row, key: str, opened: list[dict[str, Any]]) -> dict[str, Any]:
+    def _row(
+        self, board: Board, row: Row, key: str, opened: list[dict[str, Any]], places: Mapping[str, list[Path]]
+    ) -> dict[str, Any]:
+        known = {run.run: run for run in lines(board.table.key.of(row.scores))}
         cells: list[dict[str, Any]] = []
         names: dict[tuple[str, ...], str] = {}
         for column, cell in zip(board.table.columns, row.cells, strict=True):
@@ -158,7 +165,8 @@ class _Page:
             if (runs or cell.failures) and runs not in names:
                 word = "any" if cell.independent else column.unit.word(column.paired)
                 name = names[runs] = self._name(f"{key}-{row.key}-{word}")
-                opened.append(self._opened(board, row, column, cell, name))
+                behind = [known[run] for run in runs]
+                opened.append(self._opened(row, column, cell, name, behind, places))
             cells.append({"cell": cell, "opens": names.get(runs, "")})
         tuned = "" if row.tuned is None else "tuned" if row.tuned else "not tuned"
         sources = ", ".join(dict.fromkeys(origin.name for origin in row.origins))
@@ -171,28 +179,30 @@ class _Page:
             "cells": cells,
         }
 
-    def _opened(self, board: Board, row: Row, column: Column, cell: Cell, name: str) -> dict[str, Any]:
+    def _opened(
+        self, row: Row, column: Column, cell: Cell, name: str, behind: list[Any], places: Mapping[str, list[Path]]
+    ) -> dict[str, Any]:
         """The runs behind a cell."""
         runs, pictured = [], False
-        for run in lines(cell.each):
+        for run in behind:
             before = self.left_out
             panel = None if pictured else self._panel(run.folder)
             pictured = pictured or panel is not None or self.left_out > before
-            copies = board.runs.loc[(board.runs["run"] == run.run) & (board.runs["folder"] != run.folder), "folder"]
-            runs.append(self._run(run) | {"panel": panel, "copies": [str(copy) for copy in copies]})
+            copies = [str(place) for place in places[run.run] if place != run.folder]
+            runs.append(self._run(run) | {"panel": panel, "copies": copies})
         return {"name": name, "row": row, "column": column, "cell": cell, "runs": runs}
 
     def _run(self, run: Any) -> dict[str, Any]:
         config, facts = run.folder / "config.yaml", run.facts
         pairs, seed = facts.seeds
         command = ["lsmbench", "train", "--config", str(config), "--output", AGAIN]
-        environment = environments([run.record])
+        environment = told(run.record)
         return {
             "run": run,
             "seed": (f"{seed}" if pairs in (seed, None) else f"{seed} (pairs {pairs})")
             + ("" if pd.isna(run.fold) else f", fold {run.fold}"),
-            "environment": ", ".join(f"{key} {next(iter(values))}" for key, values in environment.items()),
-            "config": yaml.safe_dump(run.record.config, sort_keys=False, allow_unicode=True),
+            "environment": ", ".join(f"{key} {value}" for key, value in environment.items()),
+            "config": yaml.dump(run.record.config, Dumper=_DUMPER, sort_keys=False, allow_unicode=True),
             "curves": self._curves(run.folder, facts),
             "folder": self._link(run.folder) + "/",
             "command": shlex.join(command) if config.exists() else "",

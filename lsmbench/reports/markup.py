@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import jinja2
@@ -138,6 +138,7 @@ class Words(NamedTuple):
     tip: str
 
 
+@lru_cache(maxsize=8192)
 def words(cell: Cell, digits: int) -> Words:
     """A cell in words."""
     value, failed = fixed(cell.mean, digits), len(cell.failures)

@@ -10,9 +10,9 @@ from typing import Any
 from lsmbench.benchmarks.plan import BENCHMARK
 from lsmbench.errors import UserError
 from lsmbench.reports import markup, over_n
+from lsmbench.reports.about import about
 from lsmbench.reports.compare import compare
 from lsmbench.reports.frame import read_benchmark
-from lsmbench.reports.report import about
 from lsmbench.reports.table import Table, tabulate
 from lsmbench.runs.results import write_text
 

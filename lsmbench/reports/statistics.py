@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special  # type: ignore[import-untyped]
+from scipy import special  # type: ignore[import-untyped]
 
 LEVEL = 0.95
 
@@ -180,7 +180,9 @@ class Crossed:
 
         if beyond(least) <= 0:
             return math.exp(least)
-        return math.exp(optimize.brentq(beyond, least, most)) if beyond(most) < 0 else 1.0
+        from scipy.optimize import brentq  # type: ignore[import-untyped]  # takes .7 s to import
+
+        return math.exp(brentq(beyond, least, most)) if beyond(most) < 0 else 1.0
 
     @property
     def share_of_seeds(self) -> float:

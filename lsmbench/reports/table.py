@@ -10,7 +10,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lsmbench.benchmarks.plan import Looks, Manifest, Published, Span, Unit, is_floor_word
 from lsmbench.benchmarks.tuning import Use
@@ -394,16 +396,17 @@ def table(
     first = None if scored is None or scored.empty else scored.iloc[0]
     higher = first is None or bool(first["higher_is_better"])
     floors, methods = (tuple(row for row in rows if row.floor is floor) for floor in (True, False))
-    users = [row.runs for row in methods]
+    users = pd.concat([row.runs for row in methods]) if methods else frame([])
+    places = [_Places.of(row.scores, key) for row in rows]
     made = []
     for unit, n in columns:
-        cells = [_cell(row, key, unit, n) for row in rows]
+        cells = [_cell(row, found, unit, n) for row, found in zip(rows, places, strict=True)]
         for row, cell in zip(rows, cells, strict=True):
             row.cells += (cell,)
         bar = _best([row.cells[-1] for row in floors], higher)
         verdict = compared([(row.label, row.cells[-1]) for row in methods], bar, higher, margin)
-        here = [runs[(runs["paired"] == n) & (runs["counts"] == unit)] for runs in users]
-        made.append(Column(unit, n, pd.concat(here) if here else frame([]), bar.mean if bar else None, verdict))
+        here = users[(users["paired"] == n) & (users["counts"] == unit)]
+        made.append(Column(unit, n, here, bar.mean if bar else None, verdict))
     return Table(
         key=key,
         unit="" if first is None else first["score"].unit,
@@ -430,14 +433,40 @@ def words(values: pd.Series) -> tuple[str, ...]:
     return tuple(sorted({str(value) for value in values.dropna()}))
 
 
-def _cell(row: Row, key: ScoreKey, unit: Unit, n: float) -> Cell:
-    free = row.scores["paired"].isna()
-    here = row.scores[free | ((row.scores["paired"] == n) & (row.scores["counts"] == unit))]
+@dataclass(frozen=True)
+class _Places:
+    """Which lines of a row's frame hold a table's score, and at which N."""
+
+    key: NDArray[np.bool_]
+    free: NDArray[np.bool_]
+    paired: NDArray[np.float64]
+    counts: NDArray[np.object_]
+    ended: NDArray[np.bool_]
+    scoreless: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, scores: pd.DataFrame, key: ScoreKey) -> _Places:
+        """Those of a row."""
+        return cls(
+            (scores[KEY] == list(key)).all(axis=1).to_numpy(),
+            scores["paired"].isna().to_numpy(),
+            scores["paired"].to_numpy(float),
+            scores["counts"].to_numpy(),
+            (scores["state"] == FINISHED).to_numpy(),
+            scores["metric"].isna().to_numpy(),
+        )
+
+
+def _cell(row: Row, places: _Places, unit: Unit, n: float) -> Cell:
+    free = places.free
+    here = free | ((places.paired == n) & (places.counts == unit))
     # A finished run that its method does not score so is not one to wait for.
-    scored, ended = key.of(here), here["state"] == FINISHED
-    unscored = here[ended & here["metric"].isna()]
+    scored, unfinished, unscored = (
+        row.scores[mask] if mask.any() else row.scores.iloc[:0]
+        for mask in (here & places.key, here & ~places.ended, here & places.ended & places.scoreless)
+    )
     independent = bool(free.all() and len(free))
-    cell = Cell(n, folds.pooled(scored), here[~ended], scored, unscored, independent, looks=row.looks)
+    cell = Cell(n, folds.pooled(scored), unfinished, scored, unscored, independent, looks=row.looks)
     for counts, word, block in row.papers:
         values = block.values.get(word, {}) if counts is unit else {}
         any_n = cell.independent and word in block.any_n

@@ -13,8 +13,9 @@ from PIL import Image as Picture
 
 from lsmbench.benchmarks.tuning import FINISHED, Best, Candidate, Trial, Use
 from lsmbench.reports import markup
+from lsmbench.reports.about import about
 from lsmbench.reports.frame import read_benchmark
-from lsmbench.reports.report import about, write_report
+from lsmbench.reports.report import write_report
 from lsmbench.reports.table import tabulate
 from lsmbench.runs.results import Failure, Result
 from lsmbench.scores import Score

@@ -113,7 +113,7 @@ def test_the_section_shows_what_was_searched_and_found(mixed):
     page = Page(html)
     assert (page.wrong, page.open) == ([], [])
     assert len(page.ids) == len(set(page.ids))
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 3, "curves, epochs and trials"
     assert "uning" not in mixed.files["table.tex"].read_text()
 
 

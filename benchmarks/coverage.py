@@ -1,0 +1,106 @@
+"""How often usual rules say that two equal methods differ: the table of docs/statistics.md.
+
+    python benchmarks/coverage.py [SIMULATIONS]
+
+Each method has seeds, samples and a rest of its own, normally distributed; what both share drops out of the difference.
+Nominal is 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from lsmbench.reports.statistics import Crossed
+
+Table = NDArray[np.float64]
+# Standard deviations of seeds, samples and rest in the difference.
+REGIMES = {
+    "samples dominate": (0.02, 1.0, 0.5),
+    "seeds as much as samples": (0.08, 1.0, 1.0),
+    "seeds dominate": (0.5, 1.0, 0.5),
+    "rest dominates": (0.0, 0.1, 1.0),
+}
+SAMPLES, DRAWN = 120, 300
+
+
+def ours(apart: Table) -> bool:
+    """Variance components, t quantiles weighted by their parts (Cochran and Cox)."""
+    found = Crossed.of(apart)
+    return abs(found.mean) > found.half_width()
+
+
+def satterthwaite(apart: Table) -> bool:
+    """The same components, with Satterthwaite's degrees of freedom."""
+    found = Crossed.of(apart)
+    seeds, samples, rest = found.ms_seeds, found.ms_samples, found.ms_rest
+    whole = seeds + samples - rest
+    s, i = found.seeds - 1, found.samples - 1
+    if whole <= 0:
+        return False
+    freedom = max(1.0, whole**2 / (seeds**2 / s + samples**2 / i + rest**2 / (s * i)))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(whole / apart.size)
+    return bool(abs(found.mean) > half)
+
+
+def over_seeds(apart: Table) -> bool:
+    """A t-test of the runs' values."""
+    return bool(stats.ttest_1samp(apart.mean(1), 0).pvalue < 0.05)
+
+
+def over_samples(apart: Table) -> bool:
+    """A bootstrap of the test samples, seeds as they are."""
+    columns = apart.mean(0)
+    drawn = columns[DRAW.integers(0, apart.shape[1], (DRAWN, apart.shape[1]))].mean(1)
+    return _leaves_out_zero(drawn)
+
+
+def crossed(apart: Table) -> bool:
+    """A bootstrap of seeds and test samples."""
+    seeds = DRAW.integers(0, apart.shape[0], (DRAWN, apart.shape[0]))
+    samples = DRAW.integers(0, apart.shape[1], (DRAWN, apart.shape[1]))
+    drawn = np.array([apart[s][:, i].mean() for s, i in zip(seeds, samples, strict=True)])
+    return _leaves_out_zero(drawn)
+
+
+def _leaves_out_zero(drawn: NDArray[np.float64]) -> bool:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return not low <= 0 <= high
+
+
+RULES: dict[str, Callable[[Table], bool]] = {
+    "bootstrap of samples": over_samples,
+    "t-test of seeds": over_seeds,
+    "crossed bootstrap": crossed,
+    "components, Satterthwaite": satterthwaite,
+    "components, Cochran and Cox (lsmbench)": ours,
+}
+DRAW = np.random.default_rng(0)
+
+
+def main() -> None:
+    """Prints a table in Markdown."""
+    simulations = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    seeds = (2, 3, 5)
+    print("| rule | " + " | ".join(f"{name}, {', '.join(map(str, seeds))} seeds" for name in REGIMES) + " |")
+    print("|:--|" + "--:|" * len(REGIMES))
+    wrong = {rule: {name: [0] * len(seeds) for name in REGIMES} for rule in RULES}
+    for name, (a, b, e) in REGIMES.items():
+        for place, count in enumerate(seeds):
+            for _ in range(simulations):
+                apart = a * DRAW.normal(size=(count, 1)) + b * DRAW.normal(size=SAMPLES)
+                apart = apart + e * DRAW.normal(size=(count, SAMPLES))
+                for rule, differ in RULES.items():
+                    wrong[rule][name][place] += differ(apart)
+    for rule, found in wrong.items():
+        cells = (" / ".join(f"{100 * w / simulations:.0f}" for w in each) + " %" for each in found.values())
+        print(f"| {rule} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
