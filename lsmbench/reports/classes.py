@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from lsmbench.reports.cell import Cell
 from lsmbench.reports.distributions import shown_columns
+from lsmbench.reports.statistics import Crossed, Floats, pooled
 from lsmbench.reports.table import Column, Row, Table
 from lsmbench.scores import Score
 
@@ -25,11 +27,13 @@ class Ious:
         cell: Its cell in the table of the mean.
         values: The mean over seeds of each class's IoU, NaN for a class that neither occurs nor is predicted; empty
             without a run that kept confusion matrices.
+        half_widths: Half of the width of each value's 95 % interval; NaN without one, empty without values.
         published: Each class's IoU in a paper, NaN for a class without one; empty without any.
     """
 
     cell: Cell
     values: tuple[float, ...]
+    half_widths: tuple[float, ...] = ()
     published: tuple[float, ...] = ()
 
 
@@ -125,7 +129,7 @@ def _shown(table: Table) -> Classes:
         cells = [row.cells[i] for i in shown]
         columns = [table.columns[i] for i in shown]
         return row, tuple(
-            Ious(cell, _mean(cell, count), _published(row, column, names))
+            Ious(cell, *_mean(cell, count), _published(row, column, names))
             for cell, column in zip(cells, columns, strict=True)
         )
 
@@ -140,11 +144,30 @@ def _shown(table: Table) -> Classes:
     )
 
 
-def _mean(cell: Cell, count: int) -> tuple[float, ...]:
-    """Each class's mean over the seeds that have an IoU of it."""
-    each = [ious for score in cell.runs["score"] if len(ious := score.class_ious) == count]
-    by_class = [[iou for iou in ious if not math.isnan(iou)] for ious in zip(*each, strict=True)]
-    return tuple(sum(ious) / len(ious) if ious else math.nan for ious in by_class)
+def _mean(cell: Cell, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Each class's mean over the seeds that have an IoU of it, and half of the width of its 95 % interval."""
+    scores = [score for score in cell.runs["score"] if len(score.class_ious) == count]
+    by_class = [
+        [iou for iou in ious if not math.isnan(iou)] for ious in zip(*(s.class_ious for s in scores), strict=True)
+    ]
+    means = tuple(sum(ious) / len(ious) if ious else math.nan for ious in by_class)
+    if cell.scored is None or len({tuple(score.indices) for score in scores}) != 1:
+        return means, tuple(math.nan for _ in means)
+    counts = np.stack([np.asarray(score.counts) for score in scores])
+    groups = None if scores[0].per_unit else scores[0].units
+    halves = []
+    for number, mean in enumerate(means):
+        table = pooled(counts, partial(_iou, number=number), groups)
+        fixed = cell.scored.fixed
+        halves.append(math.nan if math.isnan(mean) else Crossed.of(table[:1] if fixed else table, fixed).half_width())
+    return means, tuple(halves)
+
+
+def _iou(sums: Floats, number: int) -> Floats:
+    """A class's IoU of n summed confusion matrices (n, K, K); NaN where it neither occurs nor is predicted."""
+    hit = sums[:, number, number]
+    union = sums[:, number].sum(1) + sums[:, :, number].sum(1) - hit
+    return np.asarray(np.divide(hit, union, out=np.full(len(sums), math.nan), where=union > 0))
 
 
 def _published(row: Row, column: Column, names: Sequence[str]) -> tuple[float, ...]:

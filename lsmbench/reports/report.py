@@ -186,7 +186,8 @@ def _console(table: Table, title: str, footnotes: list[str]) -> RichTable:
         label = Text(" ".join((row.label, *markup.marks(row))), style="dim" if row.floor else "")
         rich.add_row(label, *cells, markup.duration(row.wall_s), markup.whole(row.updates))
     if table.ceiling:
-        value = Text(markup.fixed(table.ceiling.value, digits), style="dim")
+        half = markup.fixed(table.ceiling.half_width, digits)
+        value = Text(markup.fixed(table.ceiling.value, digits) + (half and f" ± {half}"), style="dim")
         rich.add_row(Text("ceiling", style="dim"), *[value] * len(table.columns), "", "")
     return rich
 

@@ -16,7 +16,7 @@ from lsmbench.reports.table import Row
 from lsmbench.runs.tracking import Tracking, unsent, wandb_run
 
 GROUP = "leaderboard"
-COLUMNS = ("N", "counts", "pairs", "mean", "sd", "seeds", "rank", "floor", "published")
+COLUMNS = ("N", "counts", "pairs", "mean", "half_width", "sd", "seeds", "rank", "floor", "published")
 
 
 def write_summaries(boards: Sequence[Board], folder: Path, console: Console) -> None:
@@ -57,6 +57,7 @@ def lines(board: Board, row: Row) -> list[dict[str, Any]]:
             "counts": column.unit.value,
             "pairs": column.pairs.high if column.pairs else None,
             "mean": cell.mean,
+            "half_width": cell.half_width,
             "sd": cell.sd,
             "seeds": cell.finished,
             "rank": cell.rank,
@@ -97,7 +98,7 @@ def _write(board: Board, row: Row, folder: Path, warn: Any) -> None:
         numbers = {
             f"{column}/{_word(board, number)}": line[column]
             for number, line in enumerate(told)
-            for column in ("mean", "sd", "rank", "floor", "published")
+            for column in ("mean", "half_width", "sd", "rank", "floor", "published")
             if line[column] is not None
         }
         run.log({"scores": table, "over N": wandb.plot.line(table, "N", "mean", title=name), **numbers})

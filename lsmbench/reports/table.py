@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special  # type: ignore[import-untyped]
 
 from lsmbench.benchmarks.plan import Looks, Manifest, Published, Span, Unit, is_floor_word
 from lsmbench.benchmarks.tuning import Use
 from lsmbench.reports import folds
 from lsmbench.reports.cell import Cell
 from lsmbench.reports.frame import FINISHED, KEY, frame
+from lsmbench.reports.statistics import LEVEL
 from lsmbench.reports.verdict import Verdict, compared
 
 
@@ -59,12 +61,14 @@ class Ceiling(NamedTuple):
         value: Its score, by the table's metric.
         samples: Number of real targets.
         digest: Of what it learnt from.
+        half_width: Half of the width of the score's 95 % interval, of a share of samples; `None` for other scores.
     """
 
     kind: str
     value: float
     samples: int
     digest: str
+    half_width: float | None = None
 
 
 @dataclass(eq=False)
@@ -255,7 +259,13 @@ class Table:
             for score, record in row.scores[["score", "record"]].itertuples(index=False):
                 judge = getattr(record, "judge", {})
                 if "value" in judge and judge["metric"] == self.key.metric and score.target == self.key.target:
-                    return Ceiling(judge["kind"], judge["value"], judge["samples"], judge["digest"])
+                    value, count = judge["value"], judge["samples"]
+                    half = None
+                    if "share of samples" in self.unit and count > 1:
+                        half = -float(special.stdtrit(count - 1, (1 - LEVEL) / 2)) * math.sqrt(
+                            max(0.0, value * (1 - value)) / (count - 1)
+                        )
+                    return Ceiling(judge["kind"], value, count, judge["digest"], half)
         return None
 
     @property

@@ -130,7 +130,7 @@ def test_a_report_of_errors_shows_their_distribution(faces):
     page = Page(text)
     assert page.wrong == []
     assert len(page.ids) == len(set(page.ids))
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
     references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     assert references
     assert references <= set(page.ids)
