@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from lsmbench.arguments import numbers, parse_arguments
 from lsmbench.commands.console import console, errors, parser_of
+from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.compare import chosen, compare, shown, tables_of
 
@@ -33,6 +34,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("folder", type=str, help="Folder of results, e.g. results/300w")
     parser.add_argument("row", nargs="?", type=str, help="The row that is asked about")
     parser.add_argument("other", nargs="?", type=str, help="The row to compare with (default: that of the best mean)")
+    parser.add_argument("--reference", type=str, help="Without rows: the row that all are compared with")
     parser.add_argument("--paired", type=str, help="Values of N, separated by commas (default: all)")
     parser.add_argument("--metric", type=str, help="The metric (default: the one that methods are compared by)")
     parser.add_argument("--test-set", type=str, help="The test set, where there are several")
@@ -45,7 +47,9 @@ def run(words: list[str]) -> int:
     for problem in problems:
         errors.print(f"[yellow]–[/] {escape(problem)}", highlight=False)
     table = chosen(tables, values.metric, values.test_set, values.target)
-    found = compare(table, values.row, values.other, paired, values.margin)
+    if values.row and values.reference:
+        raise UserError("--reference names the row that all others are compared with; leave the rows out.")
+    found = compare(table, values.row, values.other or values.reference, paired, values.margin)
     if not values.row:
         for amount in dict.fromkeys(one.amount for one in found):
             console.print(shown([one for one in found if one.amount == amount]))

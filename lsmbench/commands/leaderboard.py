@@ -11,7 +11,7 @@ from lsmbench.commands.console import console, errors, parser_of
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.leaderboard import FOLDERS, OUTPUT, read, write_leaderboard
-from lsmbench.reports.page import write_page
+from lsmbench.reports.results_page import write_page
 from lsmbench.reports.summaries import write_summaries
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from lsmbench.benchmarks.plan import Looks, Published
 from lsmbench.reports import folds
-from lsmbench.reports.comparison import Scored
 from lsmbench.reports.frame import FAILED
+from lsmbench.reports.scored import Scored
 from lsmbench.runs.results import Failure
 
 
@@ -158,7 +158,7 @@ class Cell:
 
 
 def _mean(values: pd.Series) -> float:
-    """Mean of the known values; faster than pandas' for a handful."""
+    """Mean of the known values."""
     known = [value for value in values.to_numpy(float) if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
 

@@ -15,8 +15,8 @@ from lsmbench.benchmarks.plan import BENCHMARK, PlannedRun, is_floor_word
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.about import about
-from lsmbench.reports.comparison import Scored, adjusted, differences
 from lsmbench.reports.frame import Benchmark, read, read_benchmark
+from lsmbench.reports.scored import Scored, adjusted, differences
 from lsmbench.reports.statistics import LEVEL
 from lsmbench.reports.table import Column, Row, Table, tabulate
 

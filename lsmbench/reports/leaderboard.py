@@ -37,7 +37,7 @@ OUTPUT = "results/leaderboard.html"
 AGAIN = "again"
 """Folder of a repeated run in the page's commands: in its own folder a finished run is not repeated."""
 
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the other one takes ten times as long
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C where PyYAML has it
 _LOG = "log.csv"
 _NO_CURVE = ["stage", "epoch", "updates", "seconds"]
 _POINTS = 80  # of a curve: more than its pixels would say nothing

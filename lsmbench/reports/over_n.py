@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lsmbench.benchmarks.plan import Manifest
-from lsmbench.reports.comparison import Scored
+from lsmbench.reports.scored import Scored
 from lsmbench.reports.statistics import LEVEL, Floats
 from lsmbench.reports.table import Row, Table
 
@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
     """With how many pairs a reference row has another row's score.
 
     Attributes:
-        needed: How many; NaN if no number within its curve gives this score.
+        needed: How many; `-inf` if it is better with its least N already, `inf` if it is worse with its greatest.
         low: The fewest with which it cannot be told from the other row; `-inf` if that is so at its least N.
         high: The most; `inf` if that is so at its greatest N. Both are infinite with one sign if it is surely better
             everywhere, or surely worse.
@@ -73,10 +73,9 @@ class OverN:
         if pairs is None:
             return "–"
         least, most = f"<{self.least:.0f}", f">{self.most:.0f}"
-        if pairs.low == pairs.high:  # infinite
+        if math.isinf(pairs.low) and pairs.low == pairs.high:
             return least if pairs.low < 0 else most
-        low, high = (f"{end:.0f}" if math.isfinite(end) else least if end < 0 else most for end in pairs[1:])
-        needed = f"{pairs.needed:.0f}" if not math.isnan(pairs.needed) else least if pairs.low == -math.inf else most
+        needed, low, high = (f"{n:.0f}" if math.isfinite(n) else least if n < 0 else most for n in pairs)
         return f"{needed} ({low} to {high})"
 
 
@@ -166,17 +165,15 @@ def _needed(scored: Scored | None, curve: Sequence[Scored | None], logs: Floats)
         ahead.append(apart.crossed.mean if apart.higher_is_better else -apart.crossed.mean)
         alike.append(apart.p_value > 1 - LEVEL)
     crossings = [i for i in range(1, len(asked)) if (ahead[i - 1] < 0) != (ahead[i] < 0)]
-    needed = math.nan
+    needed = math.inf if ahead[-1] < 0 else -math.inf
     if crossings:  # the first: a noisy curve may pass the score several times
         i = crossings[0]
         needed = math.exp(
             np.interp(0, sorted(ahead[i - 1 : i + 1]), asked[i - 1 : i + 1][np.argsort(ahead[i - 1 : i + 1])])
         )
-    elif ahead[0] == 0:
-        needed = math.exp(asked[0])
     known = [i for i, same in enumerate(alike) if same]
     if not known:  # surely worse everywhere, or surely better
-        return Pairs(math.nan, *((math.inf, math.inf) if max(ahead) < 0 else (-math.inf, -math.inf)))
+        return Pairs(needed, needed, needed)
     low = -math.inf if known[0] == 0 else math.exp(asked[known[0]])
     high = math.inf if known[-1] == len(asked) - 1 else math.exp(asked[known[-1]])
     return Pairs(needed, low, high)

@@ -51,9 +51,8 @@ def tabulated(scores: Floats, groups: Sequence[Hashable] | None = None) -> Float
 def pooled(counts: Counts, value: Callable[[Floats], Floats], groups: Sequence[Hashable] | None = None) -> Floats:
     """As `tabulated`, for a value of the samples' summed counts, such as a pooled IoU.
 
-    A unit's entry is the jackknife's pseudo-value, G·T − (G − 1)·T₋ᵢ (Tukey 1958), moved so that a row's mean is T. Two
-    seeds are too few to be drawn from: in simulations a crossed bootstrap says that equal methods differ far more often
-    than one in twenty times (docs/statistics.md).
+    A unit's entry is the jackknife's pseudo-value, G·T − (G − 1)·T₋ᵢ (Tukey 1958), moved so that a row's mean is T. Few
+    seeds are too few to be drawn from by a bootstrap (docs/statistics.md).
 
     Args:
         counts: (S, I, …).
@@ -137,11 +136,6 @@ class Crossed:
         rest = min(self.ms_rest, self.ms_seeds)
         of_samples = max(self.ms_samples - self.ms_rest, 0.0) / self.seeds
         return (between + rest / samples) / seeds, of_samples / samples
-
-    @property
-    def known(self) -> bool:
-        """Whether there is an interval: it takes two seeds, or none that plays a part, and two samples."""
-        return not math.isnan(sum(self.variances()))
 
     def half_width(self, level: float = LEVEL, seeds: int | None = None, samples: int | None = None) -> float:
         """Half the interval's width; NaN with one seed or one sample.

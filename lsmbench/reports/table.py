@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special  # type: ignore[import-untyped]
 
 from lsmbench.benchmarks.plan import Looks, Manifest, Published, Span, Unit, is_floor_word
 from lsmbench.benchmarks.tuning import Use
 from lsmbench.reports import folds
 from lsmbench.reports.cell import Cell
 from lsmbench.reports.frame import FINISHED, KEY, frame
-from lsmbench.reports.statistics import LEVEL
+from lsmbench.reports.statistics import Crossed
 from lsmbench.reports.verdict import Verdict, compared
 
 
@@ -261,10 +260,9 @@ class Table:
                 if "value" in judge and judge["metric"] == self.key.metric and score.target == self.key.target:
                     value, count = judge["value"], judge["samples"]
                     half = None
-                    if "share of samples" in self.unit and count > 1:
-                        half = -float(special.stdtrit(count - 1, (1 - LEVEL) / 2)) * math.sqrt(
-                            max(0.0, value * (1 - value)) / (count - 1)
-                        )
+                    if "share of samples" in self.unit and count > 1:  # each sample scores 0 or 1
+                        spread = count * value * (1 - value) / (count - 1)
+                        half = Crossed(value, 1, count, 0.0, spread, 0.0, fixed=True).half_width()
                     return Ceiling(judge["kind"], value, count, judge["digest"], half)
         return None
 

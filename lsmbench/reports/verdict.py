@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from lsmbench.reports.cell import Cell
-from lsmbench.reports.comparison import adjusted, differences
+from lsmbench.reports.scored import adjusted, differences
 from lsmbench.reports.statistics import LEVEL
 
 _TIE = 1e-9  # relative; smaller differences are those of rounding
@@ -20,14 +20,16 @@ class Verdict(NamedTuple):
     """What can be said of the methods at one N.
 
     Attributes:
-        best: The best rows, that of the best mean first; none if that one is not above the floor, or has no rival.
-        equal: Those of them that are practically equal to the first.
+        leader: The row of the best mean, among those with an interval; empty without rivals.
+        best: The rows that are not certainly worse than it and are certainly above the floor, the leader first.
+        equal: Rows that are practically equal to the leader.
         rivals: Number of methods with an interval.
         unsure: Rows that have a mean but no interval.
-        low: Whether even the row of the best mean is not certainly above the floor.
+        low: Whether no row is certainly above the floor.
         seeds: Which share of the uncertainty of the differences to the best mean more seeds would lessen, the median.
     """
 
+    leader: str = ""
     best: tuple[str, ...] = ()
     equal: tuple[str, ...] = ()
     rivals: int = 0
@@ -60,18 +62,19 @@ def compared(rows: Sequence[tuple[str, Cell]], bar: Cell | None, higher: bool, m
     leader.best = not leader.at_floor
     for (_, cell), apart, p in zip(others, behind, p_values, strict=True):
         cell.behind = apart
-        cell.best = (p > 1 - LEVEL or cell.rank == leader.rank) and not cell.at_floor and leader.best
+        cell.best = (p > 1 - LEVEL or cell.rank == leader.rank) and not cell.at_floor
         if apart is not None and margin is not None:
             cell.equal = abs(apart.crossed.mean) + apart.half_width <= margin
     shares = pd.Series([apart.crossed.share_of_seeds for apart in behind if apart is not None], dtype=float)
     best = tuple(label for label, cell in others if cell.best)
     unsure += tuple(label for (label, _), p in zip(others, p_values, strict=True) if math.isnan(p))
     return Verdict(
-        best=(first, *best) if leader.best else (),
+        leader=first,
+        best=((first,) if leader.best else ()) + best,
         equal=tuple(label for label, cell in others if cell.equal),
         rivals=len(rivals),
         unsure=unsure,
-        low=leader.at_floor,
+        low=all(cell.at_floor for _, cell in rivals),
         seeds=None if shares.isna().all() else float(shares.median()),
     )
 

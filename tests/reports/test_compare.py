@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from lsmbench.benchmarks.plan import Looks
+from lsmbench.commands import compare as command
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.compare import chosen, compare, tables_of
-from lsmbench.reports.comparison import Scored
+from lsmbench.reports.scored import Scored
 from lsmbench.reports.statistics import Crossed
 from lsmbench.scores import Score
 from tests.reports.made import Benchmark, Disk, fill_disk, score
@@ -150,6 +151,19 @@ def test_every_row_with_the_best_or_with_a_named_one_and_only_files_that_are_nee
     ]  # fmt: skip
     assert [one.amount for one in compare(tables[0], "lsm", "floor")] == ["100 %", "5 %"]
     assert chosen(tables, "mse", None, None).key.metric == "mse"
+
+
+def test_the_command_prints_sentences_or_a_table_for_each_n(tmp_path, capsys):
+    folder = str(fill(tmp_path / "b").folder)
+    assert command.run([folder, "lsm", "baseline", "--paired", "100"]) == 0
+    assert "lsm is better than baseline by" in capsys.readouterr().out
+    assert command.run([folder, "--reference", "baseline"]) == 0
+    seen = capsys.readouterr().out
+    assert [line.strip() for line in seen.splitlines() if line.startswith("N =")] == [
+        "N = 100 %: compared with baseline", "N = 5 %: compared with baseline"
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="leave the rows out"):
+        command.run([folder, "lsm", "--reference", "baseline"])
 
 
 def test_practically_equal_needs_the_interval_within_the_margin(tmp_path):

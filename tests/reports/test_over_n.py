@@ -55,6 +55,15 @@ def test_the_interval_of_pairs_holds_the_numbers_that_cannot_be_told_apart(tmp_p
     assert f"So lsm with 10 pairs = baseline with {found.said(one)}." in markup.sentences(found, "over_n")[1]
 
 
+def test_a_score_beyond_the_reference_s_curve_leads_out_of_it_at_the_right_end(tmp_path):
+    better, worse = fill(
+        tmp_path / "b", {"baseline": line, "good": lambda n: 0.72, "bad": lambda n: 0.48}, noise=0.05
+    ).lines[1:]
+    assert {one.needed for one in better.needed} == {math.inf}
+    assert {one.needed for one in worse.needed} == {-math.inf}
+    assert min(one.low for one in better.needed) == -math.inf, "not surely so: the interval holds the whole curve"
+
+
 def test_the_plan_may_name_the_reference_and_one_seed_has_no_interval(tmp_path):
     found = fill(tmp_path / "b", CURVES, reference="sop")
     assert found.reference.label == "sop"

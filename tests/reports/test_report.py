@@ -19,6 +19,7 @@ from lsmbench.errors import UserError
 from lsmbench.reports import figures, markup, pictures
 from lsmbench.reports.frame import read_benchmark
 from lsmbench.reports.report import console_table, write_report
+from lsmbench.reports.statistics import Crossed
 from lsmbench.reports.table import tabulate
 from tests.reports.made import ENVIRONMENT, Benchmark, Page, change, fill, result, score, tables
 
@@ -487,7 +488,7 @@ def test_the_ceiling_of_a_judge_stands_below_the_floors(tmp_path):
     bench.more["paired"] = [5]
     files = bench.write()
     read = read_benchmark(bench.folder)
-    assert tabulate(read.plan, read.runs)[0].ceiling == ("classifier", 0.98765, 1234, "c0de")
+    assert tabulate(read.plan, read.runs)[0].ceiling == ("classifier", 0.98765, 1234, "c0de", None)
     markdown = files["report.md"].read_text()
     assert "| *ceiling* | 0.988 |" in markdown
     assert "a classifier (c0de), on 1,234 real test samples of y." in markdown
@@ -498,6 +499,12 @@ def test_the_ceiling_of_a_judge_stands_below_the_floors(tmp_path):
     for table in console_table(bench.folder):
         console.print(table)
     assert re.search(r"ceiling +│ +0\.988", console.file.getvalue())
+    of_samples = {"unit": "share of samples, 0 to 1"}
+    scores = [one if one is None else one.model_copy(update=of_samples) for one in read.runs["score"]]
+    shares = tabulate(read.plan, read.runs.assign(score=scores))[0]
+    right = np.repeat([1.0, 0.0], [1219, 15])  # of 1,234 samples
+    half = Crossed.of(right[None], fixed=True).half_width()
+    assert shares.ceiling.half_width == pytest.approx(half, rel=0.01)
     plain = Benchmark(tmp_path / "plain")
     plain.add("l", "lsm", 5.0, 0, [0.5, 0.6], judge={"kind": "segmenter", "digest": "c0de"})
     plain.more["paired"] = [5]

@@ -37,7 +37,6 @@ def test_a_single_seed_has_no_interval_and_a_fixed_predictor_has_the_t_interval_
     one = Crossed.of(JUDGES[:1])
     assert math.isnan(one.half_width())
     assert math.isnan(one.p_value())
-    assert not one.known
     fixed = Crossed.of(JUDGES[:1], fixed=True)
     low, high = stats.t.interval(0.95, 5, JUDGES[0].mean(), stats.sem(JUDGES[0]))
     assert (fixed.mean - fixed.half_width(), fixed.mean + fixed.half_width()) == pytest.approx((low, high))

@@ -13,7 +13,7 @@ from lsmbench import cli
 from lsmbench.benchmarks import grid as grids
 from lsmbench.errors import UserError
 from lsmbench.reports.frame import read_benchmark
-from lsmbench.reports.page import write_page
+from lsmbench.reports.results_page import write_page
 from lsmbench.reports.submission import check, keep
 from lsmbench.reports.table import tabulate
 from lsmbench.runs.packed import PACKED

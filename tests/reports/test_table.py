@@ -126,6 +126,18 @@ def test_a_row_with_one_seed_among_rows_with_more_takes_no_part():
     assert "lsm is best (without an interval: baseline)" in markup.sentences(table, "verdict")[0]
 
 
+def test_a_sure_row_is_best_although_the_best_mean_is_not_surely_above_the_floor():
+    results = [result("f", "floor", [0.4] * 3, kind="constant")]
+    for seed, offset in enumerate((-0.35, 0.05, 0.3)):
+        for method, mean in {"lsm": 0.62 + offset, "sop": 0.6 + offset / 100}.items():
+            results.append(result(f"{method}{seed}", method, [mean - 0.01, mean, mean + 0.01]))
+    (table,) = tables([*(run for run in RUNS if run[1] != "baseline"), FLOOR], results)
+    assert [(cell([table], name, 5.0).best, cell([table], name, 5.0).at_floor) for name in ("lsm", "sop")] == [
+        (False, True), (True, False)
+    ]  # fmt: skip
+    assert markup.sentences(table, "verdict")[0].startswith("At N = 5 %, sop is best.")
+
+
 def test_the_width_of_an_interval_allows_for_looking():
     plain = cell(scored({"lsm": 0.9, "sop": 0.6}), "lsm", 5.0).half_width
     looked = cell(scored({"lsm": 0.9, "sop": 0.6}, looks={"first": 2, "most": 8, "precision": 0.01}), "lsm", 5.0)

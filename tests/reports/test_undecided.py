@@ -1,8 +1,8 @@
 import numpy as np
 
 from lsmbench.benchmarks.plan import Looks
-from lsmbench.reports.comparison import Scored
 from lsmbench.reports.frame import read_benchmark
+from lsmbench.reports.scored import Scored
 from lsmbench.reports.table import tabulate
 from lsmbench.reports.undecided import decided, undecided
 from tests.reports.made import Benchmark
