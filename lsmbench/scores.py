@@ -40,8 +40,10 @@ def _unpacked(value: Any) -> NDArray[np.int64]:
     return counts
 
 
-Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
-"""A float that JSON has as `null` where it is NaN."""
+Numbers = Annotated[
+    list[float], BeforeValidator(lambda v: [math.nan if x is None else x for x in v] if isinstance(v, list) else v)
+]
+"""Floats that JSON has as `null` where they are NaN."""
 
 Counts = Annotated[
     NDArray[np.int64], PlainValidator(_unpacked), PlainSerializer(_packed, dict[str, Any], when_used="json")
@@ -80,7 +82,7 @@ class Score(BaseModel):
     unit: str
     higher_is_better: bool
     indices: list[int]
-    values: list[Number]
+    values: Numbers
     pooled: float | None = None
     test_set: str = "test"
     units: list[str] | None = None

@@ -76,11 +76,14 @@ def write(home: Path, name: str, row: str, n: float, seed: int, number: int, val
         "higher_is_better": False, "indices": list(range(SAMPLES)), "values": values, "pooled": None,
         "test_set": "test", "units": None, "counts": None, "classes": None,
     }  # fmt: skip
+    setting = {
+        "dataset": {"name": f"made-{number}"},
+        "method": {"name": "baseline", "learning_rate": 0.001 * (1 + int(row.rpartition("-")[2]))},
+    }
     result = {
-        "schema": 1, "id": name, "protocol": "1",
+        "schema": 1, "id": name, "protocol": "1", "setting": setting,
         "config": {
-            "dataset": {"name": f"made-{number}"},
-            "method": {"name": "baseline", "learning_rate": 0.001 * (1 + int(row.rpartition("-")[2]))},
+            **setting,
             "supervision": {"paired": n, "supervision_seed": seed},
             "training": {"init_seed": seed},
         },

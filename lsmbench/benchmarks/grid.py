@@ -31,7 +31,8 @@ from lsmbench.evaluations import RefineConfig
 from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
 from lsmbench.options import options_of
-from lsmbench.runs.config import RunConfig, add_options, config_from_dict, differences
+from lsmbench.runs.config import RunConfig, add_options, config_from_dict
+from lsmbench.runs.nested import differences
 from lsmbench.runs.results import mistakes
 from lsmbench.runs.run import data_of
 from lsmbench.runs.weights import evaluation_folder

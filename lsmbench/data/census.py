@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks  # type: ignore[import-untyped]
 
 from lsmbench.data.files import Findings, few
 from lsmbench.errors import UserError
@@ -312,6 +311,8 @@ def two_levels(counts: NDArray[np.int64]) -> tuple[int, int, float] | None:
         Both levels, and the share of pixels in doubt: further from both than a quarter of their distance. `None` if
         there are more or fewer than two peaks, they are less than 64 apart, or more than a tenth is in doubt.
     """
+    from scipy.signal import find_peaks  # type: ignore[import-untyped]  # takes 1.7 s to import
+
     share = counts / max(1, counts.sum())
     smooth = np.concatenate([[0], np.convolve(share, np.full(9, 1 / 9), "same"), [0]])
     merged: list[int] = []

@@ -16,7 +16,7 @@ from lsmbench.reports import markup
 from lsmbench.reports.frame import FAILED, FINISHED, KEY, Found, read
 from lsmbench.reports.table import Origin, Row, ScoreKey, Table, table
 from lsmbench.reports.verdict import ranked
-from lsmbench.runs.config import flat
+from lsmbench.runs.nested import flat
 
 _SHARED = ["protocol", "dataset", "fingerprint", "samples", *KEY, "higher_is_better"]
 """What runs of one board have in common, by the score that methods are compared by."""
@@ -101,7 +101,9 @@ def _board(runs: pd.DataFrame, key: ScoreKey, names_test_set: bool) -> Board:
     # A run that finished in one folder is not awaited in another, and a floor without a value is none.
     runs = runs[(runs["state"] == FINISHED) | ~(runs["run"].isin(done["run"]) | runs["floor"])]
     runs = runs.assign(key=_row_keys(runs, key)).dropna(subset="key")
-    rows = [_row(group, key) for _, group in runs.groupby("key", sort=False)]
+    heads = runs.drop_duplicates(["key", "home", "origin", "label"]).groupby("key", sort=False)
+    scores = runs.drop_duplicates(["key", "run", *KEY]).groupby("key", sort=False)
+    rows = [_row(mine, group, key) for (_, mine), (_, group) in zip(heads, scores, strict=True)]
     for row, differs in zip(rows, _differs(rows), strict=True):
         row.method = str(row.config["method"]["name"])
         row.differs, row.key = ", ".join(differs), "-".join((row.label, row.origins[0].name, *differs))
@@ -181,18 +183,21 @@ def _columns(runs: pd.DataFrame) -> list[tuple[Unit, float]]:
     return sorted(places, key=lambda place: (list(Unit).index(place[0]), -place[1]))
 
 
-def _row(group: pd.DataFrame, score: ScoreKey) -> Row:
-    """A row of a board, with each run once."""
-    first = group.iloc[0]
-    floor = bool(first["floor"])
-    heads = group.drop_duplicates(["home", "origin", "label"])
+def _row(heads: pd.DataFrame, scores: pd.DataFrame, score: ScoreKey) -> Row:
+    """A row of a board.
+
+    Args:
+        heads: A line for each origin of its runs.
+        scores: A line for each run and score.
+        score: The board's.
+    """
+    floor, label = scores[["floor", "row"]].to_numpy()[0]
     origins = [Origin(*line) for line in heads[["origin", "home", "label", "plan"]].itertuples(index=False)]
     plans = [(origin.plan, origin.label) for origin in origins if origin.plan is not None]
     tuned = [plan.uses(word) for plan, word in plans if plan.tuned is not None]
-    scores = group.drop_duplicates(["run", *KEY])
     return Row(
         key="",
-        label=first["row"],
+        label=label,
         method="",
         scores=scores[scores["run"].isin(_once(scores))] if floor else scores,
         summary=next((plan.summaries[word] for plan, word in plans if word in plan.summaries), ""),

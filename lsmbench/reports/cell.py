@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -115,22 +117,28 @@ class Cell:
     @property
     def failures(self) -> list[Failure]:
         """Records of the runs that ended without a result."""
+        if not len(self.unfinished):
+            return []
         return list(self.unfinished.loc[self.unfinished["state"] == FAILED, "record"])
+
+    @cached_property
+    def _values(self) -> list[float]:
+        return _known(self.runs["value"])
 
     @cached_property
     def mean(self) -> float | None:
         """Mean over seeds of the runs' scores; `None` without any score."""
-        return _number(_mean(self.runs["value"]))
+        return _number(_mean(self._values))
 
     @cached_property
     def sd(self) -> float | None:
         """Sample standard deviation over seeds (ddof 1); `None` with fewer than two."""
-        return _number(self.runs["value"].std())
+        return statistics.stdev(self._values) if len(self._values) > 1 else None
 
     @cached_property
     def median(self) -> float | None:
         """Median over seeds of the runs' scores."""
-        return _number(self.runs["value"].median())
+        return statistics.median(self._values) if self._values else None
 
     @property
     def place(self) -> str:
@@ -143,7 +151,7 @@ class Cell:
     @cached_property
     def updates(self) -> float | None:
         """Mean number of updates of a run."""
-        return _number(_mean(self.runs["updates"]))
+        return _number(_mean(_known(self.runs["updates"])))
 
     @cached_property
     def memory_mb(self) -> float | None:
@@ -154,12 +162,14 @@ class Cell:
     @cached_property
     def wall_s(self) -> float | None:
         """Mean wall time of a run."""
-        return _number(_mean(self.runs["wall_s"]))
+        return _number(_mean(_known(self.runs["wall_s"])))
 
 
-def _mean(values: pd.Series) -> float:
-    """Mean of the known values."""
-    known = [value for value in values.to_numpy(float) if not math.isnan(value)]
+def _known(values: pd.Series) -> list[float]:
+    return [value for value in values.to_numpy(float).tolist() if not math.isnan(value)]
+
+
+def _mean(known: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -273,11 +274,20 @@ def read(folders: Iterable[Path], wanted: Callable[[PlannedRun], bool] | None = 
     rows.sort(key=lambda row: str(row["label"]))
     frames = [*(_displayed(one) for one in benchmarks), frame(rows)]
     runs = pd.concat([one for one in frames if len(one)] or frames[-1:], ignore_index=True)
-    from lsmbench.runs.config import setting_of  # imports torch, which a benchmark's report does without
-
-    configs = [getattr(record, "config", None) for record in runs["record"]]
-    runs["setting"] = [None if c is None else json.dumps(setting_of(c), sort_keys=True, default=str) for c in configs]
+    runs["setting"] = pd.Series(map(_setting, runs["record"]), index=runs.index, dtype=object)
     return Found(runs, tuple(dict.fromkeys(problems)), untested)
+
+
+def _setting(record: object) -> str | None:
+    """What the runs of one row share, as text; `None` of a run that has not ended."""
+    if not isinstance(record, Result | Failure):
+        return None
+    setting = record.setting if isinstance(record, Result) else None
+    if setting is None:
+        from lsmbench.runs.config import setting_of  # imports torch, which takes seconds
+
+        setting = setting_of(record.config)
+    return json.dumps(setting, sort_keys=True, default=str)
 
 
 def comparable(runs: pd.DataFrame) -> pd.DataFrame:
@@ -349,8 +359,11 @@ def _with_evaluations(plan: Manifest, runs: Path) -> Manifest:
     """
     planned = {run.id for run in plan.runs}
     found: list[PlannedRun] = []
+    evaluated = defaultdict(list)
+    for path in sorted(runs.glob(f"*/{EVALUATED}/*-refine-*/{RESULT}")):
+        evaluated[path.parents[2].name].append(path)
     for run in plan.runs:
-        for path in sorted((runs / run.id / EVALUATED).glob(f"{run.id}-refine-*/{RESULT}")) if run.of is None else ():
+        for path in evaluated[run.id] if run.of is None else ():
             try:
                 asked = read_json(path)["config"]["evaluation"]
                 if path.parent.name not in planned and asked["refine_steps"]:
@@ -417,7 +430,7 @@ def _finished(result: Result, label: str, identity: str | None = None) -> list[d
     for score in result.scores:
         if not score.values:
             raise ValueError(f"{score.metric} has no value")
-        if any(math.isinf(value) for value in (*score.values, score.pooled or 0.0)):
+        if any(map(math.isinf, (*score.values, score.pooled or 0.0))):
             raise ValueError(f"a score of {score.metric} is infinite")
     facts = Facts.of(result)
     head = _named(label, result.config) | {
@@ -515,18 +528,17 @@ def _displayed(benchmark: Benchmark) -> pd.DataFrame:
 
 def _find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """The folders of benchmarks and of runs below some folders, each once."""
-    benchmarks: dict[Path, Path] = {}
-    homes: dict[Path, Path] = {}
+    benchmarks: dict[str, Path] = {}
+    homes: dict[str, Path] = {}
     for top in folders:
         if not top.is_dir():
             raise UserError(f"{top}: no such folder. Name folders that hold results, such as results and runs.")
-        for place, inside, files in os.walk(top):
+        real = os.path.realpath(top)
+        for place, inside, files in os.walk(top):  # below the top it follows no links
             inside[:] = sorted(name for name in inside if not name.startswith(".") and name not in _PRUNED)
-            path = Path(place)
-            if BENCHMARK in files:
-                benchmarks.setdefault(path.resolve(), path)
-            if RESULT in files:
-                homes.setdefault(path.resolve(), path)
+            for name, found in ((BENCHMARK, benchmarks), (RESULT, homes)):
+                if name in files:
+                    found.setdefault(os.path.normpath(os.path.join(real, os.path.relpath(place, top))), Path(place))
     return list(benchmarks.values()), list(homes.values())
 
 

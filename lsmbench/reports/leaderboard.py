@@ -30,6 +30,7 @@ from lsmbench.reports.frame import read as read_runs
 from lsmbench.reports.pareto import pareto
 from lsmbench.reports.pictures import PANEL_DAMAGE, Panel, load_panel
 from lsmbench.reports.table import Column, Origin, Row
+from lsmbench.runs.nested import differences
 from lsmbench.runs.results import PANEL, write_bytes
 
 FOLDERS = ("results", "runs")
@@ -38,6 +39,9 @@ AGAIN = "again"
 """Folder of a repeated run in the page's commands: in its own folder a finished run is not repeated."""
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C where PyYAML has it
+_OF_A_RUN = ["run", "of", "folder", "fold", "value", "wall_s", "rule", "facts", "record"]
+"""The columns of a frame that the page shows of a run."""
+
 _LOG = "log.csv"
 _NO_CURVE = ["stage", "epoch", "updates", "seconds"]
 _POINTS = 80  # of a curve: more than its pixels would say nothing
@@ -157,7 +161,7 @@ class _Page:
     def _row(
         self, board: Board, row: Row, key: str, opened: list[dict[str, Any]], places: Mapping[str, list[Path]]
     ) -> dict[str, Any]:
-        known = {run.run: run for run in lines(board.table.key.of(row.scores))}
+        known = {run.run: run for run in lines(board.table.key.of(row.scores)[_OF_A_RUN])}
         cells: list[dict[str, Any]] = []
         names: dict[tuple[str, ...], str] = {}
         for column, cell in zip(board.table.columns, row.cells, strict=True):
@@ -183,40 +187,44 @@ class _Page:
         self, row: Row, column: Column, cell: Cell, name: str, behind: list[Any], places: Mapping[str, list[Path]]
     ) -> dict[str, Any]:
         """The runs behind a cell."""
-        runs, pictured = [], False
+        runs: list[dict[str, Any]] = []
+        pictured = False
         for run in behind:
             before = self.left_out
             panel = None if pictured else self._panel(run.folder)
             pictured = pictured or panel is not None or self.left_out > before
             copies = [str(place) for place in places[run.run] if place != run.folder]
-            runs.append(self._run(run) | {"panel": panel, "copies": copies})
+            config = run.record.config
+            if runs:
+                config = {name: one for name, (one, _) in differences(config, behind[0].record.config).items()}
+            runs.append(self._run(run, config) | {"panel": panel, "copies": copies})
         return {"name": name, "row": row, "column": column, "cell": cell, "runs": runs}
 
-    def _run(self, run: Any) -> dict[str, Any]:
-        config, facts = run.folder / "config.yaml", run.facts
+    def _run(self, run: Any, config: dict[str, Any]) -> dict[str, Any]:
+        file, facts = run.folder / "config.yaml", run.facts
         pairs, seed = facts.seeds
-        command = ["lsmbench", "train", "--config", str(config), "--output", AGAIN]
+        command = ["lsmbench", "train", "--config", str(file), "--output", AGAIN]
         environment = told(run.record)
         return {
             "run": run,
             "seed": (f"{seed}" if pairs in (seed, None) else f"{seed} (pairs {pairs})")
             + ("" if pd.isna(run.fold) else f", fold {run.fold}"),
             "environment": ", ".join(f"{key} {value}" for key, value in environment.items()),
-            "config": yaml.dump(run.record.config, Dumper=_DUMPER, sort_keys=False, allow_unicode=True),
+            "config": yaml.dump(config, Dumper=_DUMPER, sort_keys=False, allow_unicode=True),
             "curves": self._curves(run.folder, facts),
             "folder": self._link(run.folder) + "/",
-            "command": shlex.join(command) if config.exists() else "",
+            "command": shlex.join(command) if file.exists() else "",
         }
 
     def _curves(self, folder: Path, facts: Facts) -> list[dict[str, Any]]:
         """What the run's log tells of each epoch, the monitored values first."""
         path = folder / _LOG
+        if not path.exists():
+            return []
         try:
             log = pd.read_csv(path, dtype={"stage": str})
             values = log.drop(columns=_NO_CURVE, errors="ignore").astype(float)
             places = list(zip(log["stage"], log["epoch"].astype(int), strict=True))
-        except FileNotFoundError:
-            return []
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.problems.append(f"{path}: is not a whole log ({type(error).__name__}: {error}).")
             return []

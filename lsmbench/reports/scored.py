@@ -56,7 +56,7 @@ class Scored:
             return None
         said: list[str] = []
         lines = list(zip(runs["run"], _seeds(runs), runs["score"], runs["floor"], strict=True))
-        defined = [line for line in lines if not math.isnan(line[2].value)]
+        defined = [line for line, value in zip(lines, runs["value"].tolist(), strict=True) if not math.isnan(value)]
         if len(defined) < len(lines):
             said.append(f"{len(lines) - len(defined)} of {len(lines)} runs have no defined score.")
         counted = Counter(tuple(score.indices) for _, _, score, _ in defined)
@@ -112,23 +112,29 @@ class Scored:
         return replace(self, table=self.table * factor)
 
     def __sub__(self, other: Scored) -> Scored | None:
-        """The differences on the seeds and units that both have."""
-        return self + other * -1.0 if other is not None else None
+        """The differences on the seeds that both have; `None` if they share no seed, or are on other units."""
+        return self._with(other, -1.0)
 
     def __add__(self, other: Scored) -> Scored | None:
-        """The sums on the seeds that both have; `None` if they share no seed, or are on other units."""
+        """The sums on the seeds that both have; `None` as for differences."""
+        return self._with(other, 1.0)
+
+    def _with(self, other: Scored, sign: float) -> Scored | None:
         if self.units != other.units:
             return None
         known = [one.looks for one in (self, other) if one.looks is not None]
         looks = max(known, key=attrgetter("number"), default=None)
         if self.fixed or other.fixed:
             seeds = other.seeds if self.fixed else self.seeds
-            table = self.table + other.table
+            table = self.table + sign * other.table
+        elif self.seeds == other.seeds:
+            seeds, table = self.seeds, self.table + sign * other.table
         else:
-            seeds = tuple(seed for seed in self.seeds if seed in set(other.seeds))
+            seeds = tuple(seed for seed in self.seeds if seed in other.seeds)
             if not seeds:
                 return None
-            table = sum(one.table[[one.seeds.index(seed) for seed in seeds]] for one in (self, other))  # type: ignore[assignment]
+            mine, others = (one.table[[one.seeds.index(seed) for seed in seeds]] for one in (self, other))
+            table = mine + sign * others
         left_out = tuple(dict.fromkeys(self.left_out + other.left_out))
         return replace(self, seeds=seeds, table=table, fixed=self.fixed and other.fixed, left_out=left_out, looks=looks)
 
@@ -138,7 +144,8 @@ def differences(rows: Sequence[Scored | None], reference: Scored | None) -> list
     if reference is None:
         return [None] * len(rows)
     sign = 1.0 if reference.higher_is_better else -1.0
-    return [None if row is None or (apart := row - reference) is None else apart * sign for row in rows]
+    apart = [None if row is None else row - reference for row in rows]
+    return [one if one is None or sign > 0 else one * sign for one in apart]
 
 
 def adjusted(found: Sequence[Scored | None]) -> list[float]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import special  # type: ignore[import-untyped]
 
 LEVEL = 0.95
+_LEAST_P = 1e-130  # smaller p-values say no more
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -167,16 +168,21 @@ class Crossed:
             return float(math.isclose(self.mean, value, rel_tol=1e-9, abs_tol=1e-15))
         if apart <= 1e-12 * math.sqrt(whole):
             return 1.0
-        least, most = -300.0, -1e-12
+        # It lies between those that the t distributions of both parts alone would give.
+        freedoms = [count - 1 for part, count in zip(parts, (self.seeds, self.samples), strict=True) if part > 0]
+        alone = [max(2 * float(special.stdtr(freedom, -apart / math.sqrt(whole))), _LEAST_P) for freedom in freedoms]
+        least, most = math.log(min(alone)), math.log(max(alone))
 
         def beyond(log_alpha: float) -> float:
             return self._half_width(math.exp(log_alpha), *parts, self.seeds, self.samples) - apart
 
-        if beyond(least) <= 0:
+        if most - least < 1e-9 or beyond(least) <= 0:
             return math.exp(least)
+        if beyond(most) >= 0:
+            return math.exp(most)
         from scipy.optimize import brentq  # type: ignore[import-untyped]  # takes .7 s to import
 
-        return math.exp(brentq(beyond, least, most)) if beyond(most) < 0 else 1.0
+        return math.exp(brentq(beyond, least, most, xtol=1e-10))
 
     @property
     def share_of_seeds(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from lsmbench.errors import UserError
 from lsmbench.reports.frame import FAILED, FINISHED, LEFT_OUT, TO_COME, Benchmark, lines, read_benchmark
 from lsmbench.reports.pooling import way_of
 from lsmbench.reports.report import write_report
-from lsmbench.runs.config import PROTOCOL, config_from_dict
+from lsmbench.runs.config import PROTOCOL, config_from_dict, setting_of
 from lsmbench.runs.packed import PACKED, pack
 from lsmbench.runs.results import Result, plain, write_json, write_text
 from lsmbench.scores import Score
@@ -163,6 +164,8 @@ def _wrong(result: Result) -> Iterator[str]:
     except UserError as error:
         yield f"its configuration cannot be run again by this version: {error}"
         return
+    if result.setting is not None and plain(result)["setting"] != json.loads(json.dumps(setting_of(result.config))):
+        yield "its setting is not that of its configuration: one of them was changed."
     if "evaluation" not in result.config and config.supervision.y_bank is None:  # a bank's data is not known from here
         try:
             name = config.identity(str(result.dataset.get("fingerprint")))

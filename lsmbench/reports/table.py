@@ -31,9 +31,16 @@ class ScoreKey(NamedTuple):
     source: str
     target: str
 
+    def held(self, runs: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which lines of a frame hold this score."""
+        held = np.ones(len(runs), np.bool_)
+        for name, word in zip(KEY, self, strict=True):  # pandas compares a frame with a list ten times as slowly
+            held &= runs[name].to_numpy(object) == word
+        return held
+
     def of(self, runs: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a frame that hold this score."""
-        return runs[(runs[KEY] == list(self)).all(axis=1)]
+        """The lines of a frame that hold this score."""
+        return runs[self.held(runs)]
 
 
 class Origin(NamedTuple):
@@ -154,7 +161,7 @@ class Row:
         """Mean number of updates of the row's runs."""
         return _number(self.runs["updates"].mean())
 
-    @property
+    @cached_property
     def parameters(self) -> Span | None:
         """Number of trained parameters."""
         return spread(self.runs["parameters"])
@@ -443,9 +450,10 @@ def words(values: pd.Series) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Places:
-    """Which lines of a row's frame hold a table's score, and at which N."""
+    """Which lines of a row's frame hold a table's score, and at which N; and its frame without a line."""
 
     key: NDArray[np.bool_]
+    none: pd.DataFrame
     free: NDArray[np.bool_]
     paired: NDArray[np.float64]
     counts: NDArray[np.object_]
@@ -456,7 +464,8 @@ class _Places:
     def of(cls, scores: pd.DataFrame, key: ScoreKey) -> _Places:
         """Those of a row."""
         return cls(
-            (scores[KEY] == list(key)).all(axis=1).to_numpy(),
+            key.held(scores),
+            scores.iloc[:0],
             scores["paired"].isna().to_numpy(),
             scores["paired"].to_numpy(float),
             scores["counts"].to_numpy(),
@@ -470,7 +479,7 @@ def _cell(row: Row, places: _Places, unit: Unit, n: float) -> Cell:
     here = free | ((places.paired == n) & (places.counts == unit))
     # A finished run that its method does not score so is not one to wait for.
     scored, unfinished, unscored = (
-        row.scores[mask] if mask.any() else row.scores.iloc[:0]
+        row.scores[mask] if mask.any() else places.none
         for mask in (here & places.key, here & ~places.ended, here & places.ended & places.scoreless)
     )
     independent = bool(free.all() and len(free))

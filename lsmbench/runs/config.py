@@ -21,6 +21,7 @@ from lsmbench.methods import METHODS
 from lsmbench.methods.base import MethodConfig
 from lsmbench.options import option, options_of
 from lsmbench.runs.identity import Kinds, hashed, shared
+from lsmbench.runs.nested import flat
 
 PROTOCOL = "1"
 """Version of everything that decides a score: split, supervision, order, losses, selection. Scores of different
@@ -255,22 +256,6 @@ def names_in(arguments: Sequence[str]) -> tuple[str, str]:
         elif key in ("--dataset.name", "--method.name"):
             found[key[2:].split(".")[0]] = value
     return found.get("dataset", "sit"), found.get("method", "lsm")
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The values of nested mappings, each with its full name, e.g. `training.epochs`."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs between nested mappings: the full names, each with both values (`None` where it is absent)."""
-    first, second = dict(flat(now)), dict(flat(then))
-    both = {key: (first.get(key), second.get(key)) for key in dict.fromkeys([*first, *second])}
-    return {key: (one, other) for key, (one, other) in both.items() if one != other}
 
 
 def _config(namespace: Namespace) -> RunConfig:

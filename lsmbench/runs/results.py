@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import from_json
 
 from lsmbench.errors import UserError
 from lsmbench.scores import Score
@@ -114,6 +115,8 @@ class Result(Record):
         environment: Versions, git commit, hardware.
         warnings: What a reader of the scores has to know.
         saw: Whose weights the method starts from, if these learnt from other data; empty if it saw this data alone.
+        setting: What the runs of one row share, as `config.setting_of` tells it of the configuration, for readers that
+            do without torch; `None` in results from before it was kept.
     """
 
     FILE, NAME, REMEDY = RESULT, "result", "Move it away and run again."
@@ -133,6 +136,7 @@ class Result(Record):
     saw: str = ""
     lacks: str = ""
     judge: dict[str, Any] = {}
+    setting: dict[str, Any] | None = None
 
     @field_validator("cost", mode="before")
     @classmethod
@@ -204,7 +208,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: If the file is missing or damaged.
     """
     try:
-        value = json.loads(path.read_text())
+        value = from_json(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file.") from error
     except (OSError, ValueError) as error:

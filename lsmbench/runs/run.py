@@ -26,7 +26,7 @@ from lsmbench.methods import METHODS
 from lsmbench.methods.base import Method
 from lsmbench.runs import environment, generated, latents, model, pictures, stage
 from lsmbench.runs.checks import check_same, check_started, check_supervision
-from lsmbench.runs.config import PROTOCOL, Machine, RunConfig
+from lsmbench.runs.config import PROTOCOL, Machine, RunConfig, setting_of
 from lsmbench.runs.context import Progress, Run, trainer
 from lsmbench.runs.folder import FULL_DISK, RunFolder
 from lsmbench.runs.ranks import joined, threads
@@ -336,4 +336,5 @@ def _result(
         saw=method.saw,
         lacks=data.lacks if data.testing else "",
         judge=data.domains[data.dataset.target].judged() if data.testing else {},
+        setting=setting_of(run.config.to_dict()),
     )

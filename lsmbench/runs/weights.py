@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lsmbench.errors import UserError
 from lsmbench.evaluations import EVALUATIONS, EvaluationConfig, Refine
 from lsmbench.runs import environment, model
-from lsmbench.runs.config import PROTOCOL, Machine, config_from_dict
+from lsmbench.runs.config import PROTOCOL, Machine, config_from_dict, setting_of
 from lsmbench.runs.context import Run
 from lsmbench.runs.folder import RunFolder, load_checkpoint
 from lsmbench.runs.ranks import Ranks
@@ -144,6 +144,7 @@ def _evaluate(
     result.scores = evaluation(run.method, run.data, trainer)
     result.id = folder.name
     result.config = {**result.config, "evaluation": _options(name, config)}
+    result.setting = setting_of(result.config)
     result.cost = {**result.cost, "evaluation_s": round(time.perf_counter() - began, 3)}
     result.environment = {**environment.describe(), "device": trainer.strategy.root_device.type}
     if config.weights == "last":

@@ -19,7 +19,8 @@ from lsmbench.data.supervision import check_amount
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
 from lsmbench.metrics import SampleMetric
-from lsmbench.runs.config import PROTOCOL, RunConfig, config_from_dict, differences
+from lsmbench.runs.config import PROTOCOL, RunConfig, config_from_dict
+from lsmbench.runs.nested import differences
 from lsmbench.runs.run import data_of
 from lsmbench.sweeps.space import Space, start
 

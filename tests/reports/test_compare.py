@@ -28,6 +28,7 @@ def frame(values, seeds=None, floor=False, indices=None, units=None, **more):
             "seed": pd.array(seeds, "Int64"),
             "seeds": [(seed, seed) for seed in seeds],
             "score": scores,
+            "value": [score.value for score in scores],
             "floor": floor,
         }
     )

@@ -17,7 +17,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from lsmbench.errors import UserError
-from lsmbench.runs.config import flat
+from lsmbench.runs.nested import flat
 from lsmbench.runs.tracking import base
 from lsmbench.runs.tracking.base import PANELS, PROJECT, Service, Tracking, Warn, writable
 
