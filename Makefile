@@ -38,7 +38,7 @@ ifdef DEVICE
 $(error DEVICE is called ACCELERATOR; DEVICES is how many)
 endif
 
-.PHONY: help setup setup-dev bench sweep report leaderboard list test test-all lint format clean
+.PHONY: help setup setup-dev bench sweep report leaderboard results list test test-all lint format clean
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
@@ -75,6 +75,9 @@ report: setup ## Write a report again: make report RESULTS=results/quick
 
 leaderboard: setup ## Write every result on disk to one page, results/leaderboard.html
 	@$(BIN)/lsmbench leaderboard $(foreach folder,$(RESULTS),$(call quoted,$(folder))) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT))) $(if $(TRACK),--track $(call quoted,$(TRACK)))
+
+results: setup ## Write docs/results.md from the results in benchmarks/results
+	@$(BIN)/lsmbench leaderboard benchmarks/results --output docs/results.md
 
 list: setup ## List methods, datasets and benchmarks
 	@$(BIN)/lsmbench list

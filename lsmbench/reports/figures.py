@@ -420,7 +420,9 @@ def _fit(axes: Axes, table: Table) -> None:
     values = [value for cell in cells for value in (cell.mean, cell.published) if value is not None]
     if values and (room := 0.5 * (max(values) - min(values))) > 0:
         low, high = axes.get_ylim()
-        axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
+        low, high = max(low, min(values) - room), min(high, max(values) + room)
+        bounded = "0 to 1" in table.unit
+        axes.set_ylim(*((max(low, -0.02), min(high, 1.02)) if bounded else (low, high)))
 
 
 def _floor(axes: Axes, row: Row, order: Sequence[int], at: NDArray[np.float64], dash: Any) -> list[Line2D]:
