@@ -15,6 +15,7 @@ from lsmbench.benchmarks.plan import BENCHMARK, PlannedRun, is_floor_word
 from lsmbench.errors import UserError
 from lsmbench.reports import markup
 from lsmbench.reports.about import about
+from lsmbench.reports.board import boards
 from lsmbench.reports.frame import Benchmark, read, read_benchmark
 from lsmbench.reports.scored import Scored, adjusted, differences
 from lsmbench.reports.statistics import LEVEL
@@ -118,8 +119,6 @@ def tables_of(folder: Path, rows: Sequence[str] = (), paired: Sequence[float] = 
 
     wanted = needed if rows else None
     if not (folder / BENCHMARK).exists():
-        from lsmbench.reports.board import boards  # imports torch, which one benchmark's comparison does without
-
         found = read([folder], wanted)
         made = boards(found)
         if not made:
