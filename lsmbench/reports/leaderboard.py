@@ -39,7 +39,7 @@ AGAIN = "again"
 """Folder of a repeated run in the page's commands: in its own folder a finished run is not repeated."""
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C where PyYAML has it
-_OF_A_RUN = ["run", "of", "folder", "fold", "value", "wall_s", "rule", "facts", "record"]
+_OF_A_RUN = ["run", "of", "folder", "home", "fold", "value", "wall_s", "rule", "facts", "record"]
 """The columns of a frame that the page shows of a run."""
 
 _LOG = "log.csv"
@@ -212,7 +212,7 @@ class _Page:
             "environment": ", ".join(f"{key} {value}" for key, value in environment.items()),
             "config": yaml.dump(config, Dumper=_DUMPER, sort_keys=False, allow_unicode=True),
             "curves": self._curves(run.folder, facts),
-            "folder": self._link(run.folder) + "/",
+            "folder": self._link(run.folder) + "/" if run.folder.is_dir() else "",
             "command": shlex.join(command) if file.exists() else "",
         }
 

@@ -150,5 +150,9 @@ def test_the_page_of_kept_results_has_their_numbers_and_sentences(folder: Path, 
     assert "[small](../kept/small)" in text
     write_page(tmp_path / "kept", tmp_path / "docs" / "page.md")
     assert (tmp_path / "docs" / "page.md").read_text() == text
+    assert code_of("leaderboard", str(tmp_path / "kept"), "--output", str(tmp_path / "board.html")) == 0
+    board = (tmp_path / "board.html").read_text()
+    assert "the benchmark's command repeats it" in board.replace("&#39;", "'")
+    assert "/runs/" not in board, "a link that leads nowhere"
     with pytest.raises(UserError, match="holds no benchmark's results"):
         write_page(tmp_path / "docs", tmp_path / "page.md")
