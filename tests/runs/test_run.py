@@ -161,11 +161,11 @@ def test_turns_augmentation_and_selected_pairs_survive_an_interruption(
     augment: str, make: Make, tmp_path: Path
 ) -> None:
     supervision = {"protocol": "shared", "paired_count": 3, "selection": "k_medoids", "features": "pixels"}
-    training = {"epochs": 3, "batch_size": 2, "steps_per_epoch": 3, "augment": augment}
+    training = {"epochs": 2, "batch_size": 2, "steps_per_epoch": 3, "augment": augment}
     config = make("hybrid", "facades", pool=3, supervision=supervision, training=training)
     whole = execute(config, tmp_path / "whole", CPU)
     with pytest.raises(Interrupted):
-        execute(config, tmp_path / "broken", CPU, interrupt_after(1))
+        execute(config, tmp_path / "broken", CPU, interrupt_after(2))
     assert comparable(execute(config, tmp_path / "broken", CPU)) == comparable(whole)
 
 
@@ -216,12 +216,14 @@ def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
     devices: int, make: Make, tmp_path: Path
 ) -> None:
-    """Also when it is interrupted: the second file then has all of it."""
-    config = make("ioda", training={"epochs": 3, "patience": 3, "batch_size": 12, "devices": devices})
+    """Also when it is interrupted, here on one device: the second file then has all of it."""
+    training = {"epochs": 2, "patience": 2, "batch_size": 12, "steps_per_epoch": 2, "devices": devices}
+    config = make("ioda", training=training)
     plain = compute(config, tmp_path / "plain", CPU)
     tracking = Tracking("wandb", group="small", folder=str(tmp_path / "followed"))
-    with pytest.raises(Interrupted):
-        compute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
+    if devices == 1:
+        with pytest.raises(Interrupted):
+            compute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
     tracked = compute(config, tmp_path / "tracked", CPU, tracking=tracking)
     assert comparable(tracked) == comparable(plain)
     assert [score.values for score in tracked.scores] == [score.values for score in plain.scores]
@@ -233,12 +235,12 @@ def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
     with (tmp_path / "tracked" / tracked.id / "log.csv").open() as opened:
         rows = list(csv.DictReader(opened))
     curves = [row for row in logged.history if "seconds" in row]
-    assert [row["_step"] for row in curves] == list(range(9))
+    assert [row["_step"] for row in curves] == list(range(6))
     for row, written in zip(curves, rows, strict=True):
         numbers = {k: float(v) for k, v in written.items() if v and k not in ("stage", "seconds")}
         assert {k: row[k] for k in numbers} == numbers
     panels = [row for row in logged.history if "translations" in row]
-    assert [row["_step"] for row in panels] == [6, 7, 8], "every epoch of so few, and not of autoencoders"
+    assert [row["_step"] for row in panels] == [4, 5], "every epoch of so few, and not of autoencoders"
     for row in panels:
         with Image.open(file.parent / "files" / row["translations"]["path"]) as picture:
             assert picture.size == (3 * 32, 4 * 32), "input, truth and prediction of the validation samples"
