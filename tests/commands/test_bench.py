@@ -176,7 +176,9 @@ def test_two_benches_at_once_share_the_work_and_children_end_with_their_parent(t
     written(tmp_path, training={**SMALL["training"], "epochs": 8, "patience": 8, "steps_per_epoch": 10})
     words = bench(tmp_path, "--jobs", "2")
     # As a user starts it, with a server of its own for its children.
-    first = subprocess.Popen([sys.executable, "-m", "lsmbench", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "lsmbench", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     log = "results/small/runs/baseline-*/log.csv"
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(log)) and first.poll() is None and time.monotonic() < deadline:
@@ -184,7 +186,7 @@ def test_two_benches_at_once_share_the_work_and_children_end_with_their_parent(t
     children = psutil.Process(first.pid).children(recursive=True)
     assert children
     os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
+    first.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "children outlive a killed parent"
     assert not list(tmp_path.glob("results/small/runs/baseline-*/result.json"))

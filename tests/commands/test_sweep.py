@@ -33,11 +33,17 @@ STUDY = "small/baseline/N50"
 ON = ("--accelerator", "cpu", "--threads", "1")
 
 
+def write_files(folder: Path) -> None:
+    (folder / "small.yaml").write_text(yaml.safe_dump(TINY))
+    space = {"method": "baseline", "space": {"learning_rate": {"low": 1e-6, "high": 0.1}}, "trials": 2}
+    (folder / "random.yaml").write_text(yaml.safe_dump({**space, "sampler": "random"}))
+
+
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSMBENCH_STORAGE", raising=False)
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(TINY))
+    write_files(tmp_path)
 
 
 @pytest.fixture
@@ -47,22 +53,22 @@ def _one_new_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def _kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep of two trials that has ended."""
     folder = tmp_path_factory.mktemp("swept")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("LSMBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.delenv("LSMBENCH_STORAGE", raising=False)
-        (folder / "small.yaml").write_text(yaml.safe_dump(TINY))
-        assert ended(started("output.txt", "--trials", "2")) == 0
+        write_files(folder)
+        assert ended(started("output.txt", *TWO_TRIALS)) == 0
     return folder
 
 
 @pytest.fixture
-def swept(_kept: Path, _here: None, tmp_path: Path) -> str:
+def swept(kept: Path, _here: None, tmp_path: Path) -> str:
     """What the sweep printed, whose files are here."""
-    shutil.copytree(_kept, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
     return " ".join((tmp_path / "output.txt").read_text().split())
 
 
@@ -74,6 +80,10 @@ def code_of(*words: str) -> int:
 
 def words(*more: str) -> list[str]:
     return ["sweep", "small.yaml", "--method", "baseline", *ON, *more]
+
+
+TWO_TRIALS = ("--trials", "2", "--space", "random.yaml")
+"""Of random parameters: of two trials, Bayesian search always tries the same second one."""
 
 
 def started(output: str, *more: str) -> BaseProcess:
@@ -216,21 +226,21 @@ def test_a_space_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert "outside" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_sweep_killed_in_a_trial_and_in_a_repeat_ends_as_one_that_was_not(_kept: Path) -> None:
+def test_a_sweep_killed_in_a_trial_and_in_a_repeat_ends_as_one_that_was_not(kept: Path) -> None:
     runs = Path("results/small/sweeps/runs")
     # After the floor's and a trial's run another trial has begun; after both trials, the result of a repeat is written.
     for file, number in (("run.json", 3), ("result.json", 4)):
-        process = started("output.txt", "--trials", "2")
+        process = started("output.txt", *TWO_TRIALS)
         deadline = time.monotonic() + 120
         while len(list(runs.glob(f"*/{file}"))) < number and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.005)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
-    assert ended(started("last.txt", "--trials", "2")) == 0, Path("last.txt").read_text()
+    assert ended(started("last.txt", *TWO_TRIALS)) == 0, Path("last.txt").read_text()
     assert sorted(int(t.user_attrs[SLOT]) for t in finished("results/small/sweeps/studies.journal")) == [0, 1]
     (killed,) = bests.load(Path("benchmarks/best/sit/baseline.yaml"))
-    (whole,) = bests.load(_kept / "benchmarks" / "best" / "sit" / "baseline.yaml")
+    (whole,) = bests.load(kept / "benchmarks" / "best" / "sit" / "baseline.yaml")
     assert [(t.parameters, t.validation) for t in killed.trials] == [(t.parameters, t.validation) for t in whole.trials]
     assert (killed.candidates, killed.parameters) == (whole.candidates, whole.parameters)
 
