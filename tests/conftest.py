@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +22,8 @@ from lsmbench.datasets import DATASETS
 from lsmbench.methods import METHODS
 from lsmbench.methods.classifying import ClassifyingMethod
 from lsmbench.runs.config import RunConfig, TrainingConfig
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start; several tests share the cores
 
 pytest_plugins = ("tests.postgres",)
 
@@ -71,9 +74,9 @@ def forms() -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.values()))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # also after a test that set another number
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,29 @@ def commanded(words: list[str], variables: Mapping[str, object], output: Path) -
     return process
 
 
+def at_once(work: Callable[..., None], *arguments: object, processes: int) -> list[int | None]:
+    """The exit codes of processes that have imported torch already and do the same together.
+
+    Args:
+        work: A module's function. It gets its process's number, a barrier that waits for the others, and the arguments.
+        arguments: Further ones.
+        processes: How many.
+    """
+    barrier = _CONTEXT.Barrier(processes)
+    started = [_CONTEXT.Process(target=work, args=(k, barrier, *arguments)) for k in range(processes)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(300)
+        process.kill()
+    return [process.exitcode for process in started]
+
+
 def _command(words: list[str], variables: Mapping[str, object], output: Path) -> None:
     os.environ.update({name: str(value) for name, value in variables.items()})
     _print_to(output)
+    # The server that this process comes from makes its children too: a server of its own would import torch again.
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     cli.main(words)
 
 

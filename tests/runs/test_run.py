@@ -8,10 +8,10 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -119,32 +119,43 @@ def test_the_same_configuration_gives_the_same_bits(name: str, make: Make, tmp_p
         assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize(
-    ("name", "after"),
-    [
-        *((n, 2) for n, k in METHODS.items() if k.trained),
-        *product(["lsm", "ioda", "tripathy"], [1, 3]),
-        *product(["semanticgan"], [3, 4]),
-    ],
-)
-def test_an_interrupted_run_continues_to_the_same_bits(name: str, after: int, make: Make, tmp_path: Path) -> None:
-    config = make(name, training={"epochs": 3, "patience": 2})
-    whole = execute(config, tmp_path / "whole", CPU)
-    if after > whole.cost["epochs"]:
-        pytest.skip("ended earlier")
-    with pytest.raises(Interrupted):
-        execute(config, tmp_path / "broken", CPU, interrupt_after(after))
-    folder = tmp_path / "broken" / whole.id
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if kind.trained])
+def test_an_interrupted_run_continues_to_the_same_bits(name: str, make: Make, tmp_path: Path) -> None:
+    """Each stage in its second epoch, which has a state to start from; IODA's also in others.
+
+    Interrupted after it is trained and before it is saved, an epoch is trained again.
+    """
+    config = make(name, training={"epochs": 2, "patience": 2})
+    others = [1, 3] if name == "ioda" else []  # with nothing saved, and in a second stage's first epoch
+    moments: list[int] = []
+    runs, whole_runs = tmp_path / "runs", tmp_path / "whole"
+
+    def keep(progress: Progress) -> None:
+        if progress.epoch == 1 or progress.done in others:
+            moments.append(progress.done)
+            shutil.copytree(runs, tmp_path / f"broken-{progress.done}")
+
+    whole = execute(config, runs, CPU, keep)
+    runs.rename(whole_runs)
+    assert moments
+    for after in moments:
+        (tmp_path / f"broken-{after}").rename(runs)  # where it was killed: checkpoints know their place
+        assert not (runs / whole.id / "result.json").exists()
+        trained: list[int] = []
+        resumed = execute(config, runs, CPU, lambda p, trained=trained: trained.append(p.done))  # type: ignore[misc]
+        assert trained[0] == after, "only the unfinished epoch is repeated"
+        assert comparable(resumed) == comparable(whole)
+        logs = [list(csv.DictReader((place / whole.id / "log.csv").open())) for place in (whole_runs, runs)]
+        for row in (*logs[0], *logs[1]):
+            row.pop("seconds")
+        assert logs[0] == logs[1]
+        shutil.rmtree(runs)
+
+
+def test_an_interruption_is_no_failure(make: Make, tmp_path: Path) -> None:
+    _, folder = half_done(make, tmp_path)
     assert not (folder / "result.json").exists()
     assert not (folder / "failure.json").exists()
-    trained: list[int] = []
-    resumed = execute(config, tmp_path / "broken", CPU, lambda p: trained.append(p.done))
-    assert trained[0] == after, "only the unfinished epoch is repeated"
-    assert comparable(resumed) == comparable(whole)
-    logs = [list(csv.DictReader((tmp_path / p / whole.id / "log.csv").open())) for p in ("whole", "broken")]
-    for row in (*logs[0], *logs[1]):
-        row.pop("seconds")
-    assert logs[0] == logs[1]
 
 
 @pytest.mark.parametrize("augment", AUGMENTATIONS)
@@ -152,11 +163,11 @@ def test_turns_augmentation_and_selected_pairs_survive_an_interruption(
     augment: str, make: Make, tmp_path: Path
 ) -> None:
     supervision = {"protocol": "shared", "paired_count": 3, "selection": "k_medoids", "features": "pixels"}
-    training = {"epochs": 3, "batch_size": 2, "steps_per_epoch": 3, "augment": augment}
+    training = {"epochs": 2, "batch_size": 2, "steps_per_epoch": 3, "augment": augment}
     config = make("hybrid", "facades", pool=3, supervision=supervision, training=training)
     whole = execute(config, tmp_path / "whole", CPU)
     with pytest.raises(Interrupted):
-        execute(config, tmp_path / "broken", CPU, interrupt_after(1))
+        execute(config, tmp_path / "broken", CPU, interrupt_after(2))
     assert comparable(execute(config, tmp_path / "broken", CPU)) == comparable(whole)
 
 
@@ -176,7 +187,7 @@ def test_a_stage_that_had_stopped_early_is_not_trained_further_when_resumed(make
 
 def test_a_killed_process_continues_to_the_same_bits(make: Make, tmp_path: Path) -> None:
     """`kill -9` in the middle of an epoch, for real."""
-    config = make("lsm", training={"epochs": 4, "steps_per_epoch": 12})
+    config = make("lsm", training={"epochs": 3, "steps_per_epoch": 6})
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
     whole = execute(config, tmp_path / "whole", CPU)
@@ -207,12 +218,14 @@ def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
     devices: int, make: Make, tmp_path: Path
 ) -> None:
-    """Also when it is interrupted: the second file then has all of it."""
-    config = make("ioda", training={"epochs": 3, "patience": 3, "batch_size": 12, "devices": devices})
+    """Also when it is interrupted, here on one device: the second file then has all of it."""
+    training = {"epochs": 2, "patience": 2, "batch_size": 12, "steps_per_epoch": 2, "devices": devices}
+    config = make("ioda", training=training)
     plain = compute(config, tmp_path / "plain", CPU)
     tracking = Tracking("wandb", group="small", folder=str(tmp_path / "followed"))
-    with pytest.raises(Interrupted):
-        compute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
+    if devices == 1:
+        with pytest.raises(Interrupted):
+            compute(config, tmp_path / "tracked", CPU, interrupt_after(4), tracking=tracking)
     tracked = compute(config, tmp_path / "tracked", CPU, tracking=tracking)
     assert comparable(tracked) == comparable(plain)
     assert [score.values for score in tracked.scores] == [score.values for score in plain.scores]
@@ -224,12 +237,12 @@ def test_a_tracked_run_is_kept_whole_in_a_file_of_wandb_and_has_the_same_bits(
     with (tmp_path / "tracked" / tracked.id / "log.csv").open() as opened:
         rows = list(csv.DictReader(opened))
     curves = [row for row in logged.history if "seconds" in row]
-    assert [row["_step"] for row in curves] == list(range(9))
+    assert [row["_step"] for row in curves] == list(range(6))
     for row, written in zip(curves, rows, strict=True):
         numbers = {k: float(v) for k, v in written.items() if v and k not in ("stage", "seconds")}
         assert {k: row[k] for k in numbers} == numbers
     panels = [row for row in logged.history if "translations" in row]
-    assert [row["_step"] for row in panels] == [6, 7, 8], "every epoch of so few, and not of autoencoders"
+    assert [row["_step"] for row in panels] == [4, 5], "every epoch of so few, and not of autoencoders"
     for row in panels:
         with Image.open(file.parent / "files" / row["translations"]["path"]) as picture:
             assert picture.size == (3 * 32, 4 * 32), "input, truth and prediction of the validation samples"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from optuna.trial import TrialState
 from lsmbench.sweeps import slots as slots_module
 from lsmbench.sweeps.slots import REASON, SLOT, WORKER, Slot, Slots
 from lsmbench.sweeps.storage import open_storage, quiet
+from tests.ranks import at_once
 
 SPACE = {"a": FloatDistribution(1e-6, 1e-1, log=True), "b": FloatDistribution(1e-4, 10, log=True)}
 FIRST = {"a": 1e-4, "b": 1.0}
@@ -257,40 +259,24 @@ def test_optuna_leaves_a_dead_workers_trial_running_and_tells_no_trial_twice(tmp
         study._storage.set_trial_user_attr(study.trials[0]._trial_id, "late", True)
 
 
-FILLER = """
-import sys, time, optuna
-from lsmbench.sweeps.slots import Slot, Slots
-from lsmbench.sweeps.storage import open_storage
-from optuna.distributions import FloatDistribution
-study = optuna.create_study(storage=open_storage(sys.argv[1]), study_name="shared", load_if_exists=True)
-space = {"a": FloatDistribution(1e-6, 1e-1, log=True)}
-slots = Slots(study, [Slot(str(k)) for k in range(24)], space, lambda seed: optuna.samplers.RandomSampler(seed=seed))
-print("ready", flush=True)
-sys.stdin.readline()
-while (trial := slots.take()) is not None:
-    time.sleep(0.002)
-    slots.fill(trial, trial.params["a"], {"by": sys.argv[2]})
-"""
+def _fill(number: int, barrier: Barrier, where: str) -> None:
+    study = optuna.create_study(storage=open_storage(where), study_name="shared", load_if_exists=True)
+    space = {"a": FloatDistribution(1e-6, 1e-1, log=True)}
+    slots = Slots(study, [Slot(str(k)) for k in range(12)], space, SAMPLERS["random"])
+    barrier.wait(120)
+    while (trial := slots.take()) is not None:
+        time.sleep(0.002)
+        slots.fill(trial, trial.params["a"], {"by": number})
 
 
 def filled_by_three(where: str) -> None:
-    words = [sys.executable, "-c", FILLER, where]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    workers = [subprocess.Popen([*words, str(k)], **pipes) for k in range(3)]
-    for worker in workers:
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    for worker in workers:
-        worker.communicate(timeout=300)
-    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert at_once(_fill, where, processes=3) == [0, 0, 0]
     study = optuna.load_study(study_name="shared", storage=open_storage(where))
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    assert sorted(int(t.user_attrs[SLOT]) for t in complete) == list(range(24))
-    assert len({t.params["a"] for t in complete}) == 24
+    assert sorted(int(t.user_attrs[SLOT]) for t in complete) == list(range(12))
+    assert len({t.params["a"] for t in complete}) == 12
     # A worker that the machine lets wait may find no slot left: how many each fills is a matter of time.
-    assert {t.user_attrs["by"] for t in complete} <= {"0", "1", "2"}
+    assert {t.user_attrs["by"] for t in complete} <= {0, 1, 2}
     assert states(study).keys() <= {"COMPLETE", "FAIL"}
 
 

@@ -131,7 +131,7 @@ def search_of(
 def sweep(search: Search, folder: Path, trials: int = 12, jobs: int = 1, **options: Any) -> Sweep:
     options = {"console": Console(record=True, width=200), **options}
     storage = open_storage(folder / "studies.journal")
-    return Sweep(search, storage, folder, Machine("cpu"), jobs, trials, **options)
+    return Sweep(search, storage, folder, Machine("cpu", 1), jobs, trials, **options)
 
 
 def trials_of(folder: Path, name: str) -> list[Any]:
