@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from lsmbench import cli
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.datasets import DATASETS
 from lsmbench.methods import METHODS
@@ -74,6 +75,6 @@ def test_both_take_part_in_a_benchmark(tmp_path: Path) -> None:
         "name: squares\ntitle: Squares\ndataset: {name: squares, samples: 40}\nmethod: {network: tiny}\n"
         "methods: {floor: , cycle: }\npaired: [100, 50]\nseeds: [0]\n"
     )
-    grid = grids.expand(grids.load(str(file)))
+    grid = grids.expand(definition.load(str(file)))
     assert [(r.label, r.paired) for r in grid.runs] == [("floor", None), ("cycle", 100), ("cycle", 50)]
     assert {r.config.dataset.name for r in grid.runs} == {"squares"}

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from lsmbench.arguments import numbers, words_of
-from lsmbench.benchmarks import grid
-from lsmbench.benchmarks.grid import Benchmark
+from lsmbench.benchmarks import definition
+from lsmbench.benchmarks.definition import Benchmark
 from lsmbench.definitions import load_yaml
 from lsmbench.errors import UserError
 
@@ -43,7 +43,7 @@ def requested(values: Any, rows: str | None = None, **sections: Any) -> Benchmar
     """
     overrides: dict[str, Any] = {}
     for word in values.set:
-        overrides = grid.merge(overrides, _setting(word))
+        overrides = definition.merge(overrides, _setting(word))
     if values.paired and values.paired_count:
         raise UserError("--paired and --paired-count say the same; leave one out.")
     if values.paired:
@@ -53,10 +53,10 @@ def requested(values: Any, rows: str | None = None, **sections: Any) -> Benchmar
     if values.selection:
         overrides["selection"] = words_of(values.selection)
     if values.devices is not None:
-        overrides = grid.merge(overrides, {"training": {"devices": values.devices}})
+        overrides = definition.merge(overrides, {"training": {"devices": values.devices}})
     if values.data:
-        overrides = grid.merge(overrides, {"dataset": {"root": values.data}})
-    benchmark = grid.load(values.benchmark or values.dataset or "quick", values.size, overrides | sections)
+        overrides = definition.merge(overrides, {"dataset": {"root": values.data}})
+    benchmark = definition.load(values.benchmark or values.dataset or "quick", values.size, overrides | sections)
     if values.data and benchmark.dataset["name"] == "folder":
         _name_apart(benchmark, Path(values.data).expanduser().resolve(), Path(values.output))
     if rows:

@@ -10,9 +10,10 @@ import torch
 from rich.markup import escape
 
 from lsmbench.arguments import numbers, parse_arguments
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.compute import launch
-from lsmbench.benchmarks.grid import Benchmark
+from lsmbench.benchmarks.definition import Benchmark
 from lsmbench.benchmarks.plan import Looks
 from lsmbench.benchmarks.request import add_benchmark_options, requested
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
@@ -128,7 +129,7 @@ def _compute(benchmark: Benchmark, values: Any, command: str) -> int:
     count = len(grid.benchmark.seeds) if looks is None else looks.first
     runs = _of_seeds(grid, 0, count)
     write_json(folder / grids.MANIFEST, grid.of_seeds(count, runs).manifest(command))
-    write_text(folder / "benchmark.yaml", grids.to_yaml(benchmark))
+    write_text(folder / "benchmark.yaml", definition.to_yaml(benchmark))
     console.print(
         f"[bold]{escape(benchmark.title)}[/]: {len(runs)} runs, {jobs} at a time on {cores()} cores", highlight=False
     )

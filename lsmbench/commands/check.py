@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lsmbench.arguments import nearest, parse_arguments
-from lsmbench.benchmarks.grid import possible_amounts
+from lsmbench.benchmarks.limits import possible_amounts
 from lsmbench.commands.console import console, parser_of
 from lsmbench.data.dataset import Dataset, Inspection
 from lsmbench.data.files import few

@@ -9,7 +9,8 @@ from rich.markup import escape
 
 from lsmbench.arguments import parse_arguments, words_of
 from lsmbench.benchmarks import tuning
-from lsmbench.benchmarks.grid import with_folds, with_selections
+from lsmbench.benchmarks.definition import with_selections
+from lsmbench.benchmarks.limits import with_folds
 from lsmbench.benchmarks.request import add_benchmark_options, requested
 from lsmbench.commands.console import console, errors, parser_of, tell_unsent
 from lsmbench.errors import UserError

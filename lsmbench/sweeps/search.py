@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from lsmbench.arguments import nearest
-from lsmbench.benchmarks.grid import Benchmark, learns_from_pairs, run_config
+from lsmbench.benchmarks.definition import Benchmark, learns_from_pairs, run_config
 from lsmbench.data.pools import Pools
 from lsmbench.data.supervision import check_amount
 from lsmbench.errors import UserError

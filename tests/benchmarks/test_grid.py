@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks import tuning as bests
 from lsmbench.benchmarks.plan import Manifest
@@ -42,7 +43,7 @@ def written(folder: Path, name: str = "small.yaml", **changes: Any) -> str:
 
 
 def test_the_grid_is_methods_by_n_by_seeds_with_floors_once(tmp_path: Path) -> None:
-    grid = grids.expand(grids.load(written(tmp_path)))
+    grid = grids.expand(definition.load(written(tmp_path)))
     cells = [(r.label, r.paired, r.seed) for r in grid.runs]
     assert cells[:2] == [("floor", None, None), ("copy", None, None)]
     trained = [(m, n, s) for s in (0, 1) for n in (100, 50) for m in ("baseline", "lsm")]
@@ -68,18 +69,18 @@ def test_the_grid_is_methods_by_n_by_seeds_with_floors_once(tmp_path: Path) -> N
 )
 def test_margins_reference_and_looks_are_checked(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
     with pytest.raises(UserError, match=part):
-        grids.expand(grids.load(written(tmp_path, **changes)))
+        grids.expand(definition.load(written(tmp_path, **changes)))
 
 
 def test_margins_and_reference_are_in_the_manifest(tmp_path: Path) -> None:
-    grid = grids.expand(grids.load(written(tmp_path, margins={"iou": 0.01}, reference="lsm")))
+    grid = grids.expand(definition.load(written(tmp_path, margins={"iou": 0.01}, reference="lsm")))
     plan = Manifest.model_validate(grid.manifest("x"))
     assert (plan.margins, plan.reference, plan.looks) == ({"iou": 0.01}, "lsm", None)
 
 
 def test_options_of_refinement_are_combined_and_named_where_they_are_not_the_usual_ones(tmp_path: Path) -> None:
     asked = {"refine_steps": [5, 9], "w_encoder": [1e-3, 0.1], "refine_noise": False}
-    grid = grids.expand(grids.load(written(tmp_path, methods={"lsm": None}, refine=asked)))
+    grid = grids.expand(definition.load(written(tmp_path, methods={"lsm": None}, refine=asked)))
     assert [row for row in grid.manifest("")["methods"] if row != "lsm"] == [
         f"lsm, {steps} steps{pull}, noise fixed" for steps in (5, 9) for pull in ("", ", λ3 0.1")
     ]
@@ -87,8 +88,8 @@ def test_options_of_refinement_are_combined_and_named_where_they_are_not_the_usu
 
 
 def test_runs_of_methods_that_have_a_code_are_also_evaluated_with_refined_codes(tmp_path: Path) -> None:
-    plain = grids.expand(grids.load(written(tmp_path)))
-    grid = grids.expand(grids.load(written(tmp_path, sizes={"a": {"refine": {"refine_steps": [3, 20]}}}), "a"))
+    plain = grids.expand(definition.load(written(tmp_path)))
+    grid = grids.expand(definition.load(written(tmp_path, sizes={"a": {"refine": {"refine_steps": [3, 20]}}}), "a"))
     assert [run.id for run in grid.runs] == [run.id for run in plain.runs]
     assert {run.label for run in grid.runs if run.refine} == {"lsm"}
     said = grid.manifest("")
@@ -111,7 +112,7 @@ def test_runs_of_methods_that_have_a_code_are_also_evaluated_with_refined_codes(
 
 
 def test_seeds_change_neither_split_nor_data(tmp_path: Path) -> None:
-    grid = grids.expand(grids.load(written(tmp_path)))
+    grid = grids.expand(definition.load(written(tmp_path)))
     assert len({str(r.config.to_dict()["dataset"]) for r in grid.runs}) == 1
     assert {r.config.supervision.split_seed for r in grid.runs} == {None}
 
@@ -119,9 +120,9 @@ def test_seeds_change_neither_split_nor_data(tmp_path: Path) -> None:
 def test_sizes_and_overrides_take_precedence_in_order(tmp_path: Path) -> None:
     sizes = {"a": {"training": {"epochs": 5}}, "b": {"training": {"epochs": 7}, "seeds": [4]}}
     path = written(tmp_path, sizes=sizes, size="a")
-    assert grids.load(path).training == {**SMALL["training"], "epochs": 5}
-    assert grids.load(path).name == "small"
-    b = grids.load(path, "b", {"training": {"patience": 2}})
+    assert definition.load(path).training == {**SMALL["training"], "epochs": 5}
+    assert definition.load(path).name == "small"
+    b = definition.load(path, "b", {"training": {"patience": 2}})
     assert b.training == {**SMALL["training"], "epochs": 7, "patience": 2}
     assert (b.name, b.seeds, b.size) == ("small-b", [4], "b")
 
@@ -129,27 +130,27 @@ def test_sizes_and_overrides_take_precedence_in_order(tmp_path: Path) -> None:
 def test_a_size_holds_where_the_options_agree_and_none_is_named(tmp_path: Path) -> None:
     sizes = {"a": {"training": {"epochs": 5}}, "b": {"when": {"dataset": {"size": 64}}, "training": {"epochs": 7}}}
     path = written(tmp_path, sizes=sizes, size="a")
-    assert grids.load(path).size == "a"
+    assert definition.load(path).size == "a"
     fits = {"dataset": {"size": 64, "samples": 40}}
-    b = grids.load(path, overrides=fits)
+    b = definition.load(path, overrides=fits)
     assert (b.size, b.name, b.training["epochs"], b.dataset["size"]) == ("b", "small-b", 7, 64)
-    assert grids.load(path, "a", fits).training["epochs"] == 5
-    assert grids.load(path, overrides={"dataset": {"size": 48}}).size == "a"
+    assert definition.load(path, "a", fits).training["epochs"] == 5
+    assert definition.load(path, overrides={"dataset": {"size": 48}}).size == "a"
 
 
 def test_what_runs_after_a_benchmark_is_not_inherited(tmp_path: Path) -> None:
     written(tmp_path, "base.yaml", then=["quick"])
     path = tmp_path / "more.yaml"
     path.write_text(yaml.safe_dump({"extends": "base.yaml", "name": "more"}))
-    assert grids.load(str(tmp_path / "base.yaml")).then == ["quick"]
-    assert grids.load(str(path)).then == []
+    assert definition.load(str(tmp_path / "base.yaml")).then == ["quick"]
+    assert definition.load(str(path)).then == []
 
 
 def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
     written(tmp_path, "base.yaml", published={"source": "s", "values": {}})
     path = tmp_path / "more.yaml"
     path.write_text(yaml.safe_dump({"extends": "base.yaml", "name": "more", "paired": [10]}))
-    more = grids.load(str(path))
+    more = definition.load(str(path))
     assert (more.name, more.paired, more.published) == ("more", [10], {"source": "s", "values": {}})
     assert list(more.methods) == list(SMALL["methods"])
 
@@ -179,16 +180,16 @@ def test_a_benchmark_can_extend_another(tmp_path: Path) -> None:
 )
 def test_mistakes_are_found_before_anything_is_run(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        grids.expand(grids.load(written(tmp_path, **changes)))
+        grids.expand(definition.load(written(tmp_path, **changes)))
 
 
 def test_unknown_names_and_sizes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown benchmark 'quik'; did you mean quick"):
-        grids.load("quik")
+        definition.load("quik")
     with pytest.raises(UserError, match=r"has no size 'big'; it has none"):
-        grids.load(written(tmp_path), "big")
+        definition.load(written(tmp_path), "big")
     with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
-        grids.load(str(tmp_path / "absent.yaml"))
+        definition.load(str(tmp_path / "absent.yaml"))
 
 
 def test_a_users_file_can_extend_one_of_the_packages_from_anywhere(tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_a_users_file_can_extend_one_of_the_packages_from_anywhere(tmp_path: Pat
         "dataset": {"root": vars(folder)["root"], "size": 32},
     }
     path.write_text(yaml.safe_dump({**said, "paired": [100], "size": None}))
-    benchmark = grids.load(str(path))
+    benchmark = definition.load(str(path))
     assert benchmark.name == "mine"
     assert "lsm" in {run.label for run in grids.expand(benchmark).runs}
 
@@ -216,7 +217,7 @@ def test_every_benchmark_is_packaged() -> None:
 
 SIZES = [
     (name, size)
-    for name, default in ((name, grids.load(name)) for name in sorted(grids.available()))
+    for name, default in ((name, definition.load(name)) for name in sorted(definition.available()))
     for size in dict.fromkeys([default.size, *default.sizes])
 ]
 NEED_FILES = {("sit-released", size) for size in ("paper", "small", "tiny")} | {
@@ -230,7 +231,7 @@ def test_every_benchmark_of_the_package_expands_at_every_size(
     name: str, size: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LSMBENCH_DATA", raising=False)
-    benchmark = grids.load(name, size)
+    benchmark = definition.load(name, size)
     benchmark.seeds = benchmark.seeds[:1]  # the others give the same runs again
     if (name, size) in NEED_FILES:
         with pytest.raises(UserError, match="LSMBENCH_DATA"):
@@ -264,17 +265,17 @@ def test_every_benchmark_of_the_package_expands_at_every_size(
 
 
 def test_tables_1_and_3_are_typed_as_printed() -> None:
-    faces, slices = (grids.load(name).published or {} for name in ("300w", "sss"))
+    faces, slices = (definition.load(name).published or {} for name in ("300w", "sss"))
     columns = (100, 60, 10, 5, 4, 3, 2, 1)
     assert [faces["values"]["lsm"][n] for n in columns] == [0.0953, 0.105, 0.181, 0.222, 0.227, 0.243, 0.248, 0.265]
     assert faces["values"]["cyclegan"] == {100: 0.230}, "printed in the first column only"
     assert [slices["values"]["lsm"][n] for n in columns] == [0.838, 0.829, 0.769, 0.739, 0.723, 0.721, 0.670, 0.611]
     assert set(slices["values"]["cyclegan"].values()) == {0.718}
-    assert grids.load("faces").published is None, "another data set's numbers are not shown beside drawn faces"
+    assert definition.load("faces").published is None, "another data set's numbers are not shown beside drawn faces"
 
 
 def test_table_2_is_typed_as_printed() -> None:
-    published = grids.load("sit").published
+    published = definition.load("sit").published
     assert published is not None
     values = published["values"]
     assert [values["lsm"][n] for n in (100, 60, 10, 5, 4, 3, 2, 1)] == [
@@ -302,7 +303,7 @@ def tuned(folder: Path, monkeypatch: pytest.MonkeyPatch, *found: Best, **changes
     monkeypatch.chdir(folder)
     for one in found:
         bests.save(one, folder / "benchmarks" / "best", "sit")
-    return grids.expand(grids.load(written(folder, **changes), overrides={"tuned": True}))
+    return grids.expand(definition.load(written(folder, **changes), overrides={"tuned": True}))
 
 
 def rates(grid: grids.Grid) -> dict[tuple[str, float | None], float]:
@@ -320,7 +321,7 @@ def test_tuned_rows_have_the_parameters_of_the_nearest_n(tmp_path: Path, monkeyp
     manifest = grid.manifest("")
     assert manifest["name"] == "small-tuned"
     assert [use["best"]["amount"] for use in manifest["tuned"]] == [100.0, 10.0]
-    plain = grids.expand(grids.load(written(tmp_path)))
+    plain = grids.expand(definition.load(written(tmp_path)))
     assert plain.manifest("")["tuned"] is None
     assert {run.id for run in plain.runs}.isdisjoint(run.id for run in grid.runs if run.label == "lsm")
 
@@ -328,7 +329,7 @@ def test_tuned_rows_have_the_parameters_of_the_nearest_n(tmp_path: Path, monkeyp
 def test_outcomes_of_the_same_benchmark_come_before_those_of_the_most_similar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (run, *_) = [r for r in grids.expand(grids.load(written(tmp_path))).runs if r.label == "lsm"]
+    (run, *_) = [r for r in grids.expand(definition.load(written(tmp_path))).runs if r.label == "lsm"]
     setting = run.config.setting(["learning_rate"])
     other = {**setting, "training": {**setting["training"], "epochs": 7}}
     far = outcome(benchmark="far", parameters={"learning_rate": 0.09}, setting={})
@@ -365,7 +366,7 @@ def test_outcomes_of_another_method_under_the_rows_name_are_not_used(
 def test_a_file_can_say_that_it_is_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     bests.save(outcome(), tmp_path / "benchmarks" / "best", "sit")
-    benchmark = grids.load(written(tmp_path, tuned=True))
+    benchmark = definition.load(written(tmp_path, tuned=True))
     assert (benchmark.tuned, benchmark.results) == (True, "small-tuned")
 
 
@@ -385,7 +386,7 @@ FEW: dict[str, Any] = {
 
 
 def test_few_pairs_are_cross_validated_on_the_same_folds_for_all_rows_and_seeds(tmp_path: Path) -> None:
-    grid = grids.expand(grids.load(written(tmp_path, **FEW)))
+    grid = grids.expand(definition.load(written(tmp_path, **FEW)))
     assert (grid.folds, grid.manifest("")["folds"]) == (5, 5)
     cells = [(run.seed, run.fold, run.paired, run.label) for run in grid.runs if run.label in ("baseline", "lsm")]
     assert cells == [(s, f, n, m) for s in (0, 1) for f in range(5) for n in (100, 20) for m in ("baseline", "lsm")]
@@ -400,7 +401,7 @@ def test_few_pairs_are_cross_validated_on_the_same_folds_for_all_rows_and_seeds(
 
 
 def test_the_folds_and_the_n_that_the_data_allows_are_told(tmp_path: Path) -> None:
-    grid = grids.expand(grids.load(written(tmp_path, **FEW)))
+    grid = grids.expand(definition.load(written(tmp_path, **FEW)))
     assert grid.benchmark.paired == [100, 20]
     assert grid.notes == [
         "The 15 pairs are cross-validated in 5 folds: each is tested on once, by runs that never saw it. Each run "
@@ -409,16 +410,16 @@ def test_the_folds_and_the_n_that_the_data_allows_are_told(tmp_path: Path) -> No
     ]
     assert grid.manifest("")["notes"] == grid.notes
     with pytest.raises(UserError, match=r"N = 5 % of 11 samples leaves no pair; the least N with one pair is 9\.1 %"):
-        grids.expand(grids.load(written(tmp_path, **FEW)), asked=True)
-    counted = grids.expand(grids.load(written(tmp_path, **FEW), overrides={"paired_count": [5, 50]}))
+        grids.expand(definition.load(written(tmp_path, **FEW)), asked=True)
+    counted = grids.expand(definition.load(written(tmp_path, **FEW), overrides={"paired_count": [5, 50]}))
     assert counted.benchmark.amounts == [5]
     assert counted.notes[1] == "Left out: N = 50, since at most 11 training samples can be pairs."
-    single = grids.load(written(tmp_path, **{**FEW, "supervision": {"folds": None}, "paired": [100]}))
+    single = definition.load(written(tmp_path, **{**FEW, "supervision": {"folds": None}, "paired": [100]}))
     assert (grids.expand(single).folds, grids.expand(single).notes) == (None, [])
 
 
 def test_n_of_0_leaves_out_what_learns_from_pairs_alone(tmp_path: Path) -> None:
-    grid = grids.expand(grids.load(written(tmp_path, **{**FEW, "paired": [20, 0]})), asked=True)
+    grid = grids.expand(definition.load(written(tmp_path, **{**FEW, "paired": [20, 0]})), asked=True)
     cells = {(run.label, run.paired) for run in grid.runs}
     assert cells == {("floor", None), ("cyclegan", None), ("lsm", 20), ("lsm", 0), ("baseline", 20)}
     assert grid.notes[1:] == ["baseline learns to translate from pairs alone, and is not run at N = 0."]
@@ -426,7 +427,7 @@ def test_n_of_0_leaves_out_what_learns_from_pairs_alone(tmp_path: Path) -> None:
 
 
 def test_without_any_pair_rows_that_need_none_are_run_and_the_rest_is_told(tmp_path: Path) -> None:
-    grid = grids.expand(grids.load(written(tmp_path, **{**FEW, "dataset": {"name": "scarce", "pairs": 0}})))
+    grid = grids.expand(definition.load(written(tmp_path, **{**FEW, "dataset": {"name": "scarce", "pairs": 0}})))
     assert {(run.label, run.paired, run.fold) for run in grid.runs} == {
         ("floor", None, None), ("cyclegan", None, None), ("lsm", 0, None),
     }  # fmt: skip
@@ -436,4 +437,6 @@ def test_without_any_pair_rows_that_need_none_are_run_and_the_rest_is_told(tmp_p
         "There is no pair to train with, so that N = 0 stands in place of the benchmark's N.",
     ]
     with pytest.raises(UserError, match="there is no training sample to be a pair"):
-        grids.expand(grids.load(written(tmp_path, **{**FEW, "dataset": {"name": "scarce", "pairs": 0}})), asked=True)
+        grids.expand(
+            definition.load(written(tmp_path, **{**FEW, "dataset": {"name": "scarce", "pairs": 0}})), asked=True
+        )

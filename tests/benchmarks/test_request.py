@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lsmbench.arguments import parse_arguments
-from lsmbench.benchmarks.grid import Benchmark
+from lsmbench.benchmarks.definition import Benchmark
 from lsmbench.benchmarks.request import add_benchmark_options, requested
 from lsmbench.commands.console import parser_of
 

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image as Picture
 
 import lsmbench
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.commands import predict, select
 from lsmbench.commands.bench import _delete_weights
@@ -81,7 +82,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "training": {"epochs": 1, "batch_size": 6, "steps_per_epoch": 3},
         }
         (folder / "mine.yaml").write_text(yaml.safe_dump(plan))
-        grid = grids.expand(grids.load(str(folder / "mine.yaml")))
+        grid = grids.expand(definition.load(str(folder / "mine.yaml")))
         write_json(folder / "results" / grids.MANIFEST, grid.manifest("lsmbench bench mine.yaml"))
         for run in grid.runs:
             execute(run.config, folder / "results" / "runs", CPU)

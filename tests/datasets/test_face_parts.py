@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 import lsmbench
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.data.dataset import pools_of
 from lsmbench.data.inputs import form_of
@@ -412,7 +413,7 @@ def test_a_run_is_scored_by_pixels_of_all_photos_first_and_predicts_files(tmp_pa
 
 def test_tables_6_to_8_are_typed_as_printed() -> None:
     """The printed means are those of the seven classes, to a step of the last digit, but for two."""
-    blocks = grids.load("face_parts").published
+    blocks = definition.load("face_parts").published
     assert isinstance(blocks, list)
     assert [(block["test_set"], block["metric"]) for block in blocks] == [
         ("test", "pooled_iou"),
@@ -441,7 +442,7 @@ def test_tables_6_to_8_are_typed_as_printed() -> None:
 def test_the_refined_rows_of_the_paper_size_are_those_with_published_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    benchmark = grids.load("face_parts", "paper")
+    benchmark = definition.load("face_parts", "paper")
     monkeypatch.setitem(benchmark.dataset, "root", FaceParts.example(tmp_path).root)
     monkeypatch.setitem(benchmark.dataset, "size", 32)
     benchmark.paired_count, benchmark.seeds = [4], [0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from lsmbench.benchmarks.grid import possible_amounts
+from lsmbench.benchmarks.limits import possible_amounts
 from lsmbench.data import decoding
 from lsmbench.data.dataset import pools_of
 from lsmbench.data.module import DataModule

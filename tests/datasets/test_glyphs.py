@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 
-from lsmbench.benchmarks import grid
+from lsmbench.benchmarks import definition
 from lsmbench.data.dataset import COPY, pools_of
 from lsmbench.datasets import glyphs
 from lsmbench.datasets.glyphs import FONTS, Glyphs
@@ -213,7 +213,7 @@ def test_more_samples_than_there_are_is_a_mistake() -> None:
 
 
 def test_the_default_benchmark_tests_on_letters_that_nothing_was_chosen_on() -> None:
-    default = grid.load("quick")
+    default = definition.load("quick")
     assert default.dataset == {"name": "glyphs", "fonts": "sans,serif_italic", "data_seed": 1, "size": 32}
-    assert default.methods == grid.load("glyphs").methods
+    assert default.methods == definition.load("glyphs").methods
     assert "in a shuffle that nothing was chosen on" in default.description

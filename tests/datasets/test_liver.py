@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 import lsmbench
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.benchmarks.plan import Manifest, Unit, refined
 from lsmbench.data.dataset import pools_of
@@ -463,7 +464,7 @@ def test_two_processes_score_patients_as_one_does(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_counts_patients_and_has_table_5(tmp_path: Path) -> None:
-    benchmark = grids.load("liver", overrides={"paired_count": [104, 6, 2]})
+    benchmark = definition.load("liver", overrides={"paired_count": [104, 6, 2]})
     benchmark.dataset.update(root=Liver.example(tmp_path).root, every=1)
     grid = grids.expand(benchmark)
     assert grid.notes == ["Left out: N = 104, since at most 6 training units can be pairs."]
@@ -472,7 +473,7 @@ def test_the_benchmark_counts_patients_and_has_table_5(tmp_path: Path) -> None:
     assert [plan.unit.amount(n) for n in (6, 1)] == ["6 units", "1 unit"]
     assert {run.id.split("-")[1] for run in plan.runs if run.method == "unet"} == {"6units", "2units"}
     assert [block.test_set for block in plan.published] == ["test", "t1_in", "t1_out"]
-    paper = grids.load("liver", "paper")
+    paper = definition.load("liver", "paper")
     row = refined("semanticgan", RefineConfig(**paper.refine).told())
     assert [block.values[row][8] for block in plan.published] == [0.8747, 0.5565, 0.5678]
     assert [block.values["mean_teacher"][20] for block in plan.published] == [0.8197, 0.5319, 0.1908]

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.data.dataset import Arrays, Dataset
 from lsmbench.data.module import Batch
@@ -286,14 +287,14 @@ def test_pairs_are_learnt_by_l1_both_ways() -> None:
     assert reached(method) == {"E1*", "E2*", "Es", "Gs", "G1*", "G2*"}
 
 
-def benchmark(tmp_path: Path) -> grids.Benchmark:
+def benchmark(tmp_path: Path) -> definition.Benchmark:
     file = tmp_path / "both.yaml"
     file.write_text(
         "{name: both, title: Both, dataset: {name: sit, size: 32, samples: 60}, paired: [100, 50], seeds: [0], "
         "selection: [random, k_medoids], method: {network: tiny}, supervision: {features: pixels}, "
         "methods: {lstnet: null, with-pairs: {name: lstnet, w_pairs: 10}}}"
     )
-    return grids.load(str(file))
+    return definition.load(str(file))
 
 
 def test_a_benchmark_trains_it_once_and_with_a_weight_of_pairs_at_every_n(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lsmbench import cli
+from lsmbench.benchmarks import definition, limits
 from lsmbench.benchmarks import grid as grids
 from lsmbench.errors import UserError
 from lsmbench.reports.frame import read_benchmark
@@ -27,7 +28,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> grids.Grid:
     path = tmp_path_factory.mktemp("plan") / "small.yaml"
     rows = {"floor": None, "baseline": None, "lsm": None}
     path.write_text(yaml.safe_dump({**SMALL, "methods": rows, "paired": [100, 50], "seeds": [0, 1, 2]}))
-    return grids.expand(grids.load(str(path)))
+    return grids.expand(definition.load(str(path)))
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def folder(tmp_path: Path, grid: grids.Grid) -> Path:
     """A benchmark's results with real configurations and made-up scores."""
     made = tmp_path / "results" / "small"
     write_json(made / "benchmark.json", grid.manifest("lsmbench bench small.yaml --output /home/me/results --jobs 2"))
-    (made / "benchmark.yaml").write_text(grids.to_yaml(grid.benchmark))
-    fingerprint = grids._Data.of(grid.benchmark).first.contents
+    (made / "benchmark.yaml").write_text(definition.to_yaml(grid.benchmark))
+    fingerprint = limits.Data.of(grid.benchmark).first.contents
     draw = np.random.default_rng(0)
     for run in grid.runs:
         mean = {"floor": 0.3, "baseline": 0.6, "lsm": 0.7}[run.label] + 0.01 * draw.normal()

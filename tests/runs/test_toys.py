@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks import grid as grids
 from lsmbench.data.pools import Pool, Pools
 from lsmbench.datasets import DATASETS
@@ -237,7 +238,7 @@ def test_a_unit_on_two_sides_of_the_split_is_refused_before_training(tmp_path: P
 
 
 def test_three_views_and_two_test_sets_reach_the_report(tmp_path: Path) -> None:
-    benchmark = grids.Benchmark(
+    benchmark = definition.Benchmark(
         name="toy", title="Three views", dataset={"name": "triples"}, methods={"floor": {}, "three": {}}, seeds=[0, 1],
         paired=[50], method={"learning_rate": 0.01}, training={"epochs": 1, "batch_size": 12, "steps_per_epoch": 2},
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lsmbench.benchmarks import grid as grids
+from lsmbench.benchmarks import definition
 from lsmbench.definitions import folders_of
 from lsmbench.errors import UserError
 from lsmbench.methods import METHODS
@@ -30,9 +30,9 @@ def rows(path: Path) -> dict[str, MethodConfig]:
     sizes = [None, *(yaml.safe_load(path.read_text()).get("sizes") or {})]
     found = {}
     for size in sizes:
-        benchmark = grids.load(str(path), size, {"dataset": {"root": "."}} if path.stem == "folder" else None)
+        benchmark = definition.load(str(path), size, {"dataset": {"root": "."}} if path.stem == "folder" else None)
         for label in benchmark.methods:
-            config = grids.run_config(benchmark, label, benchmark.amounts[0], benchmark.seeds[0])
+            config = definition.run_config(benchmark, label, benchmark.amounts[0], benchmark.seeds[0])
             found[f"{size} {label} {config.method_name}"] = config.method
     return found
 

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from lsmbench.benchmarks import grid as grids
+from lsmbench.benchmarks import definition
 from lsmbench.benchmarks.tuning import DIVERGED, FINISHED, PRUNED, Best
 from lsmbench.errors import UserError
 from lsmbench.launch.base import Order
@@ -121,7 +121,7 @@ def found(tmp_path: Path) -> Search:
 def search_of(
     folder: Path, row: str = "baseline", space: Space | None = None, called: str = "small", **changes: Any
 ) -> Search:
-    benchmark = grids.load(written(folder, **{"paired": [50], **changes}))
+    benchmark = definition.load(written(folder, **{"paired": [50], **changes}))
     benchmark.name = called
     method = str(benchmark.methods.get(row, {}).get("name", row))
     (only,) = searches(benchmark, [row], {method: space or load(method)})
@@ -362,7 +362,7 @@ def test_a_foreign_study_of_the_same_name_is_refused(runs: Runs, found: Search, 
 
 
 def test_searches_are_rows_by_n_and_once_for_methods_without_pairs(tmp_path: Path) -> None:
-    benchmark = grids.load(written(tmp_path, methods={"baseline": None, "cyclegan": {"w_identity": 0.0}}))
+    benchmark = definition.load(written(tmp_path, methods={"baseline": None, "cyclegan": {"w_identity": 0.0}}))
     spaces = {name: load(name) for name in ("baseline", "cyclegan")}
     found = searches(benchmark, ["baseline", "cyclegan"], spaces)
     assert [s.name for s in found] == ["small/baseline/N100", "small/baseline/N50", "small/cyclegan/any"]
@@ -381,7 +381,7 @@ def test_searches_are_rows_by_n_and_once_for_methods_without_pairs(tmp_path: Pat
 
 def test_a_row_that_cannot_be_trained_is_refused(tmp_path: Path) -> None:
     changes = {"dataset": {"name": "sit", "size": 36, "samples": 40}, "methods": {"floor": None, "unet": None}}
-    benchmark = grids.load(written(tmp_path, **changes))
+    benchmark = definition.load(written(tmp_path, **changes))
     assert "multiples of 16" in search_module.obstacle(benchmark, "unet")
     assert search_module.obstacle(benchmark, "floor") == "has nothing to tune"
     with pytest.raises(UserError, match=r"unet cannot be tuned: it .*multiples of 16"):
